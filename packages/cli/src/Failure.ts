@@ -1,0 +1,41 @@
+/**
+ * Tells why a command failed, in the same form for every error.
+ *
+ * @since 0.1.0
+ */
+import type { DirectoryError } from "@xen-shbuf/core/DirectoryError"
+import type { GrantTableError } from "@xen-shbuf/core/GrantTableError"
+import * as CliError from "effect/cli/CliError"
+import * as Data from "effect/Data"
+import type { Failure } from "./Output.ts"
+import type { PngNotWritten } from "./Png.ts"
+
+/**
+ * The command failed, and has printed why as its result.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class Reported extends Data.TaggedError("Reported") {}
+
+/**
+ * What a command may fail with.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export type Error = GrantTableError | DirectoryError | PngNotWritten | CliError.CliError | Reported
+
+/**
+ * What there is to say about an error: nothing, a sentence, or one for each flag that is wrong.
+ *
+ * @category conversions
+ * @since 0.1.0
+ */
+export const describe = (error: Error): ReadonlyArray<Failure> => {
+  if (error._tag === "Reported") return []
+  if (error._tag === "ShowHelp") return error.errors.flatMap(describe)
+  return CliError.isCliError(error)
+    ? [{ tag: "CliError", reason: error._tag, message: error.message }]
+    : [{ tag: error._tag, reason: error.reason._tag, message: error.message }]
+}

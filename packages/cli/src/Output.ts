@@ -1,0 +1,84 @@
+/**
+ * Prints what happens: calm text for people, or one JSON object a line for programs (`--json`).
+ *
+ * @since 0.1.0
+ */
+import * as Console from "effect/Console"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+
+/**
+ * Something that happened, as programs read it: a name and what belongs to it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Event = Readonly<Record<string, unknown>> & { readonly event: string }
+
+/**
+ * Why a command failed: the error's tag, the tag of its reason, and a sentence.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Failure {
+  readonly tag: string
+  readonly reason: string
+  readonly message: string
+}
+
+/**
+ * Where the commands print to.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class Output extends Context.Service<Output, {
+  /** Prints an event: `text` for people, or the object itself. */
+  readonly event: (event: Event, text: string) => Effect.Effect<void>
+  /** Prints what only people need, such as what to do next. */
+  readonly hint: (text: string) => Effect.Effect<void>
+  /** Prints a failure: on stderr for people, as an event `error` on stdout for programs. */
+  readonly failure: (failure: Failure) => Effect.Effect<void>
+}>()("@xen-shbuf/cli/Output") {}
+
+/**
+ * Prints text for people.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerText: Layer.Layer<Output> = Layer.succeed(Output, {
+  event: (_, text) => Console.log(text),
+  hint: (text) => Console.log(text),
+  failure: ({ message }) => Console.error(message)
+})
+
+/**
+ * Prints JSON objects, one a line.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerJson: Layer.Layer<Output> = Layer.succeed(Output, {
+  event: (event) => Console.log(JSON.stringify(event)),
+  hint: () => Effect.void,
+  failure: (failure) => Console.log(JSON.stringify({ event: "error", ...failure }))
+})
+
+/**
+ * A number as people read it: 8,294,400.
+ *
+ * @category formatting
+ * @since 0.1.0
+ */
+export const grouped = (value: number): string => value.toLocaleString("en")
+
+/**
+ * A number of things: 1 page, 2025 pages.
+ *
+ * @category formatting
+ * @since 0.1.0
+ */
+export const count = (value: number, thing: string): string => `${grouped(value)} ${thing}${value === 1 ? "" : "s"}`

@@ -1,0 +1,78 @@
+import { assert, describe, it } from "@effect/vitest"
+import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from "node:child_process"
+import { once } from "node:events"
+import { createInterface } from "node:readline"
+import { fileURLToPath } from "node:url"
+
+const file = (path: string) => fileURLToPath(new URL(path, import.meta.url))
+
+/** The command as a process of its own, in domain 0 of an in-memory Xen; it says at its end what is still held. */
+const start = (...args: ReadonlyArray<string>) => {
+  const child: ChildProcessWithoutNullStreams = spawn(process.execPath, [file("fixtures/main.ts"), ...args, "--json"])
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
+  return {
+    child,
+    next: async () => JSON.parse((await lines.next()).value ?? "null"),
+    exit: once(child, "exit").then(([code]) => code as number)
+  }
+}
+
+const holding = {
+  share: ["share", "--peer", "1", "--bytes", "100000"],
+  "share --backend-alloc": ["share", "--peer", "1", "--bytes", "100000", "--backend-alloc"],
+  "map --hold": ["map", "--peer", "1", "--directory", "8", "--bytes", "4096", "--hold"],
+  provide: ["provide", "--peer", "1", "--directory", "10", "--bytes", "4096"]
+}
+
+describe("signals", () => {
+  for (const [name, args] of Object.entries(holding)) {
+    for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
+      it(`${signal} ends ${name}, which releases everything`, async () => {
+        const { child, exit, next } = start(...args)
+        await next()
+        child.kill(signal)
+        assert.deepStrictEqual(await next(), { event: "released" })
+        assert.deepStrictEqual(await next(), { event: "held", count: 0 })
+        assert.strictEqual(await exit, code)
+      }, 30_000)
+    }
+  }
+})
+
+describe("the end of input", () => {
+  it("is not Enter: only a signal ends it, and waiting costs nothing", async () => {
+    const { child, exit, next } = start(...holding.share)
+    child.stdin.end()
+    await next()
+    const early = await Promise.race([exit, new Promise((resolve) => setTimeout(resolve, 500, "waits"))])
+    assert.strictEqual(early, "waits")
+    child.kill("SIGTERM")
+    assert.strictEqual(await exit, 143)
+  }, 30_000)
+
+  it("may stay away: Enter ends it although stdin stays open", async () => {
+    const { child, exit, next } = start(...holding.share)
+    await next()
+    child.stdin.write("\n")
+    assert.strictEqual((await next()).event, "contents")
+    assert.deepStrictEqual(await next(), { event: "released" })
+    assert.strictEqual(await exit, 0)
+  }, 30_000)
+})
+
+describe("bin", () => {
+  const bin = (...args: ReadonlyArray<string>) =>
+    spawnSync(process.execPath, [file("../src/bin.ts"), ...args], { encoding: "utf8" })
+
+  it("prints its help without Xen", () => {
+    const { status, stdout } = bin("--help")
+    assert.strictEqual(status, 0)
+    assert.match(stdout, /provide/)
+  }, 30_000)
+
+  it("exits with 1 after wrong flags, and tells why", () => {
+    const { status, stderr, stdout } = bin("share", "--peer", "0x7ff0", "--bytes", "1")
+    assert.deepStrictEqual([status, stdout], [1, ""])
+    assert.match(stderr, /32751/)
+  }, 30_000)
+})

@@ -1,0 +1,144 @@
+/**
+ * Says what is wrong with a page directory, and at which place.
+ *
+ * @since 0.1.0
+ */
+import * as Schema from "effect/Schema"
+
+const page = Schema.Int
+const index = Schema.Int
+const hex = (word: number) => `${word} (0x${word.toString(16)})`
+
+/**
+ * A directory holds 1 to 1 048 576 references, on exactly ceil(references / 1023) pages.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class WrongCount extends Schema.TaggedError<WrongCount>()("WrongCount", {
+  /** As asked for: perhaps not even a whole number. */
+  refs: Schema.Number,
+  pages: Schema.Int
+}) {
+  override get message() {
+    return `${this.refs} references don't fit a directory of ${this.pages} pages: ` +
+      "it takes 1 to 1048576 references, and one page for every 1023 of them."
+  }
+}
+
+/**
+ * The chain ends before the last page that the buffer's size calls for.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class TooShort extends Schema.TaggedError<TooShort>()("TooShort", { pages: page, expected: page }) {
+  override get message() {
+    return `The directory ends after ${this.pages} of ${this.expected} pages: the peer meant a smaller buffer.`
+  }
+}
+
+/**
+ * The last page that the buffer's size calls for links on.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class TooLong extends Schema.TaggedError<TooLong>()("TooLong", { expected: page, next: Schema.Int }) {
+  override get message() {
+    return `The directory goes on to ${hex(this.next)} after ${this.expected} pages: the peer meant a bigger buffer.`
+  }
+}
+
+/**
+ * A page links back to one that came before.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class Cyclic extends Schema.TaggedError<Cyclic>()("Cyclic", { page, ref: Schema.Int, firstPage: page }) {
+  override get message() {
+    return `Directory page ${this.page} links back to page ${this.firstPage} (grant ${this.ref}).`
+  }
+}
+
+/**
+ * A link that can't be a grant reference: reserved (0 to 7), or 0xFFFFFFFF. 0 is the proper end of the last page only.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class InvalidLink extends Schema.TaggedError<InvalidLink>()("InvalidLink", {
+  /** The page that the link leads to. */
+  page,
+  word: Schema.Int
+}) {
+  override get message() {
+    return `The link to directory page ${this.page} is ${hex(this.word)}, which can't be a grant reference.`
+  }
+}
+
+/**
+ * A word that can't be a grant reference stands where one must be: 0, reserved (1 to 7), or 0xFFFFFFFF.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class InvalidRef extends Schema.TaggedError<InvalidRef>()("InvalidRef", {
+  page,
+  /** Position in the buffer, from 0, in pages. */
+  index,
+  word: Schema.Int
+}) {
+  override get message() {
+    const what = this.word === 0 ? "is 0: it was never filled in" : `is ${hex(this.word)}, which can't be a grant reference`
+    return `The reference of buffer page ${this.index} (directory page ${this.page}) ${what}.`
+  }
+}
+
+/**
+ * Two places name one reference, so two pages of the buffer would be the same memory; or a page of the buffer is
+ * also one of the directory.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class RepeatedRef extends Schema.TaggedError<RepeatedRef>()("RepeatedRef", {
+  page,
+  index,
+  ref: Schema.Int,
+  /** Where the reference stood first. */
+  first: Schema.String
+}) {
+  override get message() {
+    return `Buffer page ${this.index} (directory page ${this.page}) repeats grant ${this.ref} of ${this.first}.`
+  }
+}
+
+/**
+ * All reasons of a {@link DirectoryError}.
+ *
+ * @category schemas
+ * @since 0.1.0
+ */
+export const Reason = Schema.Union([WrongCount, TooShort, TooLong, Cyclic, InvalidLink, InvalidRef, RepeatedRef])
+
+/**
+ * What is wrong with a directory.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Reason = typeof Reason.Type
+
+/**
+ * A page directory can't be used; nothing of it is mapped. Pages and indexes count from 0.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class DirectoryError extends Schema.TaggedError<DirectoryError>()("DirectoryError", { reason: Reason }) {
+  override get message() {
+    return this.reason.message
+  }
+}

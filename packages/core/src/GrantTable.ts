@@ -1,0 +1,261 @@
+/**
+ * Shares pages with other domains and maps theirs: the service that everything else is built on.
+ *
+ * Every resource belongs to a `Scope`; leaving it is the only way to release, and afterwards every view that was
+ * handed out has length 0. Revocation is not part of Xen: a peer that has a page mapped keeps it until it unmaps.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
+import type * as Scope from "effect/Scope"
+import * as DomainId from "./DomainId.ts"
+import * as GrantRef from "./GrantRef.ts"
+import type * as GrantTableError from "./GrantTableError.ts"
+import { invalid, word } from "./internal/input.ts"
+import * as Page from "./Page.ts"
+
+/**
+ * Pages of ours that a peer may map.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface SharedPages {
+  readonly peer: DomainId.DomainId
+  /** What the peer may do with them; we may always write. */
+  readonly access: GrantTableError.Access
+  /** One reference a page, in the order of the bytes. A private copy: the peer can't change it. */
+  readonly refs: Uint32Array<ArrayBuffer>
+  /** The pages, zero at first, `refs.length * 4096` bytes. The peer sees every write at once. */
+  readonly bytes: Uint8Array<ArrayBuffer>
+}
+
+/**
+ * Pages of a peer, mapped side by side.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface MappedPages {
+  readonly domain: DomainId.DomainId
+  /** Writing to a read-only mapping kills the process, as any write to read-only memory. */
+  readonly access: GrantTableError.Access
+  /** The pages in the order of the request, 4096 bytes each. The peer may change them at any time: copy, then check. */
+  readonly bytes: Uint8Array<ArrayBuffer>
+}
+
+/**
+ * A request to share new pages, checked.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ShareRequest {
+  readonly peer: DomainId.DomainId
+  readonly pages: Page.ShareCount
+  readonly access: GrantTableError.Access
+}
+
+/**
+ * A request to map a peer's grants, checked. References may repeat: each place is a mapping of its own.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface MapRequest {
+  readonly domain: DomainId.DomainId
+  readonly refs: Uint32Array<ArrayBuffer>
+  readonly access: GrantTableError.Access
+}
+
+/**
+ * A piece of a granted page to read into, or write from, private memory; it must not cross the end of the page.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type CopySegment =
+  | { readonly _tag: "Read"; readonly grant: GrantRef.Grant; readonly offset: number; readonly into: Uint8Array }
+  | { readonly _tag: "Write"; readonly grant: GrantRef.Grant; readonly offset: number; readonly from: Uint8Array }
+
+/**
+ * A number of pages, and the file or setting that changes it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Limit {
+  readonly pages: number
+  readonly knob: string
+}
+
+/**
+ * What this grant table can hold.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Limits {
+  /** Pages shared at one time, by all users of the table together. */
+  readonly shared: Limit
+  /** Pages in one request to the device; bigger mappings are split, unseen by the caller. */
+  readonly mappedPerRequest: Limit
+}
+
+/**
+ * What an implementation provides; `make` turns it into the service. Requests arrive checked.
+ *
+ * Each acquisition is atomic under interruption and all or nothing, each release is synchronous and total:
+ * detach every view, unmap, release.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Driver {
+  readonly share: (
+    request: ShareRequest
+  ) => Effect.Effect<SharedPages, GrantTableError.GrantTableError, Scope.Scope>
+  readonly map: (
+    request: MapRequest
+  ) => Effect.Effect<MappedPages, GrantTableError.GrantTableError, Scope.Scope>
+  readonly copy: (
+    segments: ReadonlyArray<CopySegment>
+  ) => Effect.Effect<void, GrantTableError.GrantTableError>
+  readonly limits: Effect.Effect<Limits, GrantTableError.GrantTableError>
+}
+
+/**
+ * The grant table of the domain that we run in.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class GrantTable extends Context.Service<GrantTable, {
+  /**
+   * Allocates zeroed pages and grants them to `peer` (read-write unless said otherwise).
+   * They are granted before this returns: what is written into them is public from the first byte.
+   */
+  readonly share: (options: {
+    readonly peer: number
+    readonly pages: number
+    readonly access?: GrantTableError.Access | undefined
+  }) => Effect.Effect<SharedPages, GrantTableError.GrantTableError, Scope.Scope>
+  /**
+   * Maps grants of `domain` side by side as one region, all or nothing (read-write unless said otherwise).
+   * `GrantRefused` names the first that Xen refused.
+   */
+  readonly map: (options: {
+    readonly domain: number
+    readonly refs: ArrayLike<number>
+    readonly access?: GrantTableError.Access | undefined
+  }) => Effect.Effect<MappedPages, GrantTableError.GrantTableError, Scope.Scope>
+  /**
+   * Lets Xen copy between granted pages and private memory, without mapping. Not all or nothing:
+   * segments before a refused one may have been copied. `Unsupported` where the device can't.
+   */
+  readonly copy: (
+    segments: ReadonlyArray<CopySegment>
+  ) => Effect.Effect<void, GrantTableError.GrantTableError>
+  /** What the table can hold, read anew each time: an administrator may change it. */
+  readonly limits: Effect.Effect<Limits, GrantTableError.GrantTableError>
+}>()("@xen-shbuf/core/GrantTable") {}
+
+/**
+ * Pages granted to peers since the process began.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const grantsShared: Metric.Counter<number> = Metric.counter("xen_shbuf_grants_shared", {
+  description: "Pages granted to peers",
+  incremental: true
+})
+
+/**
+ * Pages of peers mapped since the process began.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const pagesMapped: Metric.Counter<number> = Metric.counter("xen_shbuf_pages_mapped", {
+  description: "Pages of peers mapped",
+  incremental: true
+})
+
+/**
+ * Requests refused since the process began, with the attribute `reason`.
+ *
+ * @category metrics
+ * @since 0.1.0
+ */
+export const refusals: Metric.Counter<number> = Metric.counter("xen_shbuf_refusals", {
+  description: "Requests refused",
+  incremental: true
+})
+
+const refused = <A, R>(operation: Effect.Effect<A, GrantTableError.GrantTableError, R>) =>
+  Effect.tapError(operation, (error) =>
+    Metric.update(Metric.withAttributes(refusals, { reason: error.reason._tag }), 1))
+
+const access = (operation: "share" | "map", value: GrantTableError.Access = "read-write") =>
+  value === "read-write" || value === "read-only"
+    ? Effect.succeed(value)
+    : Effect.fail(invalid(operation, "access", value, `"read-write" or "read-only"`))
+
+/**
+ * Makes the service from an implementation: checks every argument, opens a span, counts.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (driver: Driver): GrantTable["Service"] =>
+  GrantTable.of({
+    share: Effect.fn("GrantTable.share")(function*(options) {
+      const request: ShareRequest = {
+        peer: yield* word("share", "peer", DomainId.DomainId, DomainId.expected, options.peer),
+        pages: yield* word("share", "pages", Page.ShareCount, Page.countExpected, options.pages),
+        access: yield* access("share", options.access)
+      }
+      yield* Effect.annotateCurrentSpan({ ...request })
+      const shared = yield* driver.share(request)
+      yield* Metric.update(grantsShared, request.pages)
+      return shared
+    }, refused),
+    map: Effect.fn("GrantTable.map")(function*(options) {
+      const domain = yield* word("map", "domain", DomainId.DomainId, DomainId.expected, options.domain)
+      const pages = yield* word("map", "refs.length", Page.PageCount, Page.countExpected, options.refs.length)
+      const refs = new Uint32Array(pages)
+      for (let i = 0; i < pages; i++) {
+        const ref = options.refs[i]!
+        if (!Number.isInteger(ref) || !GrantRef.isGrantRef(ref)) {
+          return yield* invalid("map", `refs[${i}]`, ref, GrantRef.expected)
+        }
+        refs[i] = ref
+      }
+      const request: MapRequest = { domain, refs, access: yield* access("map", options.access) }
+      yield* Effect.annotateCurrentSpan({ domain, pages, access: request.access })
+      const mapped = yield* driver.map(request)
+      yield* Metric.update(pagesMapped, pages)
+      return mapped
+    }, refused),
+    copy: Effect.fn("GrantTable.copy")(function*(segments) {
+      for (const [i, { grant, offset }] of segments.entries()) {
+        yield* word("copy", `segments[${i}].grant.domain`, DomainId.DomainId, DomainId.expected, grant.domain)
+        yield* word("copy", `segments[${i}].grant.ref`, GrantRef.GrantRef, GrantRef.expected, grant.ref)
+        const segment = segments[i]!
+        const length = segment._tag === "Read" ? segment.into.length : segment.from.length
+        if (!Number.isInteger(offset) || offset < 0 || offset + length > Page.size) {
+          return yield* invalid(
+            "copy",
+            `segments[${i}]`,
+            `${length} bytes at offset ${offset}`,
+            "a piece of one page: offset and length add up to 4096 at most"
+          )
+        }
+      }
+      yield* driver.copy(segments)
+    }, refused),
+    limits: driver.limits.pipe(Effect.withSpan("GrantTable.limits"))
+  })

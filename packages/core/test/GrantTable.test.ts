@@ -1,0 +1,115 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as GrantTable from "@xen-shbuf/core/GrantTable"
+import { GrantTableError, OutOfGrants } from "@xen-shbuf/core/GrantTableError"
+import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
+import * as Tracer from "effect/Tracer"
+
+/** Answers every request with plain memory and remembers it. */
+const stub = () => {
+  const requests: Array<unknown> = []
+  const remember = <A>(request: A) => Effect.sync(() => void requests.push(request))
+  const bytes = (pages: number) => new Uint8Array(pages * 4096)
+  const table = GrantTable.make({
+    share: (request) =>
+      request.pages > 1000
+        ? Effect.fail(
+          new GrantTableError({ operation: "share", reason: new OutOfGrants({ requested: request.pages, limit: 1000 }) })
+        )
+        : Effect.as(remember(request), { ...request, refs: new Uint32Array(request.pages), bytes: bytes(request.pages) }),
+    map: (request) => Effect.as(remember(request), { ...request, bytes: bytes(request.refs.length) }),
+    copy: remember,
+    limits: Effect.succeed({
+      shared: { pages: 1000, knob: "/limit" },
+      mappedPerRequest: { pages: 65_536, knob: "/limit" }
+    })
+  })
+  return { table, requests }
+}
+
+const refused = <A>(effect: Effect.Effect<A, GrantTableError, never>) =>
+  Effect.map(Effect.flip(effect), (error) => ({ operation: error.operation, ...error.reason, text: error.message }))
+
+describe("GrantTable.make", () => {
+  it.effect("refuses numbers outside of the field's bounds, in a sentence, before the driver sees them", () =>
+    Effect.gen(function*() {
+      const { requests, table } = stub()
+      const share = (peer: number, pages: number) => refused(Effect.scoped(table.share({ peer, pages })))
+      const map = (domain: number, refs: ReadonlyArray<number>) => refused(Effect.scoped(table.map({ domain, refs })))
+      for (const peer of [-1, 1.5, Number.NaN, Infinity, 0x7ff0, 0x7fff, 65_536]) {
+        for (const error of [yield* share(peer, 1), yield* map(peer, [8])]) {
+          assert.strictEqual(error._tag, "InvalidInput")
+          assert.include(error.text, `is ${peer}, but must be a domain id: a whole number from 0 to 32751`)
+        }
+      }
+      for (const pages of [0, -1, 0.5, Number.NaN, 1_048_576 + 1027, 2 ** 32]) {
+        assert.include((yield* share(1, pages)).text, `pages is ${pages}, but must be a number of pages: a whole number`)
+      }
+      for (const ref of [0, 1, 7, 0xffff_ffff, -1, 8.5, Number.NaN, 2 ** 32 + 8]) {
+        assert.include((yield* map(1, [8, ref])).text, `refs[1] is ${ref}, but must be a grant reference`)
+      }
+      assert.include((yield* map(1, [])).text, "refs.length is 0, but must be a number of pages")
+      const tooMany = { length: 1_048_577 } as ArrayLike<number>
+      assert.include((yield* refused(Effect.scoped(table.map({ domain: 1, refs: tooMany })))).text, "refs.length is 1048577")
+      assert.include(
+        (yield* refused(Effect.scoped(table.share({ peer: 1, pages: 1, access: "rw" as "read-only" })))).text,
+        `access is "rw", but must be "read-write" or "read-only"`
+      )
+      const grant = { domain: 1, ref: 8 } as GrantTable.CopySegment["grant"]
+      for (const offset of [-1, 0.5, 4090, 4096]) {
+        const error = yield* refused(table.copy([{ _tag: "Read", grant, offset, into: new Uint8Array(7) }]))
+        assert.include(error.text, `7 bytes at offset ${offset}`)
+      }
+      assert.deepStrictEqual(requests, [])
+    }))
+
+  it.effect("hands checked requests to the driver, read-write by default, with a private copy of the references", () =>
+    Effect.gen(function*() {
+      const { requests, table } = stub()
+      const refs = [0xffff_fffe, 8, 8]
+      yield* Effect.scoped(Effect.all([
+        table.share({ peer: 0x7fef, pages: 2 }),
+        table.map({ domain: 0, refs, access: "read-only" })
+      ]))
+      refs[0] = 0
+      assert.deepStrictEqual(requests, [
+        { peer: 0x7fef, pages: 2, access: "read-write" },
+        { domain: 0, refs: Uint32Array.of(0xffff_fffe, 8, 8), access: "read-only" }
+      ])
+    }))
+
+  it.effect("opens one span an operation and counts grants, pages and refusals", () =>
+    Effect.gen(function*() {
+      const spans: Array<Tracer.NativeSpan> = []
+      const tracer = Tracer.make({
+        span: (options) => {
+          const span = new Tracer.NativeSpan(options)
+          spans.push(span)
+          return span
+        }
+      })
+      const { table } = stub()
+      const before = {
+        shared: (yield* Metric.value(GrantTable.grantsShared)).count,
+        mapped: (yield* Metric.value(GrantTable.pagesMapped)).count
+      }
+      const refusals = Metric.withAttributes(GrantTable.refusals, { reason: "OutOfGrants" })
+      const refusedBefore = (yield* Metric.value(refusals)).count
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* table.share({ peer: 3, pages: 5 })
+        yield* table.map({ domain: 4, refs: [8, 9] })
+        yield* Effect.flip(table.share({ peer: 3, pages: 1001 }))
+        yield* table.limits
+      })).pipe(Effect.withTracer(tracer))
+      assert.deepStrictEqual(spans.map((span) => span.name), [
+        "GrantTable.share",
+        "GrantTable.map",
+        "GrantTable.share",
+        "GrantTable.limits"
+      ])
+      assert.deepStrictEqual(Object.fromEntries(spans[0]!.attributes), { peer: 3, pages: 5, access: "read-write" })
+      assert.strictEqual((yield* Metric.value(GrantTable.grantsShared)).count - before.shared, 5)
+      assert.strictEqual((yield* Metric.value(GrantTable.pagesMapped)).count - before.mapped, 2)
+      assert.strictEqual((yield* Metric.value(refusals)).count - refusedBefore, 1)
+    }))
+})

@@ -1,0 +1,79 @@
+/**
+ * Names the two parties that laws are about: a frontend and a backend, and what is known of the Xen below them.
+ *
+ * @since 0.1.0
+ */
+import * as DomainId from "@xen-shbuf/core/DomainId"
+import { GrantTable } from "@xen-shbuf/core/GrantTable"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+
+/**
+ * A domain and its grant table.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Party {
+  readonly id: DomainId.DomainId
+  readonly table: GrantTable["Service"]
+}
+
+/**
+ * The domains that a law runs in. Both may be one domain that shares with itself.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class Domains extends Context.Service<Domains, {
+  readonly frontend: Party
+  readonly backend: Party
+  /** Whether refusals carry Xen's status; a device only says that it was refused. */
+  readonly tellsStatus: boolean
+  /** What is granted or mapped now, a line each, all different; no lines where Xen can't be asked. */
+  readonly held: Effect.Effect<ReadonlyArray<string>>
+}>()("@xen-shbuf/testkit/Domains") {}
+
+/**
+ * One domain that shares with itself, such as dom0 on real devices: `id` is its own id, as its peers know it.
+ * `held` asks Xen what is granted or mapped, by whoever, where there is a way to do it.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const loopback = (
+  id: number,
+  options: { readonly held?: Domains["Service"]["held"] | undefined } = {}
+): Layer.Layer<Domains, never, GrantTable> =>
+  Layer.effect(Domains, Effect.map(GrantTable, (table) => {
+    const party = { id: DomainId.DomainId.make(id), table }
+    return Domains.of({
+      frontend: party,
+      backend: party,
+      tellsStatus: false,
+      held: options.held ?? Effect.succeed([])
+    })
+  }))
+
+/**
+ * Runs a program in the domain of a party.
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const runIn = (
+  { table }: Party
+): <A, E, R>(program: Effect.Effect<A, E, R>) => Effect.Effect<A, E, Exclude<R, GrantTable>> =>
+  Effect.provideService(GrantTable, table)
+
+/**
+ * A domain that is neither party, and need not exist.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const stranger = ({ backend, frontend }: Domains["Service"]): DomainId.DomainId =>
+  DomainId.DomainId.make(
+    [0, 1, 2].map((i) => DomainId.maximum - i).find((id) => id !== frontend.id && id !== backend.id)!
+  )

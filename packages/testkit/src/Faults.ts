@@ -1,0 +1,137 @@
+/**
+ * Makes a grant table misbehave: fails an operation, delays it, or interrupts who calls.
+ *
+ * It decorates any grant table, in memory or of a device. Operations are counted from 1, in the order in which they
+ * begin: run once without faults to learn how many there are, then once for every operation and fault.
+ *
+ * @since 0.1.0
+ */
+import { GrantTable } from "@xen-shbuf/core/GrantTable"
+import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+
+/**
+ * What a grant table does that can go wrong.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Operation = "share" | "map" | "copy" | "limits"
+
+/**
+ * One thing to go wrong, at one operation.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Fault =
+  | { readonly _tag: "Fail"; readonly at: number; readonly reason: GrantTableError.Reason }
+  | { readonly _tag: "Delay"; readonly at: number; readonly duration: Duration.Input }
+  | { readonly _tag: "Interrupt"; readonly at: number; readonly when: "before" | "after" }
+
+/**
+ * All that is to go wrong. Faults of one operation take effect in the plan's order.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Plan = ReadonlyArray<Fault>
+
+/**
+ * Fails the n-th operation with this reason; the grant table is not asked.
+ *
+ * @category faults
+ * @since 0.1.0
+ */
+export const failAt = (at: number, reason: GrantTableError.Reason): Fault => ({ _tag: "Fail", at, reason })
+
+/**
+ * Sleeps before the n-th operation, on the fiber's clock.
+ *
+ * @category faults
+ * @since 0.1.0
+ */
+export const delayAt = (at: number, duration: Duration.Input): Fault => ({ _tag: "Delay", at, duration })
+
+/**
+ * Interrupts the calling fiber before the n-th operation, or after it has succeeded, with what it acquired held. As
+ * with any interruption, a caller that is uninterruptible at that moment goes on until it no longer is.
+ *
+ * @category faults
+ * @since 0.1.0
+ */
+export const interruptAt = (at: number, when: "before" | "after"): Fault => ({ _tag: "Interrupt", at, when })
+
+/**
+ * The record of a decorated grant table.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class Faults extends Context.Service<Faults, {
+  /** The operations begun so far, in order. */
+  readonly operations: Effect.Effect<ReadonlyArray<Operation>>
+}>()("@xen-shbuf/testkit/Faults") {}
+
+const interruptSelf = Effect.withFiber((fiber) => {
+  fiber.interruptUnsafe(fiber.id)
+  return Effect.void
+})
+
+const apply = <A, R>(
+  self: Effect.Effect<A, GrantTableError.GrantTableError, R>,
+  operation: Operation,
+  fault: Fault
+): Effect.Effect<A, GrantTableError.GrantTableError, R> => {
+  switch (fault._tag) {
+    case "Fail":
+      return Effect.fail(new GrantTableError.GrantTableError({ operation, reason: fault.reason }))
+    case "Delay":
+      return Effect.delay(self, fault.duration)
+    case "Interrupt":
+      return fault.when === "before" ? Effect.andThen(interruptSelf, self) : Effect.tap(self, interruptSelf)
+  }
+}
+
+/**
+ * Decorates a grant table: its operations go wrong as planned, and are recorded.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (
+  table: GrantTable["Service"],
+  plan: Plan
+): { readonly table: GrantTable["Service"]; readonly faults: Faults["Service"] } => {
+  const operations: Array<Operation> = []
+  const decorate = <A, R>(operation: Operation, self: Effect.Effect<A, GrantTableError.GrantTableError, R>) =>
+    Effect.suspend(() => {
+      const at = operations.push(operation)
+      // From the right, so that the plan's first fault is the outermost.
+      return plan.filter((fault) => fault.at === at).reduceRight((self, fault) => apply(self, operation, fault), self)
+    })
+  return {
+    table: GrantTable.of({
+      share: (options) => decorate("share", table.share(options)),
+      map: (options) => decorate("map", table.map(options)),
+      copy: (segments) => decorate("copy", table.copy(segments)),
+      limits: decorate("limits", table.limits)
+    }),
+    faults: Faults.of({ operations: Effect.sync(() => [...operations]) })
+  }
+}
+
+/**
+ * Decorates the grant table that it is provided with.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (plan: Plan): Layer.Layer<GrantTable | Faults, never, GrantTable> =>
+  Layer.effectContext(Effect.map(GrantTable, (decorated) => {
+    const { faults, table } = make(decorated, plan)
+    return Context.make(GrantTable, table).pipe(Context.add(Faults, faults))
+  }))

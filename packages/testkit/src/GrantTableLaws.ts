@@ -1,0 +1,412 @@
+/**
+ * What must hold of every grant table: the laws of the service that all buffers are built on.
+ *
+ * @since 0.1.0
+ */
+import { isGrantRef } from "@xen-shbuf/core/GrantRef"
+import type * as GrantTable from "@xen-shbuf/core/GrantTable"
+import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
+import * as Page from "@xen-shbuf/core/Page"
+import * as Arbitrary from "effect/Arbitrary"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as Domains from "./Domains.ts"
+import * as Generators from "./Generators.ts"
+import { allZero, between, ended, notNumbers, page, room, sameBytes, sameReason, separately } from "./internal/laws.ts"
+import * as Law from "./Law.ts"
+
+const law = Law.inSuite("GrantTable")
+
+/** The reason for a refusal of the reference at `index`. */
+const refusalOf = (
+  domain: Domains.Party,
+  refs: ArrayLike<number>,
+  index: number,
+  access: GrantTableError.Access,
+  status: string | undefined
+) =>
+  new GrantTableError.GrantRefused({
+    grant: { domain: domain.id, ref: refs[index] as GrantTable.CopySegment["grant"]["ref"] },
+    index,
+    access,
+    ...(status === undefined ? {} : { status })
+  })
+
+/** The backend may not map this, and is told that it's the reference at `index`. */
+const refuses = Effect.fnUntraced(function*(
+  refs: ArrayLike<number>,
+  index: number,
+  access: GrantTableError.Access = "read-write"
+) {
+  const { backend, frontend, tellsStatus } = yield* Domains.Domains
+  const reason = yield* Law.refused("GrantRefused", backend.table.map({ domain: frontend.id, refs, access }))
+  yield* Law.holds(
+    tellsStatus ? /^GNTST_[a-z_]+$/.test(reason.status ?? "") : reason.status === undefined,
+    `the status of a refused grant is ${reason.status}`
+  )
+  yield* sameReason(reason, refusalOf(frontend, refs, index, access, reason.status))
+})
+
+/** The backend may not map any of these: nothing of them is granted, and nothing is mapped any more. */
+const allGone = (refs: ArrayLike<number>) =>
+  Effect.forEach(Array.from(refs).slice(0, 8), (ref) => refuses([ref], 0, "read-only"), { discard: true })
+
+/** Shares pages, fills them with bytes that depend on the seed, and maps them from the other side. */
+const sharedAndMapped = Effect.fnUntraced(function*(pages: number, seed: number) {
+  const { backend, frontend } = yield* Domains.Domains
+  const shared = yield* frontend.table.share({ peer: backend.id, pages })
+  shared.bytes.set(Generators.bytes(seed, pages * Page.size))
+  const mapped = yield* backend.table.map({ domain: frontend.id, refs: shared.refs })
+  return { shared, mapped }
+})
+
+/** All views that `sharedAndMapped` has made, and one made of each. */
+const viewsOf = ({ mapped, shared }: Effect.Success<ReturnType<typeof sharedAndMapped>>): ReadonlyArray<Uint8Array> => [
+  shared.bytes,
+  mapped.bytes,
+  shared.bytes.subarray(1),
+  mapped.bytes.subarray(Page.size - 1)
+]
+
+/**
+ * The laws of grant tables.
+ *
+ * @category laws
+ * @since 0.1.0
+ */
+export const laws = (options: Law.Options = {}): ReadonlyArray<Law.Law> => {
+  const forAll = Law.forAll(options)
+  const interrupted = Law.interrupted(options)
+  return [
+    law("shared pages are whole and zero, with a reference each that no other page has", Effect.gen(function*() {
+      const { backend, frontend } = yield* Domains.Domains
+      const counts = Generators.pageCount({ maximum: yield* room(frontend) })
+      const access = Arbitrary.schema(GrantTableError.Access)
+      yield* forAll(Arbitrary.all({ access, pages: counts }), Effect.fnUntraced(function*({ access, pages }) {
+        const shared = yield* frontend.table.share({ peer: backend.id, pages, access })
+        yield* Law.equal("the peer", shared.peer, backend.id)
+        yield* Law.equal("the access", shared.access, access)
+        yield* allZero("new pages", shared.bytes)
+        yield* Law.equal("the size", shared.bytes.length, pages * Page.size)
+        yield* Law.equal("the number of references", shared.refs.length, pages)
+        yield* Law.holds(shared.refs.every(isGrantRef), `some of ${shared.refs} can't be references`)
+        yield* Law.equal("the number of different references", new Set(shared.refs).size, pages)
+        shared.bytes.fill(0xff)
+      }))
+    })),
+
+    law("both sides see one memory, page by page in the order of the request", Effect.gen(function*() {
+      const { backend, frontend } = yield* Domains.Domains
+      const counts = Generators.pageCount({ maximum: yield* room(frontend) })
+      const inputs = Arbitrary.all({ pages: counts, order: Generators.seed, seed: Generators.seed })
+      yield* forAll(inputs, Effect.fnUntraced(function*({ order, pages, seed }) {
+        const { bytes, refs } = yield* frontend.table.share({ peer: backend.id, pages })
+        const places = Generators.shuffled(order, Array.from(refs.keys()))
+        const before = Generators.bytes(seed, bytes.length)
+        bytes.set(before)
+        const mapped = yield* backend.table.map({ domain: frontend.id, refs: places.map((place) => refs[place]!) })
+        yield* Law.equal("the domain", mapped.domain, frontend.id)
+        yield* Law.equal("the access", mapped.access, "read-write")
+        yield* Law.equal("the size", mapped.bytes.length, bytes.length)
+        for (const [at, place] of places.entries()) {
+          yield* sameBytes(`page ${place}, mapped as number ${at}`, page(mapped.bytes, at), page(before, place))
+        }
+        const after = Generators.bytes(seed + 1, bytes.length)
+        for (const [at, place] of places.entries()) page(mapped.bytes, at).set(page(after, place))
+        yield* sameBytes("the owner's view of what its peer wrote", bytes, after)
+      }))
+    })),
+
+    law("references of several shares may be mixed, and repeated: each place is the same page", Effect.gen(function*() {
+      const { backend, frontend } = yield* Domains.Domains
+      const inputs = Arbitrary.all({
+        shares: Arbitrary.array(between(1, 3), { minLength: 1, maxLength: 3 }),
+        places: Arbitrary.array(between(0, 8), { minLength: 1, maxLength: 12 }),
+        write: between(0, 11)
+      })
+      yield* forAll(inputs, Effect.fnUntraced(function*({ places, shares, write }) {
+        const owned = yield* Effect.forEach(shares, (pages) => frontend.table.share({ peer: backend.id, pages }))
+        const pages = owned.flatMap(({ bytes, refs }) => Array.from(refs, (ref, i) => ({ ref, bytes: page(bytes, i) })))
+        const chosen = places.map((place) => pages[place % pages.length]!)
+        const request = { domain: frontend.id, refs: chosen.map(({ ref }) => ref) }
+        const mapped = yield* backend.table.map(request)
+        const again = yield* backend.table.map({ ...request, access: "read-only" })
+        page(mapped.bytes, write % chosen.length)[7] = 1
+        const written = chosen[write % chosen.length]!
+        for (const { bytes, ref } of pages) {
+          const byte = ref === written.ref ? 1 : 0
+          yield* Law.equal(`the owner's byte of reference ${ref}`, bytes[7], byte)
+          for (const [at, other] of chosen.entries()) {
+            if (other.ref !== ref) continue
+            yield* Law.equal(`the peer's byte at place ${at}`, page(mapped.bytes, at)[7], byte)
+            yield* Law.equal(`its byte in the second mapping at place ${at}`, page(again.bytes, at)[7], byte)
+          }
+        }
+      }))
+    })),
+
+    law("pages shared read-only can't be mapped for writing, all can be mapped for reading", Effect.gen(function*() {
+      const { backend, frontend } = yield* Domains.Domains
+      const inputs = Arbitrary.all({ writable: between(0, 4), readable: between(1, 4), seed: Generators.seed })
+      yield* forAll(inputs, Effect.fnUntraced(function*({ readable, seed, writable }) {
+        const one = writable === 0 ? undefined : yield* frontend.table.share({ peer: backend.id, pages: writable })
+        const other = yield* frontend.table.share({ peer: backend.id, pages: readable, access: "read-only" })
+        const refs = [...one?.refs ?? [], ...other.refs]
+        yield* refuses(refs, writable)
+        const mapped = yield* backend.table.map({ domain: frontend.id, refs, access: "read-only" })
+        yield* Law.equal("the access", mapped.access, "read-only")
+        const contents = Generators.bytes(seed, other.bytes.length)
+        other.bytes.set(contents)
+        yield* sameBytes("what the owner wrote", mapped.bytes.subarray(writable * Page.size), contents)
+        yield* refuses(refs, writable)
+      }))
+    })),
+
+    law("a reference that is refused is named, and nothing of its request stays mapped", Effect.gen(function*() {
+      const all = yield* Domains.Domains
+      const { backend, frontend } = all
+      const kind = Arbitrary.schema(Schema.Literals(["never granted", "granted to another", "ended"]))
+      const inputs = Arbitrary.all({ pages: between(1, 8), kind, at: between(0, 8), alsoAt: between(0, 8) })
+      yield* forAll(inputs, Effect.fnUntraced(function*({ alsoAt, at, kind, pages }) {
+        const others = yield* frontend.table.share({ peer: Domains.stranger(all), pages: 1 })
+        const past = yield* Effect.scoped(frontend.table.share({ peer: backend.id, pages: 1 }))
+        const bad = { "never granted": 0x7fff_0000, "granted to another": others.refs[0]!, ended: past.refs[0]! }[kind]
+        const good = yield* Effect.scoped(Effect.gen(function*() {
+          // The end of `past` has freed its reference: it must not be one that is granted anew.
+          const { bytes, refs } = yield* frontend.table.share({ peer: backend.id, pages })
+          const free = refs.includes(bad) ? 0x7fff_0000 : bad
+          const request = Array.from(refs)
+          for (const place of new Set([at, alsoAt])) request.splice(Math.min(place, request.length), 0, free)
+          for (const access of ["read-write", "read-only"] as const) {
+            yield* refuses(request, request.indexOf(free), access)
+          }
+          const mapped = yield* backend.table.map({ domain: frontend.id, refs })
+          mapped.bytes[0] = 1
+          yield* Law.equal("the owner's byte", bytes[0], 1)
+          return refs
+        }))
+        yield* allGone(good)
+      }))
+    })),
+
+    law("a domain that does not exist has no grants", Effect.gen(function*() {
+      const all = yield* Domains.Domains
+      const domain = Domains.stranger(all)
+      const reason = yield* Law.refused("GrantRefused", all.backend.table.map({ domain, refs: [8, 9] }))
+      yield* Law.equal("the grant", reason.grant, { domain, ref: 8 as typeof reason.grant.ref })
+      yield* Law.equal("the index", reason.index, 0)
+    })),
+
+    law("a grant can be mapped many times, but not without end, and all of them end", Effect.gen(function*() {
+      const { backend, frontend } = yield* Domains.Domains
+      const refs = yield* Effect.scoped(Effect.gen(function*() {
+        const { bytes, refs } = yield* frontend.table.share({ peer: backend.id, pages: 1 })
+        const repeated = (times: number) =>
+          backend.table.map({ domain: frontend.id, refs: Array.from({ length: times }, () => refs[0]!) })
+        const { bytes: mapped } = yield* repeated(32)
+        bytes.fill(7)
+        yield* sameBytes("32 mappings", mapped, new Uint8Array(32 * Page.size).fill(7))
+        // Xen counts to 128; a paravirtual domain needs two for each mapping.
+        const end = yield* Effect.match(Effect.scoped(repeated(129)), {
+          onSuccess: () => "no error",
+          onFailure: ({ reason }) => reason._tag
+        })
+        yield* Law.holds(end === "GrantRefused" || end === "OutOfMappings", `129 mappings of one grant give ${end}`)
+        yield* repeated(1)
+        return refs
+      }))
+      yield* allGone(refs)
+    })),
+
+    law("every view has length 0 after its own scope, in any order, and others live on", Effect.gen(function*() {
+      const inputs = Arbitrary.all({
+        pages: Arbitrary.array(between(1, 4), { minLength: 1, maxLength: 4 }),
+        order: Generators.seed
+      })
+      yield* forAll(inputs, Effect.fnUntraced(function*({ order, pages }) {
+        const { backend, frontend } = yield* Domains.Domains
+        const holders = (yield* Effect.forEach(pages, Effect.fnUntraced(function*(count, seed) {
+          const contents = Generators.bytes(seed, count * Page.size)
+          const shared = yield* separately(frontend.table.share({ peer: backend.id, pages: count }))
+          shared.bytes.set(contents)
+          const map = (access: GrantTableError.Access) =>
+            separately(backend.table.map({ domain: frontend.id, refs: shared.refs, access }))
+          return [shared, yield* map("read-write"), yield* map("read-only")].map((holder) => ({
+            contents,
+            holder,
+            views: [holder.bytes, holder.bytes.subarray(5), new Uint8Array(holder.bytes.buffer)]
+          }))
+        }))).flat()
+        const living = new Set(holders)
+        for (const it of Generators.shuffled(order, holders)) {
+          yield* it.holder.end
+          living.delete(it)
+          yield* ended("its scope has ended", ...it.views)
+          for (const { contents, holder } of living) yield* sameBytes("a view of another scope", holder.bytes, contents)
+        }
+      }))
+    })),
+
+    law("a scope gives back everything however it ends", Effect.gen(function*() {
+      const ends = { success: Effect.void, failure: Effect.fail("stop"), defect: Effect.die("stop"), interruption: Effect.interrupt }
+      for (const [name, end] of Object.entries<Effect.Effect<void, string>>(ends)) {
+        let views: ReadonlyArray<Uint8Array> = []
+        let refs: ArrayLike<number> = []
+        const use = Effect.gen(function*() {
+          const two = yield* sharedAndMapped(3, 0)
+          views = viewsOf(two)
+          refs = two.shared.refs
+          yield* end
+        })
+        // In a fiber of its own, since an interruption spreads to whoever runs in the same.
+        yield* Fiber.await(yield* Effect.forkChild(Effect.scoped(use)))
+        yield* Law.equal("the number of views", views.length, 4)
+        yield* ended(`the scope has ended with ${name}`, ...views)
+        yield* allGone(refs)
+      }
+    })),
+
+    law("an interruption at any point leaves nothing", interrupted(sharedAndMapped(3, 0))),
+
+    law("an interruption at any point of a request that is refused leaves nothing", Effect.gen(function*() {
+      const { backend, frontend } = yield* Domains.Domains
+      const { refs } = yield* separately(frontend.table.share({ peer: backend.id, pages: 3, access: "read-only" }))
+      yield* interrupted(Law.refused("GrantRefused", backend.table.map({ domain: frontend.id, refs })))
+    })),
+
+    law("grants end with the scope of who shares", Effect.gen(function*() {
+      const { backend, frontend } = yield* Domains.Domains
+      yield* forAll(between(1, 8), Effect.fnUntraced(function*(pages) {
+        const { refs } = yield* Effect.scoped(frontend.table.share({ peer: backend.id, pages }))
+        yield* allGone(refs)
+      }))
+    })),
+
+    law("who has a page mapped keeps it, and its reference is not handed out again until it is unmapped", Effect.gen(
+      function*() {
+        const { backend, frontend } = yield* Domains.Domains
+        yield* forAll(Arbitrary.all({ pages: between(1, 8), seed: Generators.seed }), Effect.fnUntraced(function*({ pages, seed }) {
+          const shared = yield* separately(frontend.table.share({ peer: backend.id, pages }))
+          const contents = Generators.bytes(seed, pages * Page.size)
+          shared.bytes.set(contents)
+          const mapped = yield* separately(backend.table.map({ domain: frontend.id, refs: shared.refs }))
+          yield* shared.end
+          yield* ended("the owner's scope has ended", shared.bytes)
+          yield* sameBytes("a mapping whose owner let go", mapped.bytes, contents)
+          const other = yield* frontend.table.share({ peer: backend.id, pages: pages + 8 })
+          yield* Law.holds(!other.refs.some((ref) => shared.refs.includes(ref)), `a reference in use of ${shared.refs} is handed out`)
+          yield* allZero("pages shared meanwhile", other.bytes)
+          mapped.bytes.fill(1)
+          yield* allZero("pages shared meanwhile, after a write to the old ones", other.bytes)
+          yield* mapped.end
+          yield* ended("the peer's scope has ended", mapped.bytes)
+        }))
+      }
+    )),
+
+    law("fibers can share and map at the same time", Effect.gen(function*() {
+      const { backend, frontend } = yield* Domains.Domains
+      yield* forAll(Arbitrary.array(between(1, 4), { minLength: 2, maxLength: 8 }), Effect.fnUntraced(function*(counts) {
+        const ready = yield* Effect.forEach(counts, () => Deferred.make<ReadonlyArray<number>>())
+        const refs = yield* Effect.forEach(counts, (pages, i) =>
+          Effect.scoped(Effect.gen(function*() {
+            const { bytes, refs } = yield* frontend.table.share({ peer: backend.id, pages })
+            bytes.set(Generators.bytes(i, bytes.length))
+            yield* Effect.yieldNow
+            const mapped = yield* backend.table.map({ domain: frontend.id, refs })
+            yield* Deferred.succeed(ready[i]!, Array.from(refs))
+            // All are held at one time: only then must they differ.
+            const all = yield* Effect.forEach(ready, Deferred.await)
+            yield* sameBytes("what this fiber wrote", mapped.bytes, Generators.bytes(i, bytes.length))
+            return all.flat()
+          })), { concurrency: "unbounded" })
+        yield* Law.equal("the number of different references", new Set(refs[0]).size, refs[0]!.length)
+      }))
+    })),
+
+    law("numbers outside of the field's bounds are refused with the argument's name, and nothing is held", Effect.gen(
+      function*() {
+        const { backend, frontend } = yield* Domains.Domains
+        const cases: ReadonlyArray<{
+          readonly argument: string
+          readonly operation: Effect.Effect<unknown, GrantTableError.GrantTableError, Scope.Scope>
+        }> = [
+          ...[...notNumbers, 2 ** 32, 0x7ff0, 0x7ff4, 0xffff].flatMap((id) => [
+            { argument: "peer", operation: frontend.table.share({ peer: id, pages: 1 }) },
+            { argument: "domain", operation: backend.table.map({ domain: id, refs: [8] }) }
+          ]),
+          ...[...notNumbers, 2 ** 32, 0, 1_048_576 + 1027].map((pages) => ({
+            argument: "pages",
+            operation: frontend.table.share({ peer: backend.id, pages })
+          })),
+          ...[...notNumbers, 2 ** 32, 0, 1, 7, 0xffff_ffff].map((ref) => ({
+            argument: "refs[1]",
+            operation: backend.table.map({ domain: frontend.id, refs: [8, ref] })
+          })),
+          { argument: "refs.length", operation: backend.table.map({ domain: frontend.id, refs: [] }) },
+          {
+            argument: "refs.length",
+            operation: backend.table.map({ domain: frontend.id, refs: { length: 1_048_577, 0: 8 } })
+          }
+        ]
+        for (const { argument, operation } of cases) {
+          const reason = yield* Law.refused("InvalidInput", operation)
+          yield* Law.equal("the argument", reason.argument, argument)
+        }
+      }
+    )),
+
+    law("the limit of shared pages can be read, and is the one that is enforced", Effect.gen(function*() {
+      const { backend, frontend } = yield* Domains.Domains
+      const { mappedPerRequest, shared: { knob, pages: limit } } = yield* frontend.table.limits
+      yield* Law.holds(Number.isInteger(limit) && limit > 0 && knob !== "", `the limit is ${limit} pages, set by "${knob}"`)
+      yield* Law.holds(mappedPerRequest.pages > 0 && mappedPerRequest.knob !== "", "no request to map is possible")
+      if (limit > Page.maxCount) return
+      const refused = Effect.fnUntraced(function*(requested: number, needed: number) {
+        const reason = yield* Law.refused("OutOfGrants", frontend.table.share({ peer: backend.id, pages: requested }))
+        yield* sameReason(reason, new GrantTableError.OutOfGrants({ requested, limit, knob, needed }))
+      })
+      yield* refused(limit + 1, limit + 1)
+      yield* frontend.table.share({ peer: backend.id, pages: 1 })
+      const reason = yield* Law.refused("OutOfGrants", frontend.table.share({ peer: backend.id, pages: limit }))
+      yield* Law.equal("the pages asked for", reason.requested, limit)
+      yield* frontend.table.share({ peer: backend.id, pages: 1 })
+    })),
+
+    law("a copy reads and writes exactly its bytes, or is not supported", Effect.gen(function*() {
+      const { backend, frontend } = yield* Domains.Domains
+      const inputs = Arbitrary.all({ seed: Generators.seed, offset: between(0, Page.size), length: between(0, Page.size) })
+      const body = forAll(inputs, Effect.fnUntraced(function*({ length: most, offset, seed }) {
+        const length = Math.min(most, Page.size - offset)
+        const { bytes, refs } = yield* frontend.table.share({ peer: backend.id, pages: 2 })
+        const before = Generators.bytes(seed, bytes.length)
+        bytes.set(before)
+        const grant = { domain: frontend.id, ref: refs[1] as GrantTable.CopySegment["grant"]["ref"] }
+        const into = new Uint8Array(length)
+        const from = Generators.bytes(seed + 1, length)
+        yield* backend.table.copy([
+          { _tag: "Read", grant, offset, into },
+          { _tag: "Write", grant, offset, from }
+        ])
+        yield* sameBytes("what was read", into, before.subarray(Page.size + offset, Page.size + offset + length))
+        before.set(from, Page.size + offset)
+        yield* sameBytes("the pages after the write", bytes, before)
+      }))
+      const { bytes, refs } = yield* frontend.table.share({ peer: backend.id, pages: 1, access: "read-only" })
+      const grant = { domain: frontend.id, ref: refs[0] as GrantTable.CopySegment["grant"]["ref"] }
+      const read: GrantTable.CopySegment = { _tag: "Read", grant, offset: 0, into: new Uint8Array(1) }
+      const supported = yield* Effect.as(backend.table.copy([read]), true).pipe(
+        Effect.catchReason("GrantTableError", "Unsupported", () => Effect.succeed(false))
+      )
+      if (!supported) return
+      const write: GrantTable.CopySegment = { _tag: "Write", grant, offset: 0, from: Uint8Array.of(1) }
+      const reason = yield* Law.refused("GrantRefused", backend.table.copy([read, write]))
+      yield* sameReason(reason, refusalOf(frontend, [refs[0]!, refs[0]!], 1, "read-write", reason.status))
+      yield* allZero("read-only pages after a write", bytes)
+      yield* body
+    }))
+  ]
+}

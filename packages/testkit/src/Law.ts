@@ -1,0 +1,222 @@
+/**
+ * States what must hold of every grant table, as data: any test runner can run a law, and a program without one too.
+ *
+ * @since 0.1.0
+ */
+import type { DirectoryError } from "@xen-shbuf/core/DirectoryError"
+import type { GrantTableError } from "@xen-shbuf/core/GrantTableError"
+import * as Arbitrary from "effect/Arbitrary"
+import * as Cause from "effect/Cause"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Formatter from "effect/Formatter"
+import * as Layer from "effect/Layer"
+import * as Scheduler from "effect/Scheduler"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import { Domains } from "./Domains.ts"
+
+/**
+ * A law does not hold. `detail` says what was seen; for a property also the smallest input found, and a token that
+ * replays it.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class LawViolation extends Schema.TaggedError<LawViolation>()("LawViolation", { detail: Schema.String }) {
+  override get message() {
+    return this.detail
+  }
+}
+
+/**
+ * How a law fails: it is violated, or an operation fails that must not.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Failure = LawViolation | GrantTableError | DirectoryError
+
+/**
+ * A sentence about grant tables, and the check of it, which leaves nothing granted or mapped.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Law {
+  readonly suite: string
+  readonly name: string
+  readonly check: Effect.Effect<void, Failure, Domains>
+}
+
+/**
+ * How properties are checked: the number of cases (100), the seed of their choice (a new one each time), or the token
+ * of one failure to replay.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Options = Pick<Arbitrary.CheckOptions, "runs" | "seed" | "replay">
+
+/** Runs an effect, which must leave nothing held that wasn't before. */
+const leavingNothing = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | LawViolation, R | Domains> =>
+  Effect.gen(function*() {
+    const { held } = yield* Domains
+    const before = new Set(yield* held)
+    const result = yield* self
+    const left = (yield* held).filter((holding) => !before.has(holding))
+    yield* holds(left.length === 0, `something is left behind: ${left.join("; ")}`)
+    return result
+  })
+
+/**
+ * Makes laws of one suite. The check runs in a scope of its own, and must leave nothing behind.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const inSuite = (suite: string) =>
+(
+  name: string,
+  check: Effect.Effect<void, Failure, Domains | Scope.Scope>
+): Law => ({ suite, name, check: leavingNothing(Effect.scoped(check)) })
+
+/**
+ * Fails with `violation` unless the condition holds.
+ *
+ * @category assertions
+ * @since 0.1.0
+ */
+export const holds = (condition: boolean, violation: string): Effect.Effect<void, LawViolation> =>
+  condition ? Effect.void : Effect.fail(new LawViolation({ detail: violation }))
+
+/**
+ * Fails unless two values are structurally equal; `what` names them in the violation.
+ *
+ * @category assertions
+ * @since 0.1.0
+ */
+export const equal = <A>(what: string, actual: A, expected: A): Effect.Effect<void, LawViolation> =>
+  Equal.equals(actual, expected)
+    ? Effect.void
+    : holds(false, `${what} is ${Formatter.format(actual)}, but must be ${Formatter.format(expected)}`)
+
+/**
+ * Runs an operation that must fail, and succeeds with the reason, which must have this tag. A failure holds nothing,
+ * even while the scope of the operation is still open.
+ *
+ * @category assertions
+ * @since 0.1.0
+ */
+export const refused = <Tag extends Reason["_tag"], R>(
+  tag: Tag,
+  operation: Effect.Effect<unknown, GrantTableError | DirectoryError, R>
+): Effect.Effect<Extract<Reason, { readonly _tag: Tag }>, LawViolation, Exclude<R, Scope.Scope> | Domains> =>
+  Effect.matchEffect(operation, {
+    onSuccess: () => Effect.fail(new LawViolation({ detail: `an operation succeeded that must fail with ${tag}` })),
+    onFailure: ({ reason }) =>
+      isTagged(reason, tag)
+        ? Effect.succeed(reason)
+        : Effect.fail(new LawViolation({ detail: `the reason is ${reason._tag}, but must be ${tag}: ${reason.message}` }))
+  }).pipe(leavingNothing, Effect.scoped)
+
+type Reason = (GrantTableError | DirectoryError)["reason"]
+
+const isTagged = <Tag extends Reason["_tag"]>(
+  reason: Reason,
+  tag: Tag
+): reason is Extract<Reason, { readonly _tag: Tag }> => reason._tag === tag
+
+/**
+ * Checks a property for generated inputs: each in a scope of its own, and nothing may be left behind. Failures and
+ * defects are shrunk to a small input.
+ *
+ * @category properties
+ * @since 0.1.0
+ */
+export const forAll = (options: Options) =>
+<A, R>(
+  inputs: Arbitrary.Arbitrary<A>,
+  property: (input: A) => Effect.Effect<void, Failure, R>
+): Effect.Effect<void, LawViolation, Exclude<R, Scope.Scope> | Domains> =>
+  Effect.gen(function*() {
+    const result = yield* Arbitrary.checkEffect(
+      inputs,
+      (input) => Effect.sandbox(Effect.as(leavingNothing(Effect.scoped(property(input))), true)),
+      options
+    )
+    const violation = Arbitrary.formatCheckFailure(result)
+    yield* holds(violation === undefined, violation ?? "")
+  })
+
+/** Interrupts the fiber that runs on it before one operation of the runtime, counted from 1. */
+class InterruptingScheduler extends Scheduler.MixedScheduler {
+  private operations = 0
+  private readonly at: number
+  constructor(at: number) {
+    super()
+    this.at = at
+  }
+  override shouldYield(fiber: Fiber.Fiber<unknown, unknown>) {
+    if (++this.operations === this.at) fiber.interruptUnsafe(fiber.id)
+    return super.shouldYield(fiber)
+  }
+}
+
+/**
+ * Interrupts an acquisition before each operation of Effect's runtime that it consists of, once before each, or before
+ * a selection of `10 * runs` of them. No interruption may leave anything behind, or turn into a failure.
+ *
+ * @category properties
+ * @since 0.1.0
+ */
+export const interrupted = ({ runs = 100 }: Options) =>
+<R>(
+  acquire: Effect.Effect<unknown, Failure, R>
+): Effect.Effect<void, LawViolation, Exclude<R, Scope.Scope> | Domains> =>
+  Effect.gen(function*() {
+    const attempt = Effect.fnUntraced(function*(at: number) {
+      const fiber = yield* Effect.scoped(acquire).pipe(
+        Effect.provideService(Scheduler.Scheduler, new InterruptingScheduler(at)),
+        Effect.forkChild({ startImmediately: true })
+      )
+      const exit = yield* Fiber.await(fiber)
+      yield* holds(Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause), `the interruption arrived as ${exit}`)
+      return exit
+    })
+    let last = 1
+    while (Exit.isFailure(yield* attempt(last))) last *= 2
+    const step = Math.ceil(last / (10 * runs))
+    for (let at = 1; at < last; at += step) {
+      yield* leavingNothing(attempt(at)).pipe(
+        Effect.mapError(({ detail }) => new LawViolation({ detail: `interrupted before operation ${at}: ${detail}` }))
+      )
+    }
+  })
+
+/**
+ * What became of a law: how long it took, and what is wrong, in words, if it does not hold.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Outcome {
+  readonly law: Law
+  readonly duration: Duration.Duration
+  readonly failure: string | undefined
+}
+
+/**
+ * Runs a law on an implementation of its own, built and ended for it. A layer that can't be built is an outcome too.
+ *
+ * @category running
+ * @since 0.1.0
+ */
+export const run = <E>(law: Law, layer: Layer.Layer<Domains, E>): Effect.Effect<Outcome> =>
+  Effect.gen(function*() {
+    const [duration, exit] = yield* Effect.timed(Effect.exit(Effect.provide(law.check, Layer.fresh(layer))))
+    return { law, duration, failure: Exit.isFailure(exit) ? Cause.pretty(exit.cause) : undefined }
+  })

@@ -1,0 +1,398 @@
+/**
+ * What must hold of peers' buffers on every grant table: the backend's half, against frontends that can't be trusted.
+ *
+ * @since 0.1.0
+ */
+import * as DirectoryError from "@xen-shbuf/core/DirectoryError"
+import type { Access } from "@xen-shbuf/core/GrantTableError"
+import * as Page from "@xen-shbuf/core/Page"
+import * as PageDirectory from "@xen-shbuf/core/PageDirectory"
+import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
+import * as Arbitrary from "effect/Arbitrary"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as Domains from "./Domains.ts"
+import * as Generators from "./Generators.ts"
+import {
+  alloc,
+  allocByBackend,
+  allZero,
+  between,
+  bufferRoom,
+  ended,
+  madeUp,
+  map,
+  notNumbers,
+  openDirectory,
+  provide,
+  room,
+  sameBytes,
+  sameReason,
+  separately,
+  travels,
+  wordsOf
+} from "./internal/laws.ts"
+import * as Law from "./Law.ts"
+
+const law = Law.inSuite("PeerBuffer")
+
+/** A directory that the frontend writes as it likes, shared without the help of the library. */
+const shareDirectory = Effect.fnUntraced(function*(refs: number, access?: Access) {
+  const { backend, frontend } = yield* Domains.Domains
+  const { bytes, refs: links } = yield* frontend.table.share({
+    peer: backend.id,
+    pages: PageDirectory.pagesFor(refs),
+    access
+  })
+  return { bytes, links, first: links[0]! }
+})
+
+/** Pages of the frontend for a directory to list. */
+const sharePages = Effect.fnUntraced(function*(pages: number, access?: Access) {
+  const { backend, frontend } = yield* Domains.Domains
+  return yield* frontend.table.share({ peer: backend.id, pages, access })
+})
+
+const walk = Effect.fnUntraced(function*(directory: number, byteLength: number) {
+  const { backend, frontend } = yield* Domains.Domains
+  return yield* PeerBuffer.walk({ peer: frontend.id, directory, byteLength }).pipe(Domains.runIn(backend))
+})
+
+/** Runs what the backend does, with an action of the peer whenever the backend has mapped something. */
+const meanwhile = (action: (refs: ArrayLike<number>) => Effect.Effect<void, never, Scope.Scope>) =>
+<A, E, R>(program: Effect.Effect<A, E, R>) =>
+  Effect.flatMap(Domains.Domains, (domains) => {
+    const { id, table } = domains.backend
+    const map: typeof table.map = (options) => Effect.tap(table.map(options), () => action(options.refs))
+    return Effect.provideService(program, Domains.Domains, { ...domains, backend: { id, table: { ...table, map } } })
+  })
+
+/** Fails unless a walk ends with this problem. */
+const walkFinds = Effect.fnUntraced(function*(directory: number, byteLength: number, reason: DirectoryError.Reason) {
+  const { problem } = yield* walk(directory, byteLength)
+  if (problem?._tag !== "DirectoryError") return yield* Law.holds(false, `a walk finds ${problem ?? "nothing wrong"}`)
+  yield* sameReason(problem.reason, reason)
+})
+
+const descriptions: { readonly [kind in Generators.Damage["_tag"]]: string } = {
+  EndsEarly: "a directory that ends early",
+  GoesOn: "a directory that goes on after its last page",
+  Cycle: "a directory that leads back to an earlier page",
+  BadLink: "a directory with a link that can't be a reference",
+  BadRef: "a directory with a word that can't be a reference",
+  Repeated: "a directory that lists a page twice",
+  OwnPage: "a directory that lists a page of its own"
+}
+
+/** Whether the frontend has room for the directory of so many pages. */
+const hasRoom = (pages: number) =>
+  Effect.gen(function*() {
+    const { frontend } = yield* Domains.Domains
+    return PageDirectory.pagesFor(pages) <= (yield* room(frontend))
+  })
+
+/**
+ * The laws of peers' buffers.
+ *
+ * @category laws
+ * @since 0.1.0
+ */
+export const laws = (options: Law.Options = {}): ReadonlyArray<Law.Law> => {
+  const forAll = Law.forAll(options)
+  const interrupted = Law.interrupted(options)
+  return [
+    ...[...Generators.kinds.links, ...Generators.kinds.refs].map((kind) =>
+      law(`${descriptions[kind]} is refused for that reason, and nothing of it is mapped`, Effect.gen(function*() {
+        yield* forAll(Generators.hostile([kind]), Effect.fnUntraced(function*({ damage, pages }) {
+          if (!(yield* hasRoom(pages))) return
+          const { bytes, first, links } = yield* shareDirectory(pages)
+          const hostile = Generators.damaged({ links, refs: madeUp(pages) }, damage)
+          bytes.set(hostile.bytes)
+          const byteLength = pages * Page.size
+          yield* sameReason(yield* Law.refused(hostile.reason._tag, map(first, byteLength)), hostile.reason)
+          yield* walkFinds(first, byteLength, hostile.reason)
+          yield* sameBytes("the directory", bytes, hostile.bytes)
+        }))
+      }))
+    ),
+
+    law("nothing is provided into a broken chain, and its places stay as they are", Effect.gen(function*() {
+      const { backend } = yield* Domains.Domains
+      const maximum = yield* bufferRoom(backend)
+      yield* forAll(Generators.hostile(Generators.kinds.links), Effect.fnUntraced(function*({ damage, pages }) {
+        if (pages > maximum) return
+        const { bytes, first, links } = yield* shareDirectory(pages)
+        const hostile = Generators.damaged({ links, refs: madeUp(pages) }, damage)
+        bytes.set(hostile.bytes)
+        yield* sameReason(yield* Law.refused(hostile.reason._tag, provide(first, pages * Page.size)), hostile.reason)
+        yield* sameBytes("the directory", bytes, hostile.bytes)
+      }))
+    })),
+
+    law("a page that is not granted is named by its place in the buffer, and nothing is mapped", Effect.gen(function*() {
+      const all = yield* Domains.Domains
+      const inputs = Arbitrary.all({
+        pages: between(1, 8),
+        at: between(0, 7),
+        kind: Arbitrary.schema(Schema.Literals(["never granted", "granted to another", "granted read-only"]))
+      })
+      yield* forAll(inputs, Effect.fnUntraced(function*({ at, kind, pages }) {
+        const { bytes, first, links } = yield* shareDirectory(pages)
+        const good = yield* sharePages(pages)
+        const bad = {
+          "never granted": Effect.succeed(madeUp(1)),
+          "granted to another": Effect.map(
+            all.frontend.table.share({ peer: Domains.stranger(all), pages: 1 }),
+            ({ refs }) => refs
+          ),
+          "granted read-only": Effect.map(sharePages(1, "read-only"), ({ refs }) => refs)
+        }[kind]
+        const index = at % pages
+        const refs = good.refs.slice()
+        refs[index] = (yield* bad)[0]!
+        bytes.set(Generators.layOut({ links, refs }))
+        const byteLength = pages * Page.size
+        const reason = yield* Law.refused("GrantRefused", map(first, byteLength))
+        yield* Law.equal("the index", reason.index, index)
+        yield* Law.equal<object>("the grant", reason.grant, { domain: all.frontend.id, ref: refs[index] })
+        if (kind === "granted read-only") {
+          yield* map(first, byteLength, "read-only")
+        } else {
+          const { problem } = yield* walk(first, byteLength)
+          yield* Law.equal("the problem that a walk finds", problem?.reason._tag, "GrantRefused")
+        }
+      }))
+    })),
+
+    law("a directory page that is not granted is named", Effect.gen(function*() {
+      const { frontend } = yield* Domains.Domains
+      const pages = PageDirectory.refsPerPage + 1
+      const { bytes, first, links } = yield* shareDirectory(pages)
+      const second = 0x7fff_0000
+      bytes.set(Generators.layOut({ links: Uint32Array.of(links[0]!, second), refs: madeUp(pages) }))
+      for (const attempt of [map(first, pages * Page.size), map(second, 1), provide(second, 1)]) {
+        const reason = yield* Law.refused("GrantRefused", attempt)
+        yield* Law.equal<object>("the grant", reason.grant, { domain: frontend.id, ref: second })
+      }
+    })),
+
+    law("a size that does not fit the directory is refused, a smaller one that does maps the beginning", Effect.gen(
+      function*() {
+        const { frontend } = yield* Domains.Domains
+        const maximum = yield* bufferRoom(frontend)
+        const inputs = Arbitrary.all({ actual: Generators.pageCount({ maximum }), claimed: Generators.pageCount() })
+        yield* forAll(inputs, Effect.fnUntraced(function*({ actual, claimed }) {
+          const { bytes, directory } = yield* alloc(actual * Page.size)
+          const mapped = map(directory, claimed * Page.size)
+          const has = PageDirectory.pagesFor(actual)
+          const expected = PageDirectory.pagesFor(claimed)
+          if (has < expected) {
+            yield* sameReason(yield* Law.refused("TooShort", mapped), new DirectoryError.TooShort({ pages: has, expected }))
+          } else if (has > expected) {
+            const { links } = yield* openDirectory(directory)
+            const reason = new DirectoryError.TooLong({ expected, next: links[expected]! })
+            yield* sameReason(yield* Law.refused("TooLong", mapped), reason)
+          } else if (actual < claimed) {
+            const reason = new DirectoryError.InvalidRef({ page: expected - 1, index: actual, word: 0 })
+            yield* sameReason(yield* Law.refused("InvalidRef", mapped), reason)
+          } else {
+            yield* travels("the beginning", bytes.subarray(0, claimed * Page.size), (yield* mapped).bytes, 1)
+          }
+        }))
+        const { directory } = yield* alloc(1)
+        yield* Law.refused("TooShort", map(directory, 2 ** 32))
+      }
+    )),
+
+    law("words after the last reference are not looked at", Effect.gen(function*() {
+      const inputs = Arbitrary.all({ pages: between(1, 8), seed: Generators.seed })
+      yield* forAll(inputs, Effect.fnUntraced(function*({ pages, seed }) {
+        const { bytes, first, links } = yield* shareDirectory(pages)
+        const buffer = yield* sharePages(pages)
+        bytes.set(Generators.bytes(seed, Page.size))
+        bytes.set(Generators.layOut({ links, refs: buffer.refs }).subarray(0, 4 + 4 * pages))
+        const mapped = yield* map(first, pages * Page.size)
+        yield* travels("the buffer", buffer.bytes, mapped.bytes, seed)
+      }))
+    })),
+
+    law("a directory that is rewritten later changes nothing that is mapped", Effect.gen(function*() {
+      const inputs = Arbitrary.all({ pages: between(1, 8), seed: Generators.seed })
+      yield* forAll(inputs, Effect.fnUntraced(function*({ pages, seed }) {
+        const { bytes, first, links } = yield* shareDirectory(pages)
+        const buffer = yield* sharePages(pages)
+        bytes.set(Generators.layOut({ links, refs: buffer.refs }))
+        const mapped = yield* separately(map(first, pages * Page.size))
+        bytes.set(Generators.bytes(seed, Page.size))
+        yield* travels("the buffer", buffer.bytes, mapped.bytes, seed)
+        yield* mapped.end
+        yield* ended("it is unmapped", mapped.bytes)
+      }))
+    })),
+
+    law("each directory page is read once: a peer that rewrites it meanwhile changes nothing", Effect.gen(function*() {
+      const { frontend } = yield* Domains.Domains
+      const maximum = yield* bufferRoom(frontend)
+      const inputs = Arbitrary.all({ pages: Generators.pageCount({ maximum }), seed: Generators.seed })
+      yield* forAll(inputs, Effect.fnUntraced(function*({ pages, seed }) {
+        const { bytes, first, links } = yield* shareDirectory(pages)
+        const buffer = yield* sharePages(pages)
+        bytes.set(Generators.layOut({ links, refs: buffer.refs }))
+        // The peer acts when the backend unmaps a directory page.
+        const rewrite = (ref: number) => {
+          const page = links.indexOf(ref)
+          if (page >= 0) bytes.set(Generators.bytes(seed, Page.size), page * Page.size)
+        }
+        const mapped = yield* map(first, pages * Page.size).pipe(meanwhile((refs) =>
+          Effect.addFinalizer(() => Effect.sync(() => rewrite(refs[0]!)))
+        ))
+        yield* sameBytes("the first page of the directory", bytes.subarray(0, Page.size), Generators.bytes(seed, Page.size))
+        yield* travels("the buffer", buffer.bytes, mapped.bytes, seed)
+      }))
+    })),
+
+    law("a directory is let go as soon as it is read or filled in", Effect.gen(function*() {
+      const { backend, frontend } = yield* Domains.Domains
+      const buffer = yield* sharePages(3)
+      for (const use of [map, provide, walk]) {
+        const { bytes, end, first, links } = yield* separately(shareDirectory(3))
+        bytes.set(Generators.layOut({ links, refs: buffer.refs }))
+        yield* use(first, 3 * Page.size)
+        yield* end
+        // A page that is still mapped could be mapped again.
+        yield* Law.refused("GrantRefused", backend.table.map({ domain: frontend.id, refs: [first], access: "read-only" }))
+      }
+    })),
+
+    law("what is provided stands in the directory, after it 0, and its links are left alone", Effect.gen(function*() {
+      const { backend, frontend } = yield* Domains.Domains
+      const maximum = yield* bufferRoom(backend)
+      const inputs = Arbitrary.all({ byteLength: Generators.byteLength({ maximum }), seed: Generators.seed })
+      yield* forAll(inputs, Effect.fnUntraced(function*({ byteLength, seed }) {
+        const pages = Page.countFor(byteLength)
+        const { bytes, first, links } = yield* shareDirectory(pages)
+        bytes.set(Generators.bytes(seed, bytes.length))
+        const chain = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+        links.forEach((_, page) => chain.setUint32(page * Page.size, links[page + 1] ?? 0, true))
+        const theirs = yield* provide(first, byteLength)
+        yield* Law.equal("the size", theirs.bytes.length, byteLength)
+        yield* allZero("a new buffer", theirs.bytes)
+        const words = wordsOf(Array.from(links, (_, page) => bytes.subarray(page * Page.size, (page + 1) * Page.size)))
+        const refs = words.slice(0, pages)
+        yield* sameBytes("the directory", bytes, Generators.layOut({ links, refs }))
+        const mapped = yield* frontend.table.map({ domain: backend.id, refs })
+        yield* travels("the provided buffer", theirs.bytes, mapped.bytes.subarray(0, byteLength), seed)
+      }))
+    })),
+
+    law("a link that the peer rewrites meanwhile is the peer's, whatever is provided", Effect.gen(function*() {
+      const { backend } = yield* Domains.Domains
+      const pages = PageDirectory.refsPerPage + 1
+      if (pages > (yield* bufferRoom(backend))) return
+      const { bytes, first, links } = yield* shareDirectory(pages)
+      bytes.set(Generators.layOut({ links, refs: new Uint32Array(0) }))
+      const link = Uint8Array.of(1, 2, 3, 4)
+      yield* provide(first, pages * Page.size).pipe(meanwhile((refs) =>
+        // The first page was read by now.
+        Effect.sync(() => {
+          if (refs[0] === links[1]) bytes.set(link)
+        })
+      ))
+      yield* sameBytes("the link of the first page", bytes.subarray(0, 4), link)
+    })),
+
+    law("what is provided read-only can only be read", Effect.gen(function*() {
+      const { backend, frontend } = yield* Domains.Domains
+      const { bytes, first } = yield* shareDirectory(1)
+      const theirs = yield* provide(first, Page.size, "read-only")
+      const refs = wordsOf([bytes]).slice(0, 1)
+      yield* Law.refused("GrantRefused", frontend.table.map({ domain: backend.id, refs }))
+      const mapped = yield* frontend.table.map({ domain: backend.id, refs, access: "read-only" })
+      yield* travels("the provided buffer", theirs.bytes, mapped.bytes, 1)
+    })),
+
+    law("nothing is provided into a directory that can only be read", Effect.gen(function*() {
+      const { frontend } = yield* Domains.Domains
+      const { bytes, first } = yield* shareDirectory(1, "read-only")
+      const reason = yield* Law.refused("GrantRefused", provide(first, 1))
+      yield* Law.equal<object>("the grant", reason.grant, { domain: frontend.id, ref: first })
+      yield* allZero("the directory", bytes)
+    })),
+
+    law("a buffer that the backend's limit has no room for is not provided", Effect.gen(function*() {
+      const { backend } = yield* Domains.Domains
+      const limit = yield* room(backend)
+      if (limit >= Page.maxCount) return
+      const { bytes, first } = yield* shareDirectory(1)
+      const reason = yield* Law.refused("OutOfGrants", provide(first, (limit + 1) * Page.size))
+      yield* Law.equal("the pages asked for", reason.requested, limit + 1)
+      yield* allZero("the directory", bytes)
+    })),
+
+    law("a buffer is found only with its own domain", Effect.gen(function*() {
+      const all = yield* Domains.Domains
+      const { directory } = yield* alloc(1)
+      const peer = Domains.stranger(all)
+      for (const find of [PeerBuffer.map, PeerBuffer.provide]) {
+        const reason = yield* Law.refused("GrantRefused", find({ peer, directory, byteLength: 1 })).pipe(Domains.runIn(all.backend))
+        yield* Law.equal<object>("the grant", reason.grant, { domain: peer, ref: directory })
+      }
+    })),
+
+    law("a walk shows the directory as it is, and no problem where there is none", Effect.gen(function*() {
+      const { frontend } = yield* Domains.Domains
+      const lengths = Generators.byteLength({ maximum: yield* bufferRoom(frontend) })
+      yield* forAll(lengths, Effect.fnUntraced(function*(byteLength) {
+        const { directory, pages } = yield* alloc(byteLength)
+        const opened = yield* openDirectory(directory)
+        const seen = yield* walk(directory, byteLength)
+        yield* Law.equal("the problem", seen.problem?.message, undefined)
+        yield* Law.equal("the pages", seen.pages, pages)
+        yield* Law.equal("the links", seen.directory.map(({ ref }): number => ref), Array.from(opened.links))
+        const words = seen.directory.flatMap(({ page }) => Array.from(PageDirectory.slots(page, PageDirectory.refsPerPage)))
+        yield* Law.equal("the words", Uint32Array.from(words), wordsOf(opened.pages))
+      }))
+    })),
+
+    law("who has a buffer mapped keeps it when the frontend lets go", Effect.gen(function*() {
+      yield* forAll(Generators.byteLength({ maximum: 8 }), Effect.fnUntraced(function*(byteLength) {
+        const buffer = yield* separately(alloc(byteLength))
+        const mapped = yield* map(buffer.directory, byteLength)
+        const contents = Generators.bytes(byteLength, byteLength)
+        buffer.bytes.set(contents)
+        yield* buffer.end
+        yield* ended("the frontend has let go", buffer.bytes)
+        yield* sameBytes("the mapping", mapped.bytes, contents)
+      }))
+    })),
+
+    law("an argument outside of its bounds is refused, and nothing is held", Effect.gen(function*() {
+      const { backend, frontend } = yield* Domains.Domains
+      const { directory } = yield* alloc(1)
+      const sound = { peer: frontend.id, directory, byteLength: 1 }
+      const cases: ReadonlyArray<readonly [string, PeerBuffer.Location]> = [
+        ...[...notNumbers, 0, 2 ** 32 + 1].map((byteLength) => ["byteLength", { ...sound, byteLength }] as const),
+        ...[...notNumbers, 0, 7, 0xffff_ffff].map((directory) => ["directory", { ...sound, directory }] as const),
+        ...[...notNumbers, 0x7ff0, 0xffff].map((peer) => ["peer", { ...sound, peer }] as const)
+      ]
+      for (const [argument, location] of cases) {
+        const reason = yield* Law.refused("InvalidInput", PeerBuffer.map(location)).pipe(Domains.runIn(backend))
+        // The grant table calls the peer whose pages it maps their domain.
+        yield* Law.equal("the argument", reason.argument === "domain" ? "peer" : reason.argument, argument)
+        yield* Law.refused("InvalidInput", PeerBuffer.provide(location)).pipe(Domains.runIn(backend))
+        yield* Law.refused("InvalidInput", PeerBuffer.walk(location)).pipe(Domains.runIn(backend))
+      }
+    })),
+
+    law("an interruption at any point of mapping leaves nothing", Effect.gen(function*() {
+      const { directory } = yield* alloc(3 * Page.size)
+      yield* interrupted(map(directory, 3 * Page.size))
+    })),
+
+    law("an interruption at any point of providing leaves nothing", Effect.gen(function*() {
+      const { directory } = yield* allocByBackend(3 * Page.size)
+      yield* interrupted(provide(directory, 3 * Page.size))
+    }))
+  ]
+}

@@ -1,0 +1,31 @@
+/**
+ * Lets laws run on the in-memory Xen.
+ *
+ * @since 0.1.0
+ */
+import * as DomainId from "@xen-shbuf/core/DomainId"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { Domains } from "./Domains.ts"
+import * as Ledger from "./Ledger.ts"
+import { TestXen } from "./TestXen.ts"
+
+/**
+ * Two domains of a `TestXen`, by their ids; one that shares with itself if they are equal.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (
+  ids: { readonly frontend: number; readonly backend: number }
+): Layer.Layer<Domains, never, TestXen> =>
+  Layer.effect(Domains, Effect.gen(function*() {
+    const xen = yield* TestXen
+    const party = (id: number) => Effect.map(xen.domain(id), (table) => ({ id: DomainId.DomainId.make(id), table }))
+    return Domains.of({
+      frontend: yield* party(ids.frontend),
+      backend: yield* party(ids.backend),
+      tellsStatus: true,
+      held: Effect.map(xen.holdings, (holdings) => holdings.map(Ledger.describe))
+    })
+  }))

@@ -1,0 +1,264 @@
+/**
+ * Runs a Xen in memory, with any number of domains, for tests without a hypervisor.
+ *
+ * It keeps Xen's rules, and gives Xen's reasons: grants for one peer only, read-only grants, limits, at most 128 maps
+ * of one kind for a grant, grants still in use when their owner lets go, domains that die. Pages are real: what one
+ * domain writes the other sees, and every view ends with its own mapping.
+ *
+ * @since 0.1.0
+ */
+import * as DomainId from "@xen-shbuf/core/DomainId"
+import * as GrantTable from "@xen-shbuf/core/GrantTable"
+import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
+import * as Page from "@xen-shbuf/core/Page"
+import * as MappedMemory from "@xen-shbuf/xen-gntdev/MappedMemory"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as References from "effect/References"
+import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
+import { callers } from "./internal/callers.ts"
+import * as Hypervisor from "./internal/hypervisor.ts"
+
+/**
+ * What a domain can hold. What is left out is as on a real Xen with Linux.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Limits {
+  /** Pages shared at one time: gntalloc's limit, 1024. */
+  readonly sharedPages?: number | undefined
+  /** References in the domain's grant table, the 8 reserved ones included: 32 768. */
+  readonly grantRefs?: number | undefined
+  /** Pages of peers mapped at one time: the domain's maptrack, 262 144. */
+  readonly mappedPages?: number | undefined
+}
+
+/**
+ * A grant that is mapped: a line of Xen's own list (`xl debug-keys g`).
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ActiveGrant {
+  /** The domain that granted the page; it may be dead. */
+  readonly domain: number
+  readonly ref: number
+  readonly peer: number
+  readonly access: GrantTableError.Access
+  /** Mappings that can read only. */
+  readonly readers: number
+  /** Mappings that can write. */
+  readonly writers: number
+}
+
+/**
+ * Something that a domain holds: pages it shares, pages it has let go of but its peer has not, or pages it has mapped.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Holding {
+  readonly _tag: "Share" | "Deferred" | "Mapping"
+  /** Counts up in the order in which shares and mappings are made. */
+  readonly id: number
+  /** The domain that shares, shared or maps. */
+  readonly domain: number
+  readonly peer: number
+  readonly access: GrantTableError.Access
+  readonly refs: ReadonlyArray<number>
+  /** The calls that made it, the innermost first, as lines of a stack trace. */
+  readonly madeBy: ReadonlyArray<string>
+}
+
+/**
+ * The hypervisor, as nobody inside a domain can see it.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export class TestXen extends Context.Service<TestXen, {
+  /**
+   * The grant table of a domain. The domain is created, with these limits, unless it is there already.
+   */
+  readonly domain: (id: number, limits?: Limits) => Effect.Effect<GrantTable.GrantTable["Service"]>
+  /** Changes how many pages a domain can share at one time, as its administrator can; nothing is taken away. */
+  readonly setSharedPages: (id: number, pages: number) => Effect.Effect<void>
+  /**
+   * Kills a domain: its views end, its mappings go, its grants can't be mapped any more. Peers keep what they have
+   * mapped. Its table answers `DeviceUnavailable` from now on; `domain` makes a new domain with the same id.
+   */
+  readonly destroy: (id: number) => Effect.Effect<void>
+  /** Xen's list of active grants: all that are mapped, ordered by domain and reference. */
+  readonly activeGrants: Effect.Effect<ReadonlyArray<ActiveGrant>>
+  /** Pages of memory that are granted or still mapped. */
+  readonly framesInUse: Effect.Effect<number>
+  /** What all domains hold, in the order in which it was made. */
+  readonly holdings: Effect.Effect<ReadonlyArray<Holding>>
+}>()("@xen-shbuf/testkit/TestXen") {}
+
+/** Tries what everything depends on: two pages of one file, side by side in reverse order. Throws if that fails. */
+const tryRealPages = () => {
+  try {
+    const fd = Result.getOrThrow(MappedMemory.memfd("xen-shbuf", 2 * Page.size))
+    const pieces = [Page.size, 0].map((offset) => ({ fd, offset, byteLength: Page.size }))
+    const region = MappedMemory.map(pieces, "read-write")
+    MappedMemory.close(fd)
+    MappedMemory.unmap(Result.getOrThrow(region))
+  } catch (cause) {
+    throw new Error(
+      "TestXen needs real memory pages: Linux (memfd_create, pages of 4096 bytes), Node 22 or later, " +
+        "and a build of koffi for this machine.",
+      { cause }
+    )
+  }
+}
+
+const gone = (id: number) =>
+  new GrantTableError.DeviceUnavailable({
+    device: `The grant table of domain ${id}`,
+    errno: "ENODEV",
+    remedy: "The domain was destroyed; TestXen's `domain` makes a new one with its id."
+  })
+
+/** What one domain sees of the hypervisor. */
+const driver = (xen: Hypervisor.Hypervisor, domain: Hypervisor.Domain): GrantTable.Driver => {
+  const run = <A>(
+    operation: GrantTableError.GrantTableError["operation"],
+    f: (caller: References.StackFrame | undefined) => Result.Result<A, GrantTableError.Reason>
+  ) =>
+    Effect.withFiber((fiber) => {
+      const result = domain.alive ? f(fiber.cache.stackFrame) : Result.fail(gone(domain.id))
+      return Result.isSuccess(result)
+        ? Effect.succeed(result.success)
+        : Effect.fail(new GrantTableError.GrantTableError({ operation, reason: result.failure }))
+    })
+  return {
+    share: (request) =>
+      Effect.acquireRelease(
+        run("share", (caller) => Hypervisor.share(xen, domain, request, caller)),
+        (share) => Effect.sync(() => Hypervisor.endShare(xen, share))
+      ).pipe(Effect.map(({ access, peer, refs, view }) => ({
+        peer,
+        access,
+        refs: refs.slice(),
+        bytes: new Uint8Array(view.buffer)
+      }))),
+    map: (request) =>
+      Effect.acquireRelease(
+        run("map", (caller) => Hypervisor.map(xen, domain, request, caller)),
+        (mapping) => Effect.sync(() => Hypervisor.unmap(xen, mapping))
+      ).pipe(Effect.map(({ access, region }) => ({
+        domain: request.domain,
+        access,
+        bytes: new Uint8Array(region.buffer)
+      }))),
+    copy: (segments) => run("copy", () => Hypervisor.copy(xen, domain, segments)),
+    limits: run("limits", () =>
+      Result.succeed({
+        shared: { pages: domain.limits.sharedPages, knob: Hypervisor.shareKnob },
+        mappedPerRequest: { pages: 65_536, knob: "/sys/module/xen_gntdev/parameters/limit" }
+      }))
+  }
+}
+
+/** The living and the dead. */
+const domains = (xen: Hypervisor.Hypervisor) => [...xen.domains.values(), ...xen.zombies]
+
+const activeGrants = (xen: Hypervisor.Hypervisor): ReadonlyArray<ActiveGrant> =>
+  domains(xen).flatMap(({ pins, shares }) =>
+    [...shares].flatMap((share) =>
+      Array.from(Hypervisor.granted(share), (ref) => ({
+        domain: share.owner.id,
+        ref,
+        peer: share.peer,
+        access: share.access,
+        readers: pins["read-only"][ref]!,
+        writers: pins["read-write"][ref]!
+      }))
+    )
+  ).filter(({ readers, writers }) => readers + writers > 0).toSorted((a, b) => a.domain - b.domain || a.ref - b.ref)
+
+const holdings = (xen: Hypervisor.Hypervisor): ReadonlyArray<Holding> =>
+  domains(xen).flatMap(({ id: domain, mappings, shares }) => [
+    ...Array.from(shares, (share): Holding => ({
+      _tag: share.held ? "Share" : "Deferred",
+      id: share.id,
+      domain,
+      peer: share.peer,
+      access: share.access,
+      refs: [...Hypervisor.granted(share)],
+      madeBy: callers(share.caller)
+    })),
+    ...Array.from(mappings, ({ access, caller, granter, id, refs }): Holding => ({
+      _tag: "Mapping",
+      id,
+      domain,
+      peer: granter.id,
+      access,
+      refs: [...refs],
+      madeBy: callers(caller)
+    }))
+  ]).toSorted((a, b) => a.id - b.id)
+
+/**
+ * Starts a hypervisor without any domains. It stops with its scope: all domains are destroyed, all views end.
+ * Every domain has these limits unless it is created with others. Dies where there are no real pages to be had.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make: (limits?: Limits) => Effect.Effect<TestXen["Service"], never, Scope.Scope> = Effect.fnUntraced(
+  function*(defaults = {}) {
+    yield* Effect.sync(tryRealPages)
+    const xen = yield* Effect.acquireRelease(
+      Effect.sync(Hypervisor.make),
+      (xen) => Effect.sync(() => xen.domains.forEach((domain) => Hypervisor.destroy(xen, domain)))
+    )
+    // An id out of bounds is a mistake in the test: it throws, and the effect dies.
+    const find = (id: number, limits?: Limits) => {
+      const domainId = DomainId.DomainId.make(id)
+      return xen.domains.get(domainId) ?? Hypervisor.addDomain(xen, domainId, {
+        sharedPages: limits?.sharedPages ?? defaults.sharedPages ?? 1024,
+        grantRefs: limits?.grantRefs ?? defaults.grantRefs ?? 32_768,
+        mappedPages: limits?.mappedPages ?? defaults.mappedPages ?? 262_144
+      })
+    }
+    return TestXen.of({
+      domain: (id, limits) => Effect.sync(() => GrantTable.make(driver(xen, find(id, limits)))),
+      setSharedPages: (id, pages) =>
+        Effect.sync(() => {
+          find(id).limits.sharedPages = pages
+        }),
+      destroy: (id) =>
+        Effect.sync(() => {
+          const domain = xen.domains.get(DomainId.DomainId.make(id))
+          if (domain !== undefined) Hypervisor.destroy(xen, domain)
+        }),
+      activeGrants: Effect.sync(() => activeGrants(xen)),
+      framesInUse: Effect.sync(() =>
+        domains(xen).flatMap(({ shares }) => [...shares]).reduce((sum, { frames }) => sum + frames, 0)
+      ),
+      holdings: Effect.sync(() => holdings(xen))
+    })
+  }
+)
+
+/**
+ * Provides a hypervisor; see `make`.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (limits?: Limits): Layer.Layer<TestXen> => Layer.effect(TestXen, make(limits))
+
+/**
+ * Provides the grant table of a domain of the hypervisor: what an application that runs in this domain sees.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerDomain = (id: number, limits?: Limits): Layer.Layer<GrantTable.GrantTable, never, TestXen> =>
+  Layer.effect(GrantTable.GrantTable, Effect.flatMap(TestXen, (xen) => xen.domain(id, limits)))

@@ -1,0 +1,330 @@
+/**
+ * Keeps the books of the in-memory Xen: domains, their grant tables, who maps what. Plain synchronous code; `TestXen`
+ * makes effects of it.
+ *
+ * Pages are real ones: each share has a memfd of its own, so Linux zeroes the frames, keeps them as long as anything
+ * maps them, and takes them back; every mapping puts frames side by side with mmap.
+ */
+import type { DomainId } from "@xen-shbuf/core/DomainId"
+import * as GrantRef from "@xen-shbuf/core/GrantRef"
+import type { CopySegment, MapRequest, ShareRequest } from "@xen-shbuf/core/GrantTable"
+import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
+import * as Page from "@xen-shbuf/core/Page"
+import * as MappedMemory from "@xen-shbuf/xen-gntdev/MappedMemory"
+import type { StackFrame } from "effect/References"
+import * as Result from "effect/Result"
+import * as fs from "node:fs"
+
+/** The file that sets the driver's limit of shared pages, as on Linux. */
+export const shareKnob = "/sys/module/xen_gntalloc/parameters/limit"
+
+/** Maps of one kind (read-only, read-write) that a grant can have: Xen's counters refuse once their top bit is set. */
+const maxPins = 128
+
+/** What a domain can hold. */
+export interface Limits {
+  sharedPages: number
+  readonly grantRefs: number
+  readonly mappedPages: number
+}
+
+/** Pages of one domain, granted to another in one request. */
+export interface Share {
+  readonly id: number
+  readonly owner: Domain
+  readonly peer: DomainId
+  readonly access: GrantTableError.Access
+  readonly refs: Uint32Array<ArrayBuffer>
+  /** The memfd with the frames, in the order of `refs`. */
+  readonly memory: number
+  readonly caller: StackFrame | undefined
+  /** The owner's own mapping. */
+  readonly view: MappedMemory.Region
+  /** Whether the owner has not let go yet. */
+  held: boolean
+  /** Pages whose grants are still in the owner's table. */
+  frames: number
+}
+
+/** Pages of `granter`, mapped by `mapper` in one request. */
+export interface Mapping {
+  readonly id: number
+  readonly mapper: Domain
+  readonly granter: Domain
+  readonly access: GrantTableError.Access
+  readonly refs: Uint32Array<ArrayBuffer>
+  readonly region: MappedMemory.Region
+  readonly caller: StackFrame | undefined
+}
+
+/** A domain: its grant table, indexed by reference, and what it holds. */
+export interface Domain {
+  readonly id: DomainId
+  readonly limits: Limits
+  alive: boolean
+  readonly shares: Set<Share>
+  readonly mappings: Set<Mapping>
+  /** Pages that count against `limits.sharedPages`: those whose owner has not let go. */
+  sharedPages: number
+  mappedPages: number
+  /** The share that each reference belongs to, if it is granted. */
+  readonly grants: Array<Share | undefined>
+  /** The number of the page within its share. */
+  readonly pages: Uint32Array<ArrayBuffer>
+  readonly pins: { readonly [access in GrantTableError.Access]: Uint8Array<ArrayBuffer> }
+  /** References given back, the last one first to be handed out again, as in Linux. */
+  readonly free: Array<number>
+  /** The smallest reference that was never handed out. */
+  fresh: number
+}
+
+/** All there is. */
+export interface Hypervisor {
+  readonly domains: Map<DomainId, Domain>
+  /** Dead domains with pages that others still have mapped. */
+  readonly zombies: Set<Domain>
+  /** Shares and mappings made so far. */
+  made: number
+}
+
+export const make = (): Hypervisor => ({ domains: new Map(), zombies: new Set(), made: 0 })
+
+export const addDomain = (xen: Hypervisor, id: DomainId, limits: Limits): Domain => {
+  const domain: Domain = {
+    id,
+    limits: { ...limits },
+    alive: true,
+    shares: new Set(),
+    mappings: new Set(),
+    sharedPages: 0,
+    mappedPages: 0,
+    grants: [],
+    pages: new Uint32Array(limits.grantRefs),
+    pins: { "read-only": new Uint8Array(limits.grantRefs), "read-write": new Uint8Array(limits.grantRefs) },
+    free: [],
+    fresh: GrantRef.minimum
+  }
+  xen.domains.set(id, domain)
+  return domain
+}
+
+const memoryFailed = (call: string, errno: string): GrantTableError.Reason =>
+  new GrantTableError.DeviceFailed({ device: "the memory of TestXen", call, errno })
+
+/** A living domain, or the zombie of a dead one: Xen finds both. */
+const find = (xen: Hypervisor, id: DomainId): Domain | undefined =>
+  xen.domains.get(id) ?? [...xen.zombies].find((zombie) => zombie.id === id)
+
+const isPinned = (domain: Domain, ref: number): boolean =>
+  domain.pins["read-only"][ref]! + domain.pins["read-write"][ref]! > 0
+
+/** The references of a share that are still in the owner's table; those given back may belong to another share. */
+export const granted = (share: Share): Uint32Array => share.refs.filter((ref) => share.owner.grants[ref] === share)
+
+/**
+ * Allocates pages and grants them. Xen itself has no part in it: whether the peer exists is not looked at.
+ */
+export const share = (
+  xen: Hypervisor,
+  owner: Domain,
+  { access, pages, peer }: ShareRequest,
+  caller: StackFrame | undefined
+): Result.Result<Share, GrantTableError.Reason> => {
+  const { grantRefs, sharedPages } = owner.limits
+  if (owner.sharedPages + pages > sharedPages) {
+    return Result.fail(
+      new GrantTableError.OutOfGrants({
+        requested: pages,
+        limit: sharedPages,
+        knob: shareKnob,
+        needed: owner.sharedPages + pages
+      })
+    )
+  }
+  if (pages > owner.free.length + grantRefs - owner.fresh) {
+    return Result.fail(new GrantTableError.OutOfGrants({ requested: pages }))
+  }
+  const memory = MappedMemory.memfd("xen-shbuf", pages * Page.size)
+  if (Result.isFailure(memory)) return Result.fail(memoryFailed("memfd_create", memory.failure))
+  const view = MappedMemory.map([{ fd: memory.success, offset: 0, byteLength: pages * Page.size }], "read-write")
+  if (Result.isFailure(view)) {
+    MappedMemory.close(memory.success)
+    return Result.fail(memoryFailed("mmap", view.failure.errno))
+  }
+  const refs = new Uint32Array(pages)
+  const made: Share = {
+    id: ++xen.made,
+    owner,
+    peer,
+    access,
+    refs,
+    memory: memory.success,
+    caller,
+    view: view.success,
+    held: true,
+    frames: pages
+  }
+  for (let page = 0; page < pages; page++) {
+    const ref = owner.free.pop() ?? owner.fresh++
+    refs[page] = ref
+    owner.grants[ref] = made
+    owner.pages[ref] = page
+  }
+  owner.shares.add(made)
+  owner.sharedPages += pages
+  return Result.succeed(made)
+}
+
+/** Takes a grant out of its owner's table; the memory goes with the last of its share. */
+const free = (xen: Hypervisor, share: Share, ref: number): void => {
+  const { owner } = share
+  owner.grants[ref] = undefined
+  owner.free.push(ref)
+  if (--share.frames > 0) return
+  MappedMemory.close(share.memory)
+  owner.shares.delete(share)
+  if (owner.shares.size === 0) xen.zombies.delete(owner)
+}
+
+/**
+ * Ends a share for its owner. Grants that are in use stay in the table, and can even be mapped anew by their peer
+ * (grant table version 1), until the last of their mappings goes. Linux looks once a second; here it is seen at once.
+ */
+export const endShare = (xen: Hypervisor, share: Share): void => {
+  if (!share.held) return
+  share.held = false
+  MappedMemory.unmap(share.view)
+  share.owner.sharedPages -= share.refs.length
+  for (const ref of share.refs) {
+    if (!isPinned(share.owner, ref)) free(xen, share, ref)
+  }
+}
+
+/** Xen's status for a use of a grant that it refuses, in the order of its checks. */
+const refusal = (
+  granter: Domain,
+  ref: number,
+  by: DomainId,
+  access: GrantTableError.Access
+): string | undefined => {
+  if (!granter.alive) return "GNTST_general_error"
+  if (ref >= granter.limits.grantRefs) return "GNTST_bad_gntref"
+  const share = granter.grants[ref]
+  return share === undefined
+      || share.peer !== by
+      || (access === "read-write" && share.access === "read-only")
+      || granter.pins[access][ref]! >= maxPins
+    ? "GNTST_general_error"
+    : undefined
+}
+
+const refused = (
+  domain: DomainId,
+  ref: number,
+  index: number,
+  access: GrantTableError.Access,
+  status: string
+): GrantTableError.Reason =>
+  new GrantTableError.GrantRefused({ grant: { domain, ref: ref as GrantRef.GrantRef }, index, access, status })
+
+const unpin = (xen: Hypervisor, granter: Domain, refs: Uint32Array, access: GrantTableError.Access): void => {
+  for (const ref of refs) {
+    granter.pins[access][ref]!--
+    const share = granter.grants[ref]!
+    if (!share.held && !isPinned(granter, ref)) free(xen, share, ref)
+  }
+}
+
+/** The frames behind references, side by side: one piece for each run of consecutive ones. */
+const pieces = (granter: Domain, refs: Uint32Array): ReadonlyArray<MappedMemory.Piece> => {
+  const runs: Array<{ readonly fd: number; readonly offset: number; byteLength: number }> = []
+  let run: typeof runs[number] | undefined
+  for (const ref of refs) {
+    const fd = granter.grants[ref]!.memory
+    const offset = granter.pages[ref]! * Page.size
+    if (run !== undefined && run.fd === fd && run.offset + run.byteLength === offset) {
+      run.byteLength += Page.size
+    } else {
+      runs.push(run = { fd, offset, byteLength: Page.size })
+    }
+  }
+  return runs
+}
+
+/** Maps grants, all or nothing: the first that is refused undoes those before it. */
+export const map = (
+  xen: Hypervisor,
+  mapper: Domain,
+  { access, domain, refs }: MapRequest,
+  caller: StackFrame | undefined
+): Result.Result<Mapping, GrantTableError.Reason> => {
+  const granter = find(xen, domain)
+  if (granter === undefined) return Result.fail(refused(domain, refs[0]!, 0, access, "GNTST_bad_domain"))
+  const { mappedPages } = mapper.limits
+  const undo = (pinned: number, reason: GrantTableError.Reason) => {
+    unpin(xen, granter, refs.subarray(0, pinned), access)
+    return Result.fail(reason)
+  }
+  for (let i = 0; i < refs.length; i++) {
+    const ref = refs[i]!
+    if (mapper.mappedPages + i === mappedPages) {
+      const detail = `this domain can map ${mappedPages} pages in all, and has ${mapper.mappedPages} mapped`
+      return undo(i, new GrantTableError.OutOfMappings({ domain, requested: refs.length, detail }))
+    }
+    const status = refusal(granter, ref, mapper.id, access)
+    if (status !== undefined) return undo(i, refused(domain, ref, i, access, status))
+    granter.pins[access][ref]!++
+  }
+  const region = MappedMemory.map(pieces(granter, refs), access)
+  if (Result.isFailure(region)) return undo(refs.length, memoryFailed("mmap", region.failure.errno))
+  const made = { id: ++xen.made, mapper, granter, access, refs, region: region.success, caller }
+  mapper.mappings.add(made)
+  mapper.mappedPages += refs.length
+  return Result.succeed(made)
+}
+
+/** Ends a mapping; the last one of a grant that its owner let go frees the grant. */
+export const unmap = (xen: Hypervisor, mapping: Mapping): void => {
+  const { access, granter, mapper, refs, region } = mapping
+  if (!mapper.mappings.delete(mapping)) return
+  MappedMemory.unmap(region)
+  mapper.mappedPages -= refs.length
+  unpin(xen, granter, refs, access)
+}
+
+/** Copies each segment by itself; the refusal of the first that failed. */
+export const copy = (
+  xen: Hypervisor,
+  by: Domain,
+  segments: ReadonlyArray<CopySegment>
+): Result.Result<void, GrantTableError.Reason> => {
+  let failure: GrantTableError.Reason | undefined
+  for (const [index, segment] of segments.entries()) {
+    const { grant, offset } = segment
+    const access = segment._tag === "Read" ? "read-only" : "read-write"
+    const bytes = segment._tag === "Read" ? segment.into : segment.from
+    // It succeeds whatever the rest says: Xen looks at nothing of it.
+    if (bytes.length === 0) continue
+    const granter = xen.domains.get(grant.domain)
+    const status = granter === undefined ? "GNTST_bad_domain" : refusal(granter, grant.ref, by.id, access)
+    if (status !== undefined) {
+      failure ??= refused(grant.domain, grant.ref, index, access, status)
+      continue
+    }
+    const { memory } = granter!.grants[grant.ref]!
+    const position = granter!.pages[grant.ref]! * Page.size + offset
+    if (segment._tag === "Read") fs.readSync(memory, bytes, 0, bytes.length, position)
+    else fs.writeSync(memory, bytes, 0, bytes.length, position)
+  }
+  return failure === undefined ? Result.succeed(undefined) : Result.fail(failure)
+}
+
+/** A living domain dies: it lets go of all; what others have mapped of it stays until they unmap. */
+export const destroy = (xen: Hypervisor, domain: Domain): void => {
+  domain.alive = false
+  xen.domains.delete(domain.id)
+  xen.zombies.add(domain)
+  for (const mapping of domain.mappings) unmap(xen, mapping)
+  for (const share of domain.shares) endShare(xen, share)
+  if (domain.shares.size === 0) xen.zombies.delete(domain)
+}

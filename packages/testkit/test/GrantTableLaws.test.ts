@@ -1,0 +1,12 @@
+import * as GrantTableLaws from "@xen-shbuf/testkit/GrantTableLaws"
+import * as LawSuite from "@xen-shbuf/testkit/LawSuite"
+import * as TestDomains from "@xen-shbuf/testkit/TestDomains"
+import * as TestXen from "@xen-shbuf/testkit/TestXen"
+import * as Layer from "effect/Layer"
+
+const domains = (frontend: number, backend: number, sharedPages?: number) =>
+  Layer.provide(TestDomains.layer({ frontend, backend }), TestXen.layer({ sharedPages }))
+
+LawSuite.suite("two domains in memory", GrantTableLaws.laws(), domains(1, 2))
+LawSuite.suite("two domains in memory, limit raised", GrantTableLaws.laws({ runs: 20 }), domains(1, 0, 4096))
+LawSuite.suite("one domain in memory", GrantTableLaws.laws({ runs: 20 }), domains(5, 5))

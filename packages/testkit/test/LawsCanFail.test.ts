@@ -1,0 +1,126 @@
+import { assert, describe, it } from "@effect/vitest"
+import type { GrantTable } from "@xen-shbuf/core/GrantTable"
+import { GrantRefused, GrantTableError, InvalidInput } from "@xen-shbuf/core/GrantTableError"
+import { Domains } from "@xen-shbuf/testkit/Domains"
+import * as GrantTableLaws from "@xen-shbuf/testkit/GrantTableLaws"
+import * as Law from "@xen-shbuf/testkit/Law"
+import * as PeerBufferLaws from "@xen-shbuf/testkit/PeerBufferLaws"
+import * as SharedBufferLaws from "@xen-shbuf/testkit/SharedBufferLaws"
+import * as TestDomains from "@xen-shbuf/testkit/TestDomains"
+import * as TestXen from "@xen-shbuf/testkit/TestXen"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Scope from "effect/Scope"
+
+type Table = GrantTable["Service"]
+
+/** Runs in a scope that nobody closes. */
+const forgotten = <A, E, R>(acquire: Effect.Effect<A, E, R>) =>
+  Effect.flatMap(Scope.make(), (scope) => Scope.provide(acquire, scope))
+
+/** What can be wrong with a grant table. */
+const faults: { readonly [fault: string]: (table: Table) => Partial<Table> } = {
+  "names the wrong index": (table) => ({
+    map: (options) =>
+      Effect.mapError(table.map(options), (error) =>
+        error.reason._tag === "GrantRefused"
+          ? new GrantTableError({ ...error, reason: new GrantRefused({ ...error.reason, index: error.reason.index + 1 }) })
+          : error)
+  }),
+  "gives another reason": (table) => ({
+    map: (options) =>
+      Effect.mapError(table.map(options), ({ operation }) =>
+        new GrantTableError({ operation, reason: new InvalidInput({ argument: "refs", value: "?", expected: "others" }) }))
+  }),
+  "ignores read-only": (table) => ({ share: ({ peer, pages }) => table.share({ peer, pages }) }),
+  "maps in ascending order": (table) => ({
+    map: (options) => table.map({ ...options, refs: Array.from(options.refs).sort((a, b) => a - b) })
+  }),
+  "maps each reference once": (table) => ({
+    map: (options) => table.map({ ...options, refs: [...new Set(Array.from(options.refs))] })
+  }),
+  "maps copies": (table) => ({
+    map: (options) => Effect.map(table.map(options), (mapped) => ({ ...mapped, bytes: mapped.bytes.slice() }))
+  }),
+  "forgets to detach the owner's view": (table) => ({
+    share: (options) => Effect.map(table.share(options), (shared) => ({ ...shared, bytes: shared.bytes.slice() }))
+  }),
+  "shares one page less": (table) => ({
+    share: (options) => table.share({ ...options, pages: Math.max(options.pages - 1, Math.min(options.pages, 1)) })
+  }),
+  "shares pages that are not zero": (table) => ({
+    share: (options) => Effect.tap(table.share(options), ({ bytes }) => Effect.sync(() => bytes[bytes.length - 1] = 1))
+  }),
+  "gives one reference to two pages": (table) => ({
+    share: (options) => Effect.tap(table.share(options), ({ refs }) => Effect.sync(() => refs[refs.length - 1] = refs[0]!))
+  }),
+  "corrects bad arguments": (table) => ({
+    share: ({ access, pages, peer }) => table.share({ pages: Math.trunc(pages), peer: Math.trunc(peer), access })
+  }),
+  "does not know its limit": (table) => ({
+    limits: Effect.map(table.limits, ({ mappedPerRequest, shared }) => ({
+      mappedPerRequest,
+      shared: { ...shared, pages: shared.pages - 1 }
+    }))
+  }),
+  "loses a share when interrupted in the middle": (table) => ({
+    share: (options) =>
+      Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const shared = yield* Scope.provide(table.share(options), scope)
+        yield* Effect.addFinalizer(() => Scope.close(scope, Exit.void))
+        return shared
+      })
+  }),
+  "never ends a grant": (table) => ({ share: (options) => forgotten(table.share(options)) }),
+  "never unmaps": (table) => ({ map: (options) => forgotten(table.map(options)) })
+}
+
+const working = Layer.provide(TestDomains.layer({ frontend: 1, backend: 2 }), TestXen.layer({ sharedPages: 64 }))
+
+const broken = (fault: (table: Table) => Partial<Table>) =>
+  Layer.effect(Domains, Effect.map(Domains, (domains) => {
+    const party = ({ id, table }: Domains["Service"]["frontend"]) => ({ id, table: { ...table, ...fault(table) } })
+    return { ...domains, frontend: party(domains.frontend), backend: party(domains.backend) }
+  })).pipe(Layer.provide(working))
+
+const suites = [GrantTableLaws.laws, SharedBufferLaws.laws, PeerBufferLaws.laws].map((laws) => laws({ runs: 10, seed: 1 }))
+
+/** What a law finds wrong with a grant table that has this fault. */
+const violation = (law: Law.Law, fault: string) =>
+  Effect.map(Law.run(law, broken(faults[fault]!)), ({ failure }) => failure)
+
+describe("Laws can fail", () => {
+  for (const fault of Object.keys(faults)) {
+    it.live(`one finds a grant table that ${fault}`, () =>
+      Effect.gen(function*() {
+        for (const law of suites[0]!) {
+          if ((yield* violation(law, fault)) !== undefined) return
+        }
+        assert.fail("no law of grant tables is violated")
+      }), 60_000)
+  }
+
+  for (const laws of suites) {
+    it.live(`each of ${laws[0]!.suite}'s is violated by some fault`, () =>
+      Effect.gen(function*() {
+        const names = Object.keys(faults)
+        for (const law of laws) {
+          const found = yield* Effect.findFirst(names, (fault) =>
+            Effect.map(violation(law, fault), (failure) => failure !== undefined))
+          assert.isTrue(Option.isSome(found), law.name)
+        }
+      }), 60_000)
+  }
+
+  it.live("a violated property tells the smallest input and how to replay it", () =>
+    Effect.gen(function*() {
+      const law = suites[0]!.find(({ name }) => name.startsWith("both sides see one memory"))!
+      const text = (yield* violation(law, "maps in ascending order")) ?? ""
+      assert.include(text, `"pages": 2`)
+      assert.match(text, /Replay: \[/)
+      assert.match(text, /page \d, mapped as number \d: byte \d+ is \d+ instead of \d+/)
+    }))
+})

@@ -1,0 +1,62 @@
+/**
+ * Makes core's driver of the two devices: scopes and typed failures around their synchronous calls.
+ *
+ * @internal
+ */
+import type * as GrantTable from "@xen-shbuf/core/GrantTable"
+import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import type { Options } from "../GntDev.ts"
+import * as Device from "./Device.ts"
+import * as GntAlloc from "./GntAlloc.ts"
+import * as GntMap from "./GntMap.ts"
+import type * as Libc from "./Libc.ts"
+
+/** `loadLibc` throws where the C library can't be called; it is first called when a device is used. */
+export const make = Effect.fnUntraced(function*(loadLibc: () => Libc.Libc, options: Options = {}) {
+  const { gntalloc, gntallocLimit, gntdev, gntdevLimit } = Device.paths
+  const libc = () => Result.try({ try: loadLibc, catch: noLibc })
+  const alloc = GntAlloc.make(libc, options.gntalloc ?? gntalloc, options.gntallocLimit ?? gntallocLimit)
+  const map = GntMap.make(libc, options.gntdev ?? gntdev, options.gntdevLimit ?? gntdevLimit)
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      alloc.close()
+      map.close()
+    })
+  )
+  const driver: GrantTable.Driver = {
+    share: (request) => held("share", () => alloc.share(request)),
+    map: (request) => held("map", () => map.map(request)),
+    copy: (segments) => attempt("copy", () => options.grantCopy === true ? map.copy(segments) : copyIsOff()),
+    limits: attempt("limits", () => Result.all({ shared: alloc.limit(), mappedPerRequest: map.limit() }))
+  }
+  return driver
+})
+
+type Operation = GrantTableError.GrantTableError["operation"]
+
+const attempt = <A>(operation: Operation, run: () => Device.Outcome<A>) =>
+  Effect.suspend(() =>
+    Effect.fromResult(Result.mapError(run(), (reason) => new GrantTableError.GrantTableError({ operation, reason })))
+  )
+
+const held = <A>(operation: Operation, acquire: () => Device.Outcome<Device.Held<A>>) =>
+  Effect.map(
+    Effect.acquireRelease(attempt(operation, acquire), ({ release }) => Effect.sync(release)),
+    ({ pages }) => pages
+  )
+
+const noLibc = (cause: unknown) =>
+  new GrantTableError.Unsupported({
+    feature: "Calling the C library",
+    detail: cause instanceof Error ? cause.message : String(cause)
+  })
+
+const copyIsOff = () =>
+  Result.fail(
+    new GrantTableError.Unsupported({
+      feature: "Grant copy",
+      detail: "it is off unless the option grantCopy is set, for its flaws (advisories 500 and 523); map instead"
+    })
+  )

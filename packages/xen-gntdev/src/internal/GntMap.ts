@@ -1,0 +1,219 @@
+/**
+ * Maps and copies grants of peers through gntdev: synchronous, all or nothing, errors as values.
+ *
+ * @internal
+ */
+import type * as GrantRef from "@xen-shbuf/core/GrantRef"
+import type * as GrantTable from "@xen-shbuf/core/GrantTable"
+import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
+import * as Page from "@xen-shbuf/core/Page"
+import * as Result from "effect/Result"
+import * as Abi from "./Abi.ts"
+import * as Device from "./Device.ts"
+import * as Libc from "./Libc.ts"
+import * as Mapping from "./Mapping.ts"
+
+/** gntdev, opened at the first mapping, as often as its capacity asks for; `close` is its end. */
+export interface GntMap {
+  readonly map: (request: GrantTable.MapRequest) => Device.Outcome<Device.Held<GrantTable.MappedPages>>
+  readonly copy: (segments: ReadonlyArray<GrantTable.CopySegment>) => Device.Outcome<void>
+  readonly limit: () => Device.Outcome<GrantTable.Limit>
+  readonly close: () => void
+}
+
+/** An open gntdev: the pages in it, and the highest offset, in pages, that it gave since it was last empty. */
+interface File {
+  readonly fd: number
+  readonly close: () => void
+  live: number
+  reach: number
+}
+
+/** A MAP_GRANT_REF that the kernel has noted: the references from `start` on, and the offset for its only mmap. */
+interface Noted {
+  readonly file: File
+  readonly index: number
+  readonly start: number
+  readonly count: number
+}
+
+/** What gntdev allows by default, and we never exceed. */
+const maxRequest = 65_536
+
+/** gntdev's errno for a grant that Xen refuses, whatever the cause. */
+const refusal = "EINVAL"
+
+/** gntdev computes offsets as signed 32-bit integers: they come back wrong from 2 GiB on. */
+const maxReach = 2 ** 31 / Page.size
+
+/** Makes one for a device and the file of its limit. */
+export const make = (loadLibc: () => Device.Outcome<Libc.Libc>, device: string, limitPath: string): GntMap => {
+  const files: Array<File> = []
+  let isClosed = false
+  /** Pages in one request, as last read. */
+  let limit = maxRequest
+
+  const readLimit = () => {
+    const pages = Result.getOrElse(Device.readLimit(limitPath, "xen-gntdev"), () => maxRequest)
+    limit = Math.max(1, Math.min(maxRequest, pages))
+  }
+
+  const openFile = (libc: Libc.Libc): Device.Outcome<File> =>
+    Result.map(Device.open(libc, device, "xen-gntdev"), (fd) => {
+      const file: File = { fd, close: () => libc.close(fd), live: 0, reach: 0 }
+      files.push(file)
+      return file
+    })
+
+  const opened = () =>
+    Result.gen(function*() {
+      if (isClosed) return yield* Device.closed(device)
+      const libc = yield* loadLibc()
+      if (files.length === 0) {
+        yield* openFile(libc)
+        readLimit()
+      }
+      return libc
+    })
+
+  const note = (libc: Libc.Libc, { domain, refs }: GrantTable.MapRequest, start: number, end: number) =>
+    Result.gen(function*() {
+      const count = end - start
+      // Offsets are given first-fit: whatever the gaps, these pages end at `reach + count` at most.
+      const file = files.find(({ reach }) => reach + count < maxReach) ?? (yield* openFile(libc))
+      const words = Abi.mapGrantRef(domain, refs, start, end)
+      const answer = libc.ioctl(file.fd, Abi.MAP_GRANT_REF, words)
+      if (answer < 0) return yield* Device.failed(device, "MAP_GRANT_REF", Libc.errnoName(answer))
+      const index = Abi.index(words)
+      file.live += count
+      file.reach = Math.max(file.reach, index / Page.size + count)
+      return { file, index, start, count } satisfies Noted
+    })
+
+  const forget = (libc: Libc.Libc, { count, file, index }: Noted): void => {
+    file.live -= count
+    if (file.live === 0) file.reach = 0
+    // After close the number may be another file's, and the kernel has forgotten already.
+    if (!isClosed) libc.ioctl(file.fd, Abi.UNMAP_GRANT_REF, Abi.range(index, count))
+  }
+
+  /** Notes the whole request, in as many pieces as the limit asks for. */
+  const noteAll = (libc: Libc.Libc, request: GrantTable.MapRequest): Device.Outcome<ReadonlyArray<Noted>> => {
+    const all: Array<Noted> = []
+    const pages = request.refs.length
+    const step = limit
+    for (let start = 0; start < pages; start += step) {
+      const noted = note(libc, request, start, Math.min(start + step, pages))
+      if (Result.isFailure(noted)) {
+        for (const one of all) forget(libc, one)
+        readLimit()
+        // Lowered since it was read? Then smaller pieces may do.
+        return limit < step ? noteAll(libc, request) : Result.fail(noted.failure)
+      }
+      all.push(noted.success)
+    }
+    return Result.succeed(all)
+  }
+
+  const mapNoted = (libc: Libc.Libc, noted: ReadonlyArray<Noted>, access: GrantTableError.Access) =>
+    Mapping.map(
+      libc,
+      noted.map(({ count, file, index }) => ({ fd: file.fd, offset: index, byteLength: count * Page.size })),
+      access
+    )
+
+  /** Tells whether Xen accepts a part of the request: maps it, and lets go of it at once. */
+  const accepts = (libc: Libc.Libc, request: GrantTable.MapRequest, start: number, end: number) =>
+    Result.gen(function*() {
+      const noted = yield* note(libc, request, start, end)
+      const mapped = mapNoted(libc, [noted], request.access)
+      if (Result.isSuccess(mapped)) Mapping.unmap(libc, mapped.success)
+      forget(libc, noted)
+      if (Result.isSuccess(mapped)) return true
+      if (mapped.failure.errno === refusal) return false
+      return yield* Device.failed(device, "mmap", mapped.failure.errno)
+    })
+
+  /**
+   * Finds the first grant that is refused from `start` up to `end`, which were refused together.
+   * Maps as many pages as were asked for at most, and one.
+   */
+  const locate = (libc: Libc.Libc, request: GrantTable.MapRequest, start: number, end: number) =>
+    Result.gen(function*() {
+      const { access, domain, refs } = request
+      let low = start
+      let high = end
+      let refused = true
+      while (high - low > 1) {
+        const middle = low + Math.floor((high - low) / 2)
+        refused = !(yield* accepts(libc, request, low, middle))
+        if (refused) high = middle
+        else low = middle
+      }
+      // The last half was not tried if the one before it was accepted.
+      if (!refused) refused = !(yield* accepts(libc, request, low, high))
+      return refused
+        ? new GrantTableError.GrantRefused({
+          grant: { domain, ref: refs[low] as GrantRef.GrantRef },
+          index: low,
+          access
+        })
+        : new GrantTableError.OutOfMappings({
+          domain,
+          requested: refs.length,
+          detail: "no part of them is refused by itself, so this domain's maptrack table is full, " +
+            "or one reference is mapped more than 128 times"
+        })
+    })
+
+  return {
+    map: (request) =>
+      Result.gen(function*() {
+        const { access, domain } = request
+        const libc = yield* opened()
+        const noted = yield* noteAll(libc, request)
+        const mapped = mapNoted(libc, noted, access)
+        if (Result.isFailure(mapped)) {
+          // Always: outside of PV what was mapped before the refusal stays mapped until then.
+          for (const one of noted) forget(libc, one)
+          const { errno, piece } = mapped.failure
+          if (errno !== refusal) return yield* Device.failed(device, "mmap", errno)
+          const { count, start } = noted[piece]!
+          return yield* Result.fail(yield* locate(libc, request, start, start + count))
+        }
+        const region = mapped.success
+        return {
+          pages: { domain, access, bytes: new Uint8Array(region.buffer) },
+          release: () => {
+            Mapping.unmap(libc, region)
+            for (const one of noted) forget(libc, one)
+          }
+        }
+      }),
+    copy: (segments) =>
+      Result.gen(function*() {
+        const libc = yield* opened()
+        const bytes = new Uint8Array(segments.length * Abi.segmentSize)
+        const view = new DataView(bytes.buffer)
+        for (const [i, segment] of segments.entries()) {
+          const { grant: { domain, ref }, offset } = segment
+          const memory = segment._tag === "Read" ? segment.into : segment.from
+          Abi.setSegment(view, i, segment._tag, { domain, ref, offset }, libc.addressOf(memory), memory.length)
+        }
+        const answer = libc.ioctl(files[0]!.fd, Abi.GRANT_COPY, Abi.grantCopy(libc.addressOf(bytes), segments.length))
+        if (answer < 0) return yield* Device.failed(device, "GRANT_COPY", Libc.errnoName(answer))
+        for (const [index, { _tag, grant }] of segments.entries()) {
+          const code = Abi.segmentStatus(view, index)
+          if (code === 0) continue
+          const access = _tag === "Read" ? "read-only" : "read-write"
+          const status = Abi.statusName(code)
+          return yield* Result.fail(new GrantTableError.GrantRefused({ grant, index, access, status }))
+        }
+      }),
+    limit: () => Result.map(Device.readLimit(limitPath, "xen-gntdev"), (pages) => ({ pages, knob: limitPath })),
+    close: () => {
+      isClosed = true
+      for (const { close } of files) close()
+    }
+  }
+}

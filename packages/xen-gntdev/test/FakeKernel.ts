@@ -1,0 +1,261 @@
+/**
+ * A kernel that keeps books: gntalloc and gntdev behind the interface of the C library, with the rules that the real
+ * ones have, a record of every call, and a failure wherever a test wants one.
+ */
+import * as Abi from "../src/internal/Abi.ts"
+import * as Libc from "../src/internal/Libc.ts"
+
+const gntalloc = "/dev/xen/gntalloc"
+const gntdev = "/dev/xen/gntdev"
+const page = 4096
+const EBADF = -9
+const EINVAL = -22
+const ENOENT = -2
+const ENOSPC = -28
+const ENOTTY = -25
+
+interface Note {
+  readonly domain: number
+  readonly refs: ReadonlyArray<number>
+  /** A note is mapped once in its life, also when that fails. */
+  used: boolean
+}
+
+interface Open {
+  readonly path: string
+  /** gntalloc's allocations or gntdev's notes, by their offset in bytes. */
+  readonly allocations: Map<number, number>
+  readonly notes: Map<number, Note>
+  next: number
+}
+
+interface Mapping {
+  readonly byteLength: number
+  readonly writable: boolean
+  readonly fd: number
+  readonly note: Note | undefined
+}
+
+export interface Rules {
+  /** Grants that Xen refuses. */
+  readonly refuses?: (ref: number, writable: boolean) => boolean
+  /** Pages that can be mapped at one time. */
+  readonly maptrack?: number
+  /** Pages in one MAP_GRANT_REF. */
+  readonly perRequest?: () => number
+  /** Pages in ALLOC_GREF, all together. */
+  readonly grants?: () => number
+  /** The errno for a call, by its number among those that can fail, from 0; undefined where it works. */
+  readonly fail?: (call: number, name: string) => number | undefined
+}
+
+export const make = (rules: Rules = {}) => {
+  const { fail = () => undefined, refuses = () => false } = rules
+  const files = new Map<number, Open>()
+  const mappings = new Map<bigint, Mapping>()
+  const calls: Array<string> = []
+  const errors: Array<string> = []
+  const buffers = new Map<bigint, Uint8Array>()
+  let nextFd = 10
+  let nextAddress = 0x7000_0000_0000n
+  let nextRef = 100
+  let fallible = 0
+  let pagesMapped = 0
+
+  /** Notes an acquiring call; releases never fail. */
+  const failing = (name: string, detail: string | number = "") => {
+    calls.push(`${name} ${detail}`.trim())
+    return fail(fallible++, name)
+  }
+  const wrong = (what: string, errno: number) => {
+    errors.push(what)
+    return errno
+  }
+
+  const alloc = (file: Open, words: Uint32Array): number => {
+    const count = words[1]!
+    const allocated = [...files.values()].flatMap(({ allocations }) => [...allocations.values()])
+    const total = allocated.reduce((a, b) => a + b, 0)
+    if (count + total > (rules.grants?.() ?? 1024)) return ENOSPC
+    words[2] = file.next
+    file.allocations.set(file.next, count)
+    file.next += count * page
+    for (let i = 0; i < count; i++) words[4 + i] = nextRef++
+    return 0
+  }
+
+  const note = (file: Open, words: Uint32Array): number => {
+    const count = words[0]!
+    if (count === 0 || count > (rules.perRequest?.() ?? 65_536)) return EINVAL
+    // First fit, as the kernel has it.
+    let index = 0
+    for (const [at, { refs }] of Array.from(file.notes).toSorted(([a], [b]) => a - b)) {
+      if (at - index >= count * page) break
+      index = at + refs.length * page
+    }
+    if (index >= 2 ** 31) return wrong("an offset beyond 2 GiB", EINVAL)
+    words[2] = index
+    file.notes.set(index, {
+      domain: words[4]!,
+      refs: Array.from({ length: count }, (_, i) => words[5 + 2 * i]!),
+      used: false
+    })
+    return 0
+  }
+
+  const ioctl = (file: Open, request: number, words: Uint32Array): number => {
+    const index = words[0]! + words[1]! * 2 ** 32
+    if (file.path === gntalloc && request === Abi.ALLOC_GREF) return alloc(file, words)
+    if (file.path === gntdev && request === Abi.MAP_GRANT_REF) return note(file, words)
+    if (file.path === gntalloc && request === Abi.DEALLOC_GREF) {
+      if (file.allocations.get(index) !== words[2]) return wrong("DEALLOC_GREF of nothing", EINVAL)
+      file.allocations.delete(index)
+      return 0
+    }
+    if (file.path === gntdev && request === Abi.UNMAP_GRANT_REF) {
+      const known = file.notes.get(index)
+      if (known?.refs.length !== words[2]) return wrong("UNMAP_GRANT_REF of nothing", ENOENT)
+      if ([...mappings.values()].some(({ note }) => note === known)) return wrong("UNMAP_GRANT_REF too early", EINVAL)
+      file.notes.delete(index)
+      return 0
+    }
+    return wrong(`ioctl ${request.toString(16)} on ${file.path}`, ENOTTY)
+  }
+
+  const mmapFile = (fd: number, offset: number, byteLength: number, writable: boolean): Mapping | number => {
+    const file = files.get(fd)
+    if (file === undefined) return wrong("mmap of no file", EBADF)
+    if (file.path === gntalloc) {
+      return file.allocations.get(offset) === byteLength / page
+        ? { byteLength, writable, fd, note: undefined }
+        : wrong("mmap of no whole allocation", ENOENT)
+    }
+    const known = file.notes.get(offset)
+    if (known === undefined || known.used || known.refs.length * page !== byteLength) {
+      return wrong("mmap of no whole, unused note", EINVAL)
+    }
+    known.used = true
+    if (known.refs.some((ref) => refuses(ref, writable))) return EINVAL
+    if (pagesMapped + known.refs.length > (rules.maptrack ?? Infinity)) return EINVAL
+    pagesMapped += known.refs.length
+    return { byteLength, writable, fd, note: known }
+  }
+
+  const unmapAll = (address: bigint, byteLength: number) => {
+    const end = address + BigInt(byteLength)
+    for (const [at, mapping] of mappings) {
+      const until = at + BigInt(mapping.byteLength)
+      if (until <= address || end <= at) continue
+      mappings.delete(at)
+      if (mapping.note !== undefined) pagesMapped -= mapping.note.refs.length
+      if (at >= address && until <= end) continue
+      if (mapping.fd !== -1) wrong("munmap of a part", 0)
+      if (at < address) mappings.set(at, { ...mapping, byteLength: Number(address - at) })
+      if (until > end) mappings.set(end, { ...mapping, byteLength: Number(until - end) })
+    }
+  }
+
+  const libc: Libc.Libc = {
+    open: (path, flags) => {
+      const failed = failing("open", path)
+      if (failed !== undefined) return failed
+      if (flags !== (Libc.O_RDWR | Libc.O_CLOEXEC)) wrong("open without O_CLOEXEC", EINVAL)
+      if (path !== gntalloc && path !== gntdev) return ENOENT
+      files.set(nextFd, { path, allocations: new Map(), notes: new Map(), next: 0 })
+      return nextFd++
+    },
+    close: (fd) => {
+      calls.push("close")
+      return files.delete(fd) ? 0 : wrong("close of no file", EBADF)
+    },
+    ioctl: (fd, request, words) => {
+      const file = files.get(fd)
+      const name = names.get(request) ?? "ioctl"
+      if (!releasing.has(request)) {
+        const failed = failing(name, words[request === Abi.ALLOC_GREF ? 1 : 0])
+        if (failed !== undefined) return failed
+      } else calls.push(`${name} ${words[2]}`)
+      if (file === undefined) return wrong("ioctl on no file", EBADF)
+      return request === Abi.GRANT_COPY ? copy(words) : ioctl(file, request, words)
+    },
+    mmap: (wanted, byteLength, protection, flags, fd, offset) => {
+      if (byteLength === 0) return BigInt(EINVAL)
+      // MAP_FIXED takes the place first, and leaves a hole where the device then refuses.
+      if (wanted !== null) unmapAll(wanted, byteLength)
+      const failed = failing("mmap", byteLength / page)
+      if (failed !== undefined) return BigInt(failed)
+      const writable = (protection & Libc.PROT_WRITE) !== 0
+      const mapping = (flags & Libc.MAP_ANONYMOUS) !== 0
+        ? { byteLength, writable, fd: -1, note: undefined }
+        : (flags & Libc.MAP_SHARED) !== 0
+        ? mmapFile(fd, offset, byteLength, writable)
+        : wrong("mmap without MAP_SHARED", EINVAL)
+      if (typeof mapping === "number") return BigInt(mapping)
+      const address = wanted ?? nextAddress
+      if (wanted === null) nextAddress += BigInt(byteLength)
+      mappings.set(address, mapping)
+      return address
+    },
+    munmap: (address, byteLength) => {
+      calls.push(`munmap ${byteLength / page}`)
+      unmapAll(address, byteLength)
+      return 0
+    },
+    madvise: () => failing("madvise") ?? 0,
+    view: (_, byteLength) => {
+      if (failing("view") !== undefined) throw new Error("no views")
+      return new ArrayBuffer(byteLength)
+    },
+    addressOf: (bytes) => {
+      const address = BigInt(buffers.size + 1) << 20n
+      buffers.set(address, bytes)
+      return address
+    },
+    memfd: () => ENOENT,
+    ftruncate: () => ENOENT
+  }
+
+  /** Every page granted holds its reference's low byte; what is refused gets GNTST_general_error. */
+  const copy = (words: Uint32Array): number => {
+    const bytes = buffers.get(BigInt(words[2]!) + (BigInt(words[3]!) << 32n))!
+    const view = new DataView(bytes.buffer, bytes.byteOffset)
+    for (let i = 0; i < words[0]!; i++) {
+      const at = i * Abi.segmentSize
+      const reading = view.getUint16(at + 18, true) === 1
+      const ref = view.getUint32(at + (reading ? 0 : 8), true)
+      const local = buffers.get(view.getBigUint64(at + (reading ? 8 : 0), true))!
+      if (refuses(ref, !reading)) view.setInt16(at + 20, -1, true)
+      else if (reading) local.fill(ref & 0xff)
+    }
+    return 0
+  }
+
+  return {
+    libc,
+    /** Every call, with its pages. */
+    calls,
+    /** What the real kernel would have punished. */
+    errors,
+    /** What is open, allocated, noted or mapped: empty when nothing is held. */
+    held: () => [
+      ...[...mappings.values()].map(({ byteLength }) => `mapped ${byteLength / page}`),
+      ...[...files.values()].flatMap(({ allocations, notes, path }) => [
+        ...[...allocations.values()].map((count) => `allocated ${count}`),
+        ...[...notes.values()].map(({ refs }) => `noted ${refs.length}`),
+        `open ${path}`
+      ])
+    ],
+    /** How many calls could have failed. */
+    fallible: () => fallible,
+    fds: () => files.size
+  }
+}
+
+const names = new Map([
+  [Abi.ALLOC_GREF, "ALLOC_GREF"],
+  [Abi.DEALLOC_GREF, "DEALLOC_GREF"],
+  [Abi.MAP_GRANT_REF, "MAP_GRANT_REF"],
+  [Abi.UNMAP_GRANT_REF, "UNMAP_GRANT_REF"],
+  [Abi.GRANT_COPY, "GRANT_COPY"]
+])
+const releasing = new Set([Abi.DEALLOC_GREF, Abi.UNMAP_GRANT_REF])

@@ -1,0 +1,387 @@
+import { afterEach, assert, beforeEach, describe, it } from "@effect/vitest"
+import * as DomainId from "@xen-shbuf/core/DomainId"
+import * as GrantRef from "@xen-shbuf/core/GrantRef"
+import * as GrantTable from "@xen-shbuf/core/GrantTable"
+import type * as GrantTableError from "@xen-shbuf/core/GrantTableError"
+import * as Config from "effect/Config"
+import * as ConfigProvider from "effect/ConfigProvider"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import * as GntDev from "../src/GntDev.ts"
+import * as Driver from "../src/internal/Driver.ts"
+import * as FakeKernel from "./FakeKernel.ts"
+
+const EACCES = -13
+const ENOMEM = -12
+
+let directory: string
+let gntallocLimit: string
+let gntdevLimit: string
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), "xen-shbuf-"))
+  gntallocLimit = join(directory, "gntalloc")
+  gntdevLimit = join(directory, "gntdev")
+  writeFileSync(gntallocLimit, "1024\n")
+  writeFileSync(gntdevLimit, "65536\n")
+})
+afterEach(() => rmSync(directory, { recursive: true }))
+
+/** The service over a fake kernel. */
+const table = (kernel: ReturnType<typeof FakeKernel.make>, options?: GntDev.Options) =>
+  Effect.map(Driver.make(() => kernel.libc, { gntallocLimit, gntdevLimit, ...options }), GrantTable.make)
+
+const reasonOf = <A, R>(effect: Effect.Effect<A, GrantTableError.GrantTableError, R>) =>
+  Effect.map(Effect.flip(effect), (error) => error.reason)
+
+const peer = DomainId.DomainId.make(3)
+const grant = (ref: number): GrantRef.Grant => ({ domain: peer, ref: GrantRef.GrantRef.make(ref) })
+
+const refs = (count: number) => Uint32Array.from({ length: count }, (_, i) => 100 + i)
+
+describe("GntDev.share", () => {
+  it.effect("is one ioctl and one mmap, undone in order: detach, munmap, DEALLOC", () =>
+    Effect.gen(function*() {
+      const kernel = FakeKernel.make()
+      const bytes = yield* Effect.scoped(Effect.gen(function*() {
+        const xen = yield* table(kernel)
+        const bytes = yield* Effect.scoped(Effect.gen(function*() {
+          const shared = yield* xen.share({ peer: 3, pages: 5 })
+          assert.deepStrictEqual([...shared.refs], [100, 101, 102, 103, 104])
+          assert.strictEqual(shared.bytes.length, 5 * 4096)
+          return shared.bytes
+        }))
+        assert.strictEqual(bytes.length, 0)
+        assert.deepStrictEqual(kernel.held(), ["open /dev/xen/gntalloc"])
+        yield* Effect.scoped(xen.share({ peer: 3, pages: 2, access: "read-only" }))
+        return bytes
+      }))
+      assert.strictEqual(bytes.length, 0)
+      assert.deepStrictEqual(kernel.calls, [
+        "open /dev/xen/gntalloc",
+        "ALLOC_GREF 5", "mmap 5", "madvise", "view", "munmap 5", "DEALLOC_GREF 5",
+        "ALLOC_GREF 2", "mmap 2", "madvise", "view", "munmap 2", "DEALLOC_GREF 2",
+        "close"
+      ])
+      assert.deepStrictEqual([kernel.held(), kernel.errors], [[], []])
+    }))
+
+  it.effect("refuses more than the limit without asking the kernel, and names the knob and the number", () =>
+    Effect.gen(function*() {
+      const kernel = FakeKernel.make()
+      const xen = yield* table(kernel)
+      const alone = yield* reasonOf(xen.share({ peer: 3, pages: 2027 }))
+      const named = { _tag: "OutOfGrants", limit: 1024, knob: gntallocLimit } as const
+      assert.deepInclude(alone, { ...named, requested: 2027, needed: 2027 })
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* xen.share({ peer: 3, pages: 900 })
+        const beside = yield* reasonOf(xen.share({ peer: 3, pages: 200 }))
+        assert.deepInclude(beside, { ...named, requested: 200, needed: 1100 })
+      }))
+      yield* xen.share({ peer: 3, pages: 1024 })
+      assert.strictEqual(kernel.calls.filter((call) => call.startsWith("ALLOC_GREF")).length, 2)
+    }))
+
+  it.effect("sees a limit that was raised meanwhile", () =>
+    Effect.gen(function*() {
+      const xen = yield* table(FakeKernel.make({ grants: () => 4096 }))
+      yield* Effect.flip(xen.share({ peer: 3, pages: 2027 }))
+      writeFileSync(gntallocLimit, "4096\n")
+      const shared = yield* xen.share({ peer: 3, pages: 2027 })
+      assert.strictEqual(shared.refs.length, 2027)
+    }))
+
+  it.effect("names the limit when others may have used it up, but not one as large as a grant table", () =>
+    Effect.gen(function*() {
+      const kernel = FakeKernel.make({ grants: () => 10 })
+      const xen = yield* table(kernel)
+      const small = yield* reasonOf(xen.share({ peer: 3, pages: 100 }))
+      assert.deepInclude(small, { _tag: "OutOfGrants", limit: 1024, knob: gntallocLimit, needed: 1124 })
+      writeFileSync(gntallocLimit, "100000\n")
+      const large = yield* reasonOf(xen.share({ peer: 3, pages: 100 }))
+      assert.strictEqual(large._tag, "OutOfGrants")
+      assert.notProperty(large, "limit")
+      rmSync(gntallocLimit)
+      assert.notProperty(yield* reasonOf(xen.share({ peer: 3, pages: 100 })), "limit")
+      writeFileSync(gntallocLimit, "1024\n")
+      assert.deepStrictEqual(kernel.held(), ["open /dev/xen/gntalloc"])
+    }))
+})
+
+describe("GntDev.map", () => {
+  it.effect("is one ioctl and one mmap, undone in order: detach, munmap, UNMAP", () =>
+    Effect.gen(function*() {
+      const kernel = FakeKernel.make()
+      yield* Effect.scoped(Effect.gen(function*() {
+        const xen = yield* table(kernel)
+        const bytes = yield* Effect.scoped(Effect.map(xen.map({ domain: 3, refs: refs(1023) }), ({ bytes }) => {
+          assert.strictEqual(bytes.length, 1023 * 4096)
+          return bytes
+        }))
+        assert.strictEqual(bytes.length, 0)
+      }))
+      assert.deepStrictEqual(kernel.calls, [
+        "open /dev/xen/gntdev",
+        "MAP_GRANT_REF 1023", "mmap 1023", "madvise", "view", "munmap 1023", "UNMAP_GRANT_REF 1023",
+        "close"
+      ])
+      assert.deepStrictEqual([kernel.held(), kernel.errors], [[], []])
+    }))
+
+  it.effect("splits what exceeds the module's limit, as one region", () =>
+    Effect.gen(function*() {
+      writeFileSync(gntdevLimit, "4\n")
+      const kernel = FakeKernel.make({ perRequest: () => 4 })
+      const xen = yield* table(kernel)
+      yield* Effect.scoped(Effect.map(xen.map({ domain: 3, refs: refs(10) }), ({ bytes }) => {
+        assert.strictEqual(bytes.length, 10 * 4096)
+        assert.deepStrictEqual(kernel.held(), [
+          "mapped 4", "mapped 4", "mapped 2",
+          "noted 4", "noted 4", "noted 2", "open /dev/xen/gntdev"
+        ])
+      }))
+      assert.deepStrictEqual([kernel.held(), kernel.errors], [["open /dev/xen/gntdev"], []])
+    }))
+
+  it.effect("sees a limit that was lowered meanwhile", () =>
+    Effect.gen(function*() {
+      let limit = 65_536
+      const kernel = FakeKernel.make({ perRequest: () => limit })
+      const xen = yield* table(kernel)
+      yield* Effect.scoped(xen.map({ domain: 3, refs: refs(10) }))
+      limit = 3
+      writeFileSync(gntdevLimit, "3\n")
+      const { bytes } = yield* xen.map({ domain: 3, refs: refs(10) })
+      assert.strictEqual(bytes.length, 10 * 4096)
+      assert.deepStrictEqual(kernel.errors, [])
+    }))
+
+  it.effect("opens gntdev again before its offsets reach 2 GiB", () =>
+    Effect.gen(function*() {
+      const kernel = FakeKernel.make()
+      const xen = yield* table(kernel)
+      yield* Effect.scoped(xen.map({ domain: 3, refs: refs(600_000) }))
+      assert.strictEqual(kernel.fds(), 2)
+      yield* Effect.scoped(xen.map({ domain: 3, refs: refs(600_000) }))
+      assert.deepStrictEqual([kernel.fds(), kernel.errors], [2, []])
+    }))
+
+  it.effect("names the first grant that is refused, at the cost of mapping each page about once more", () =>
+    Effect.gen(function*() {
+      writeFileSync(gntdevLimit, "8\n")
+      const count = 21
+      for (let first = 0; first < count; first++) {
+        const kernel = FakeKernel.make({
+          perRequest: () => 8,
+          refuses: (ref) => ref === 100 + first || ref === 100 + count - 1
+        })
+        yield* Effect.scoped(Effect.gen(function*() {
+          const xen = yield* table(kernel)
+          const reason = yield* reasonOf(xen.map({ domain: 3, refs: refs(count) }))
+          assert.deepInclude(reason, { _tag: "GrantRefused", index: first, access: "read-write" })
+          assert.deepInclude(reason, { grant: grant(100 + first) })
+          const noted = kernel.calls.filter((call) => call.startsWith("MAP_GRANT_REF"))
+          const pages = noted.reduce((sum, call) => sum + Number(call.slice("MAP_GRANT_REF".length)), 0)
+          assert.isAtMost(pages, count + 8 + 1)
+          assert.deepStrictEqual([kernel.held(), kernel.errors], [["open /dev/xen/gntdev"], []])
+        }))
+      }
+    }))
+
+  it.effect("asks for the access that it was asked for", () =>
+    Effect.gen(function*() {
+      const refuses = (ref: number, writable: boolean) => ref === 108 || (writable && ref === 105)
+      const xen = yield* table(FakeKernel.make({ refuses }))
+      yield* xen.map({ domain: 3, refs: refs(8), access: "read-only" })
+      const readWrite = yield* reasonOf(xen.map({ domain: 3, refs: refs(10) }))
+      assert.deepInclude(readWrite, { _tag: "GrantRefused", index: 5, access: "read-write" })
+      const readOnly = yield* reasonOf(xen.map({ domain: 3, refs: refs(10), access: "read-only" }))
+      assert.deepInclude(readOnly, { _tag: "GrantRefused", index: 8, access: "read-only" })
+    }))
+
+  it.effect("says OutOfMappings when no grant is refused by itself", () =>
+    Effect.gen(function*() {
+      const kernel = FakeKernel.make({ maptrack: 12 })
+      const xen = yield* table(kernel)
+      const reason = yield* reasonOf(xen.map({ domain: 3, refs: refs(20) }))
+      assert.deepInclude(reason, { _tag: "OutOfMappings", domain: peer, requested: 20 })
+      yield* xen.map({ domain: 3, refs: refs(12) })
+      assert.deepStrictEqual(kernel.errors, [])
+    }))
+})
+
+describe("GntDev.copy", () => {
+  it.effect("is off unless asked for", () =>
+    Effect.gen(function*() {
+      const kernel = FakeKernel.make()
+      const xen = yield* table(kernel)
+      const reason = yield* reasonOf(
+        xen.copy([{ _tag: "Read", grant: grant(100), offset: 0, into: new Uint8Array(4) }])
+      )
+      assert.deepInclude(reason, { _tag: "Unsupported", feature: "Grant copy" })
+      assert.deepStrictEqual(kernel.calls, [])
+    }))
+
+  it.effect("is one ioctl for all segments, and names the one that was refused", () =>
+    Effect.gen(function*() {
+      const kernel = FakeKernel.make({ refuses: (ref, writable) => writable && ref === 102 })
+      const xen = yield* table(kernel, { grantCopy: true })
+      const into = new Uint8Array(4)
+      yield* xen.copy([
+        { _tag: "Read", grant: grant(101), offset: 0, into: into.subarray(0, 2) },
+        { _tag: "Read", grant: grant(102), offset: 9, into: into.subarray(2) }
+      ])
+      assert.deepStrictEqual([...into], [101, 101, 102, 102])
+      assert.deepStrictEqual(kernel.calls, ["open /dev/xen/gntdev", "GRANT_COPY 2"])
+      const refused = yield* reasonOf(xen.copy([
+        { _tag: "Write", grant: grant(101), offset: 0, from: into },
+        { _tag: "Write", grant: grant(102), offset: 0, from: into }
+      ]))
+      assert.deepInclude(refused, { _tag: "GrantRefused", index: 1, access: "read-write" })
+      assert.deepInclude(refused, { grant: grant(102), status: "GNTST_general_error" })
+    }))
+})
+
+describe("GntDev, whatever fails", () => {
+  const run = (kernel: ReturnType<typeof FakeKernel.make>) =>
+    Effect.scoped(Effect.gen(function*() {
+      const xen = yield* table(kernel)
+      const before = () => kernel.held().filter((held) => !held.startsWith("open"))
+      const exit = yield* Effect.exit(Effect.scoped(Effect.gen(function*() {
+        yield* xen.share({ peer: 3, pages: 5 })
+        yield* xen.map({ domain: 3, refs: refs(10) })
+      })))
+      assert.deepStrictEqual(before(), [])
+      const refused = yield* Effect.exit(Effect.scoped(Effect.asVoid(xen.map({ domain: 3, refs: refs(12) }))))
+      assert.deepStrictEqual(before(), [])
+      return [exit, refused]
+    }))
+
+  it.effect("holds nothing, whichever call fails", () =>
+    Effect.gen(function*() {
+      writeFileSync(gntdevLimit, "4\n")
+      // The twelfth grant is refused, so that locating it is among the calls.
+      const rules = { perRequest: () => 4, refuses: (ref: number) => ref === 111 }
+      const flawless = FakeKernel.make(rules)
+      const [exit, refused] = yield* run(flawless)
+      assert.isTrue(Exit.isSuccess(exit!))
+      assert.isTrue(Exit.isFailure(refused!))
+      assert.isAbove(flawless.fallible(), 30)
+      for (let k = 0; k < flawless.fallible(); k++) {
+        for (const errno of [ENOMEM, -22]) {
+          let hit = "nothing"
+          const kernel = FakeKernel.make({
+            ...rules,
+            fail: (call, name) => {
+              if (call !== k) return undefined
+              hit = name
+              return errno
+            }
+          })
+          const exits = yield* run(kernel)
+          assert.deepStrictEqual([kernel.held(), kernel.errors], [[], []], `call ${k}, ${hit}`)
+          for (const exit of exits) {
+            if (Exit.isFailure(exit)) assert.isFalse(Exit.hasDies(exit), `call ${k}, ${hit}`)
+          }
+        }
+      }
+    }))
+
+  it.effect("says which device and why, and opens it when the cause is gone", () =>
+    Effect.gen(function*() {
+      let errno: number | undefined = EACCES
+      const xen = yield* table(FakeKernel.make({ fail: (_, name) => name === "open" ? errno : undefined }))
+      const reason = yield* reasonOf(xen.map({ domain: 3, refs: refs(1) }))
+      assert.deepInclude(reason, { _tag: "DeviceUnavailable", device: "/dev/xen/gntdev", errno: "EACCES" })
+      assert.include(reason.message, "Run as root")
+      errno = undefined
+      yield* xen.map({ domain: 3, refs: refs(1) })
+    }))
+
+  it.effect("says Unsupported where the C library can't be called", () =>
+    Effect.gen(function*() {
+      const driver = yield* Driver.make(() => {
+        throw new Error("no build for this machine")
+      })
+      const reason = yield* reasonOf(GrantTable.make(driver).share({ peer: 3, pages: 1 }))
+      assert.deepInclude(reason, { _tag: "Unsupported", detail: "no build for this machine" })
+    }))
+
+  it.effect("an interrupt releases what the fiber holds", () =>
+    Effect.gen(function*() {
+      const kernel = FakeKernel.make()
+      const xen = yield* table(kernel)
+      const fiber = yield* Effect.forkChild(
+        Effect.scoped(Effect.gen(function*() {
+          yield* xen.share({ peer: 3, pages: 5 })
+          yield* xen.map({ domain: 3, refs: refs(10) })
+          assert.strictEqual(kernel.held().length, 6)
+          return yield* Effect.never
+        })),
+        { startImmediately: true }
+      )
+      yield* Fiber.interrupt(fiber)
+      assert.deepStrictEqual(kernel.held(), ["open /dev/xen/gntalloc", "open /dev/xen/gntdev"])
+    }))
+
+  it.effect("a buffer that outlives the layer is unmapped, and no closed descriptor is touched", () =>
+    Effect.gen(function*() {
+      const kernel = FakeKernel.make()
+      const layerScope = yield* Scope.make()
+      const xen = yield* Scope.provide(table(kernel), layerScope)
+      const bytes = yield* Effect.scoped(Effect.gen(function*() {
+        const shared = yield* xen.share({ peer: 3, pages: 5 })
+        const mapped = yield* xen.map({ domain: 3, refs: refs(10) })
+        yield* Scope.close(layerScope, Exit.void)
+        return [shared.bytes, mapped.bytes]
+      }))
+      assert.deepStrictEqual(bytes.map(({ length }) => length), [0, 0])
+      assert.deepStrictEqual([kernel.held(), kernel.errors], [[], []])
+      const reason = yield* reasonOf(Effect.scoped(xen.share({ peer: 3, pages: 1 })))
+      assert.deepInclude(reason, { _tag: "DeviceUnavailable", errno: "EBADF" })
+    }))
+})
+
+describe("GntDev.layer", () => {
+  const nowhere = () => ({ gntalloc: join(directory, "none"), gntallocLimit, gntdevLimit })
+
+  it.effect("opens nothing until it is used, then says what is missing", () =>
+    Effect.gen(function*() {
+      const xen = yield* GrantTable.GrantTable
+      const limits = yield* xen.limits
+      assert.deepStrictEqual(limits, {
+        shared: { pages: 1024, knob: gntallocLimit },
+        mappedPerRequest: { pages: 65_536, knob: gntdevLimit }
+      })
+      const reason = yield* reasonOf(Effect.scoped(xen.share({ peer: 3, pages: 1 })))
+      assert.deepInclude(reason, { _tag: "DeviceUnavailable", errno: "ENOENT" })
+      assert.include(reason.message, "modprobe xen-gntalloc")
+    }).pipe((test) => Effect.suspend(() => Effect.provide(test, GntDev.layer(nowhere())))))
+
+  it.effect("takes its options from the configuration", () =>
+    Effect.gen(function*() {
+      const device = join(directory, "from-config")
+      const layer = GntDev.layerConfig({ gntalloc: Config.String("GNTALLOC") })
+      const reason = yield* reasonOf(
+        Effect.scoped(Effect.gen(function*() {
+          const xen = yield* GrantTable.GrantTable
+          yield* xen.share({ peer: 3, pages: 1 })
+        })).pipe(Effect.provide(layer), Effect.catchTag("ConfigError", Effect.die))
+      ).pipe(Effect.provide(ConfigProvider.layer(ConfigProvider.fromEnv({ env: { GNTALLOC: device } }))))
+      assert.deepInclude(reason, { _tag: "DeviceUnavailable", device })
+    }))
+
+  it.effect("limits that can't be read are typed errors", () =>
+    Effect.gen(function*() {
+      rmSync(gntallocLimit)
+      const xen = yield* table(FakeKernel.make())
+      const reason = yield* reasonOf(xen.limits)
+      assert.deepInclude(reason, { _tag: "DeviceUnavailable", device: gntallocLimit, errno: "ENOENT" })
+      writeFileSync(gntallocLimit, "many")
+      assert.deepInclude(yield* reasonOf(xen.limits), { _tag: "DeviceUnavailable", errno: "EINVAL" })
+    }))
+})

@@ -1,0 +1,86 @@
+import { afterEach, assert, describe, it } from "@effect/vitest"
+import * as Result from "effect/Result"
+import { readFileSync } from "node:fs"
+import * as MappedMemory from "../src/MappedMemory.ts"
+
+const page = 4096
+const open: Array<number> = []
+const memfd = (byteLength: number) => {
+  const fd = Result.getOrThrow(MappedMemory.memfd("test", byteLength))
+  open.push(fd)
+  return fd
+}
+afterEach(() => {
+  for (const fd of open.splice(0)) MappedMemory.close(fd)
+})
+
+const map = (fd: number, offsets: ReadonlyArray<number>, byteLength = page) =>
+  MappedMemory.map(offsets.map((offset) => ({ fd, offset, byteLength })), "read-write")
+
+/** Address ranges of our memory files in this process. */
+const mappings = () =>
+  readFileSync("/proc/self/maps", "utf8").split("\n").filter((line) => line.includes("memfd:test")).length
+
+describe("MappedMemory", () => {
+  it("maps pieces in any order and repeated, aliasing at once, each view dying alone", () => {
+    const fd = memfd(4 * page)
+    const several = Result.getOrThrow(map(fd, [3 * page, page, page, 0]))
+    const one = Result.getOrThrow(map(fd, [page]))
+    const bytes = new Uint8Array(several.buffer)
+    const sub = bytes.subarray(page, 2 * page)
+    const other = new Uint8Array(one.buffer)
+    bytes[page] = 5
+    assert.deepStrictEqual([bytes[2 * page], other[0], bytes[0]], [5, 5, 0])
+    other[1] = 6
+    assert.strictEqual(sub[1], 6)
+    MappedMemory.unmap(several)
+    assert.deepStrictEqual([bytes.length, sub.length, several.buffer.byteLength], [0, 0, 0])
+    assert.strictEqual(other[0], 5)
+    MappedMemory.unmap(one)
+    assert.strictEqual(mappings(), 0)
+  })
+
+  it("maps 4 GiB, at offsets beyond it too", () => {
+    const fd = memfd(2 ** 33)
+    const region = Result.getOrThrow(MappedMemory.map([
+      { fd, offset: 2 ** 32, byteLength: 2 ** 32 - page },
+      { fd, offset: 0, byteLength: page }
+    ], "read-write"))
+    assert.strictEqual(region.buffer.byteLength, 2 ** 32)
+    const bytes = new Uint8Array(region.buffer)
+    bytes[2 ** 32 - 1] = 7
+    bytes[2 ** 31] = 8
+    const last = Result.getOrThrow(map(fd, [0]))
+    const middle = Result.getOrThrow(map(fd, [2 ** 32 + 2 ** 31]))
+    assert.strictEqual(new Uint8Array(last.buffer)[page - 1], 7)
+    assert.strictEqual(new Uint8Array(middle.buffer)[0], 8)
+    for (const each of [region, last, middle]) MappedMemory.unmap(each)
+    assert.strictEqual(mappings(), 0)
+  })
+
+  it("maps all or nothing, and says which piece was refused", () => {
+    const fd = memfd(3 * page)
+    const piece = (fd: number, offset: number) => ({ fd, offset, byteLength: page })
+    for (const refused of [0, 1, 2]) {
+      const pieces = [0, 1, 2].map((i) => piece(i === refused ? -1 : fd, i * page))
+      assert.deepStrictEqual(
+        MappedMemory.map(pieces, "read-write"),
+        Result.fail({ errno: "EBADF", piece: refused })
+      )
+    }
+    assert.deepStrictEqual(MappedMemory.map([piece(fd, 1)], "read-only"), Result.fail({ errno: "EINVAL", piece: 0 }))
+    assert.deepStrictEqual(MappedMemory.map([], "read-only"), Result.fail({ errno: "EINVAL", piece: 0 }))
+    assert.strictEqual(mappings(), 0)
+  })
+
+  it("unmaps a region whose buffer was detached by someone else", () => {
+    const region = Result.getOrThrow(map(memfd(page), [0]))
+    region.buffer.transfer(0)
+    MappedMemory.unmap(region)
+    assert.strictEqual(mappings(), 0)
+  })
+
+  it("says why a memory file can't be made", () => {
+    assert.deepStrictEqual(MappedMemory.memfd("test", -1), Result.fail("EINVAL"))
+  })
+})
