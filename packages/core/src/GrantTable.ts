@@ -215,7 +215,7 @@ export const make = (driver: Driver): GrantTable["Service"] =>
     share: Effect.fn("GrantTable.share")(function*(options) {
       const request: ShareRequest = {
         peer: yield* word("share", "peer", DomainId.DomainId, DomainId.expected, options.peer),
-        pages: yield* word("share", "pages", Page.ShareCount, Page.countExpected, options.pages),
+        pages: yield* word("share", "pages", Page.ShareCount, Page.shareExpected, options.pages),
         access: yield* access("share", options.access)
       }
       yield* Effect.annotateCurrentSpan({ ...request })

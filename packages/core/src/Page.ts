@@ -82,13 +82,21 @@ export type ByteLength = typeof ByteLength.Type
 export const countFor = (byteLength: ByteLength): PageCount => Math.ceil(byteLength / size) as PageCount
 
 /**
+ * The bounds of a ShareCount in words, as error messages say them.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const shareExpected = "a number of pages: a whole number from 1 to 1049602 (4 GiB and its page directory)"
+
+/**
  * A number of pages to share at one time: a buffer of the largest size together with its page directory, 1026 pages.
  *
  * @category schemas
  * @since 0.1.0
  */
 export const ShareCount = Schema.Int.check(
-  Schema.isBetween({ minimum: 1, maximum: maxCount + 1026 }, { expected: countExpected })
+  Schema.isBetween({ minimum: 1, maximum: maxCount + 1026 }, { expected: shareExpected })
 ).pipe(Schema.brand("ShareCount"))
 
 /**

@@ -10,7 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type * as DirectoryError from "./DirectoryError.ts"
-import type * as DomainId from "./DomainId.ts"
+import * as DomainId from "./DomainId.ts"
 import * as GrantRef from "./GrantRef.ts"
 import { GrantTable } from "./GrantTable.ts"
 import type { Access, GrantTableError } from "./GrantTableError.ts"
@@ -64,7 +64,8 @@ export interface Location {
   readonly byteLength: number
 }
 
-const locate = Effect.fnUntraced(function*({ byteLength: length, directory, peer }: Location) {
+const locate = Effect.fnUntraced(function*({ byteLength: length, directory, peer: id }: Location) {
+  const peer = yield* word("map", "peer", DomainId.DomainId, DomainId.expected, id)
   const byteLength = yield* word("map", "byteLength", Page.ByteLength, Page.lengthExpected, length)
   const first = yield* word("map", "directory", GrantRef.GrantRef, GrantRef.expected, directory)
   const pages = Page.countFor(byteLength)

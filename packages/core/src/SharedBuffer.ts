@@ -50,9 +50,12 @@ export interface BackendBuffer {
   readonly pages: Page.PageCount
   /**
    * Maps what the backend has provided, once it says so; repeat it as you like. Everything the backend wrote is
-   * checked before anything is mapped: `DirectoryError` for a directory not (fully) filled in.
+   * checked before anything is mapped: `DirectoryError` for a directory not (fully) filled in. Read-write unless said
+   * otherwise; dies after the end of the directory's own scope.
    */
-  readonly map: Effect.Effect<MappedBuffer, GrantTableError | DirectoryError, Scope.Scope>
+  readonly map: (options?: {
+    readonly access?: Access | undefined
+  }) => Effect.Effect<MappedBuffer, GrantTableError | DirectoryError, Scope.Scope>
 }
 
 /** The sizes that follow from the buffer's size in bytes. */
@@ -123,19 +126,20 @@ export const allocByBackend: (options: {
     peer: shared.peer,
     directory: shared.refs[0] as GrantRef,
     pages,
-    map: Effect.gen(function*() {
+    map: Effect.fn("SharedBuffer.map")(function*(options) {
+      if (shared.bytes.length === 0) return yield* Effect.die(new Error("The scope of this directory has ended"))
       // The links are ours and known: only what the backend filled in is read, once, into a private copy.
       const filled = Schema.decodeSync(PageDirectory.FromBytes)(shared.bytes)
       const refs = yield* Effect.fromResult(
         PageDirectory.check([], PageDirectory.slots(filled, pages))
       )
-      const mapped = yield* table.map({ domain: shared.peer, refs })
+      const mapped = yield* table.map({ domain: shared.peer, refs, access: options?.access })
       return {
         peer: shared.peer,
         access: mapped.access,
         pages,
         bytes: mapped.bytes.subarray(0, byteLength)
       }
-    }).pipe(Effect.withSpan("SharedBuffer.map"))
+    })
   }
 })

@@ -29,7 +29,7 @@ export interface Party {
 export class Domains extends Context.Service<Domains, {
   readonly frontend: Party
   readonly backend: Party
-  /** Whether refusals carry Xen's status; a device only says that it was refused. */
+  /** Whether refusals must carry Xen's status; a device only says that it was refused. */
   readonly tellsStatus: boolean
   /** What is granted or mapped now, a line each, all different; no lines where Xen can't be asked. */
   readonly held: Effect.Effect<ReadonlyArray<string>>

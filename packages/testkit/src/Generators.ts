@@ -92,13 +92,14 @@ export const byteLength = (size: Size = {}): Arbitrary.Arbitrary<Page.ByteLength
   )
 
 /**
- * All lengths worth trying one by one: on both sides of one page, and of every directory page up to `maximum` pages.
+ * The lengths worth trying one by one: on both sides of one page, and a byte short of each size that `pageCount` knows
+ * as a boundary, up to `maximum` pages.
  *
  * @category examples
  * @since 0.1.0
  */
 export const byteLengths = ({ maximum = Infinity }: Size = {}): ReadonlyArray<Page.ByteLength> =>
-  [1, Page.size - 1, Page.size, Page.size + 1, ...boundaries.flatMap((pages) => [pages * Page.size - 1, pages * Page.size])]
+  [1, Page.size - 1, Page.size, Page.size + 1, ...boundaries.map((pages) => pages * Page.size - 1)]
     .filter((length) => length <= maximum * Page.size)
     .map((length) => Page.ByteLength.make(length))
 

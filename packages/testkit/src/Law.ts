@@ -54,7 +54,7 @@ export interface Law {
 
 /**
  * How properties are checked: the number of cases (100), the seed of their choice (a new one each time), or the token
- * of one failure to replay.
+ * of one law's failure to replay, for this law alone.
  *
  * @category models
  * @since 0.1.0
@@ -73,7 +73,7 @@ const leavingNothing = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A,
   })
 
 /**
- * Makes laws of one suite. The check runs in a scope of its own, and must leave nothing behind.
+ * Makes laws of one suite. The body of the check runs in a scope of its own, and must leave nothing behind.
  *
  * @category constructors
  * @since 0.1.0
@@ -81,8 +81,10 @@ const leavingNothing = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A,
 export const inSuite = (suite: string) =>
 (
   name: string,
-  check: Effect.Effect<void, Failure, Domains | Scope.Scope>
-): Law => ({ suite, name, check: leavingNothing(Effect.scoped(check)) })
+  check: () => Effect.fn.Return<void, Failure, Domains | Scope.Scope>
+): Law => ({ suite, name, check: leavingNothing(Effect.scoped(Effect.gen(check))) })
+
+const violated = (detail: string) => Effect.fail(new LawViolation({ detail }))
 
 /**
  * Fails with `violation` unless the condition holds.
@@ -91,7 +93,7 @@ export const inSuite = (suite: string) =>
  * @since 0.1.0
  */
 export const holds = (condition: boolean, violation: string): Effect.Effect<void, LawViolation> =>
-  condition ? Effect.void : Effect.fail(new LawViolation({ detail: violation }))
+  condition ? Effect.void : violated(violation)
 
 /**
  * Fails unless two values are structurally equal; `what` names them in the violation.
@@ -102,7 +104,7 @@ export const holds = (condition: boolean, violation: string): Effect.Effect<void
 export const equal = <A>(what: string, actual: A, expected: A): Effect.Effect<void, LawViolation> =>
   Equal.equals(actual, expected)
     ? Effect.void
-    : holds(false, `${what} is ${Formatter.format(actual)}, but must be ${Formatter.format(expected)}`)
+    : violated(`${what} is ${Formatter.format(actual)}, but must be ${Formatter.format(expected)}`)
 
 /**
  * Runs an operation that must fail, and succeeds with the reason, which must have this tag. A failure holds nothing,
@@ -116,11 +118,11 @@ export const refused = <Tag extends Reason["_tag"], R>(
   operation: Effect.Effect<unknown, GrantTableError | DirectoryError, R>
 ): Effect.Effect<Extract<Reason, { readonly _tag: Tag }>, LawViolation, Exclude<R, Scope.Scope> | Domains> =>
   Effect.matchEffect(operation, {
-    onSuccess: () => Effect.fail(new LawViolation({ detail: `an operation succeeded that must fail with ${tag}` })),
+    onSuccess: () => violated(`an operation succeeded that must fail with ${tag}`),
     onFailure: ({ reason }) =>
       isTagged(reason, tag)
         ? Effect.succeed(reason)
-        : Effect.fail(new LawViolation({ detail: `the reason is ${reason._tag}, but must be ${tag}: ${reason.message}` }))
+        : violated(`the reason is ${reason._tag}, but must be ${tag}: ${reason.message}`)
   }).pipe(leavingNothing, Effect.scoped)
 
 type Reason = (GrantTableError | DirectoryError)["reason"]
@@ -149,7 +151,7 @@ export const forAll = (options: Options) =>
       options
     )
     const violation = Arbitrary.formatCheckFailure(result)
-    yield* holds(violation === undefined, violation ?? "")
+    if (violation !== undefined) return yield* violated(violation)
   })
 
 /** Interrupts the fiber that runs on it before one operation of the runtime, counted from 1. */

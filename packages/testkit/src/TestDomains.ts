@@ -26,6 +26,6 @@ export const layer = (
       frontend: yield* party(ids.frontend),
       backend: yield* party(ids.backend),
       tellsStatus: true,
-      held: Effect.map(xen.holdings, (holdings) => holdings.map(Ledger.describe))
+      held: Effect.map(xen.holdings, (holdings) => holdings.map((holding) => `${holding.id}: ${Ledger.describe(holding)}`))
     })
   }))

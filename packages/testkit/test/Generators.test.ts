@@ -37,7 +37,7 @@ describe("Generators", () => {
       assert.strictEqual(yield* shrunk(Generators.pageCount(), (pages) => pages < 1000), 1022)
       assert.strictEqual(yield* shrunk(Generators.byteLength(), (length) => length <= 4096), 8192)
       assert.deepStrictEqual([...Generators.byteLengths({ maximum: 2 })], [1, 4095, 4096, 4097])
-      assert.include(Generators.byteLengths(), 2047 * 4096)
+      assert.include(Generators.byteLengths(), 2047 * 4096 - 1)
     }))
 
   it.prop("shuffling keeps the items, bytes depend on the seed only", { seed: Generators.seed }, ({ seed }) => {
@@ -69,7 +69,8 @@ describe("Generators", () => {
     Effect.gen(function*() {
       for (const kind of Object.keys(Generators.Damage.cases)) {
         const { damage } = yield* shrunk(Generators.hostile(), ({ damage }) => damage._tag !== kind)
-        assert.isTrue(Object.values(damage).every((value) => typeof value === "string" || value <= 8 || value > 0xffff_fff0))
+        const words = Object.values(damage).filter((value) => typeof value === "number")
+        assert.isTrue(words.every((word) => word <= 8 || word > 0xffff_fff0), JSON.stringify(damage))
       }
     }))
 })

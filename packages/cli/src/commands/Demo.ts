@@ -59,7 +59,7 @@ const backendAllocates = Effect.fnUntraced(function*(xen: Xen) {
   )
   const provided = yield* PeerBuffer.provide({ peer: frontend, directory, byteLength }).pipe(inDomain(xen, backend))
   Pattern.write(provided.bytes, card)
-  const mapped = yield* map.pipe(inDomain(xen, frontend))
+  const mapped = yield* map().pipe(inDomain(xen, frontend))
   return { directory, written: provided.bytes, read: mapped.bytes }
 })
 

@@ -54,7 +54,7 @@ const allocByBackend = ({ byteLength, pattern, peer }: Options) =>
       )
       yield* hint(`${onPeer("provide", offered)}\nEnter maps them, once the peer has provided them.`)
       yield* enter
-      const { bytes } = yield* map
+      const { bytes } = yield* map()
       const hash = sha256(bytes)
       yield* event({ event: "mapped", sha256: hash }, `Mapped. sha256 ${hash}`)
       yield* Session.write(bytes, pattern)

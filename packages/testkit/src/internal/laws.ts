@@ -19,7 +19,7 @@ export const between = (minimum: number, maximum: number) =>
 /** A number of each kind that no argument may have. */
 export const notNumbers = [-1, 0.5, 1.5, Number.NaN, Infinity, -Infinity, 2 ** 53]
 
-/** Where two byte arrays of one length first differ, in words. */
+/** Where two byte arrays differ first, in words. */
 const difference = (actual: Uint8Array, expected: Uint8Array): string | undefined => {
   if (actual.length !== expected.length) return `there are ${actual.length} bytes instead of ${expected.length}`
   for (let at = 0; at < actual.length; at++) {
@@ -92,7 +92,7 @@ export const openDirectory = Effect.fnUntraced(function*(first: number) {
     const { bytes } = yield* backend.table.map({ domain: frontend.id, refs: [ref] })
     links.push(ref)
     pages.push(bytes)
-    ref = new DataView(bytes.buffer).getUint32(0, true)
+    ref = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true)
   }
   return { links: Uint32Array.from(links), pages }
 })
@@ -105,8 +105,14 @@ export const wordsOf = (pages: ReadonlyArray<Uint8Array<ArrayBuffer>>) =>
 export const writePages = (pages: ReadonlyArray<Uint8Array>, bytes: Uint8Array) =>
   pages.forEach((page, i) => page.set(bytes.subarray(i * Page.size, (i + 1) * Page.size)))
 
-/** So many references that nobody has granted. */
+/** So many references that nobody has granted, far from all that are. */
 export const madeUp = (count: number) => Uint32Array.from({ length: count }, (_, i) => 0x4000_0000 + i)
+
+/** So many references right after others: as dense as a real domain's. */
+export const following = (refs: Uint32Array, count: number) => {
+  const last = refs.reduce((max, ref) => Math.max(max, ref), 0)
+  return Uint32Array.from({ length: count }, (_, i) => last + 1 + i)
+}
 
 /** Writes into one view and reads from another, which must be the same memory. */
 export const travels = (what: string, from: Uint8Array, to: Uint8Array, seed: number) =>
