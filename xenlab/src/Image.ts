@@ -1,0 +1,110 @@
+/**
+ * Adds the project to the base images: bundles of the command line tool, the laws and the agent, with koffi beside them.
+ */
+import { build } from "esbuild"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Stream from "effect/Stream"
+import { dirname, join } from "node:path"
+import * as Command from "./Command.ts"
+import { home, LabError, workspace } from "./Lab.ts"
+import { say } from "./Progress.ts"
+import * as Tree from "./Tree.ts"
+
+/** Where the project is inside a domain. */
+export const place = "/opt/xen-shbuf"
+
+/** The images of one run. */
+export interface Images {
+  /** dom0's initramfs. */
+  readonly dom0: string
+  /** The folder that dom0 sees as /mnt/lab: the guests' kernel and initramfs. */
+  readonly share: string
+  /** Which of the optional bundles there are. */
+  readonly bundles: ReadonlyArray<string>
+}
+
+/** What to bundle besides the agent: name to entry. An entry that does not exist is left out. */
+export interface Entries {
+  readonly [name: string]: string
+}
+
+/** The project's own entries. */
+export const entries: Entries = {
+  cli: join(workspace, "packages", "cli", "src", "bin.ts"),
+  laws: join(home, "guest", "laws.ts")
+}
+
+const bundle = (entryPoints: Record<string, string>, outdir: string): Effect.Effect<void, LabError> =>
+  Effect.tryPromise({
+    try: () =>
+      build({
+        entryPoints,
+        outdir,
+        bundle: true,
+        platform: "node",
+        format: "esm",
+        target: "node24",
+        outExtension: { ".js": ".mjs" },
+        external: ["koffi"],
+        // Under emulation every line that Node parses counts.
+        minify: true,
+        keepNames: true,
+        // A CommonJS dependency inside an ES module still calls require.
+        banner: { js: `import { createRequire as $require } from "node:module"; const require = $require(import.meta.url);` },
+        logLevel: "silent"
+      }),
+    catch: (cause) => new LabError({ step: "bundle the project", detail: String(cause) })
+  })
+
+/** Copies koffi and its binary, which no bundle can hold. */
+const copyKoffi = Effect.fnUntraced(function*(to: string) {
+  const fs = yield* FileSystem.FileSystem
+  const koffi = yield* fs.realPath(join(workspace, "packages", "xen-gntdev", "node_modules", "koffi"))
+  const native = join(dirname(koffi), "@koromix", "koffi-linux-x64")
+  yield* fs.makeDirectory(join(to, "node_modules", "@koromix"), { recursive: true })
+  yield* fs.copy(koffi, join(to, "node_modules", "koffi"))
+  yield* fs.copy(yield* fs.realPath(native), join(to, "node_modules", "@koromix", "koffi-linux-x64"))
+})
+
+/** Writes several archives one after the other: the kernel unpacks them in turn. */
+const concatenate = Effect.fnUntraced(function*(archives: ReadonlyArray<string>, to: string) {
+  const fs = yield* FileSystem.FileSystem
+  yield* Stream.fromIterable(archives).pipe(
+    Stream.flatMap((archive) => fs.stream(archive, { chunkSize: 1 << 20 })),
+    Stream.run(fs.sink(to))
+  )
+})
+
+/** Makes the images of one run in `folder`. */
+export const make = Effect.fnUntraced(function*(base: Tree.Base, wanted: Entries, folder: string) {
+  const fs = yield* FileSystem.FileSystem
+  const present = yield* Effect.filter(Object.entries(wanted), ([, entry]) => fs.exists(entry))
+  yield* say(`bundling ${["agent", ...present.map(([name]) => name)].join(", ")}`)
+
+  const project = join(folder, "project")
+  const inside = join(project, place)
+  yield* bundle({ agent: join(home, "guest", "agent.ts"), ...Object.fromEntries(present) }, inside)
+  yield* copyKoffi(inside)
+  yield* Tree.pack(base.busybox, project, join(folder, "project.cpio"))
+
+  const init = Effect.fnUntraced(function*(name: string) {
+    const root = join(folder, name)
+    yield* fs.makeDirectory(root)
+    yield* fs.copyFile(join(home, "guest", name), join(root, "init"))
+    yield* fs.chmod(join(root, "init"), 0o755)
+    yield* Tree.pack(base.busybox, root, `${root}.cpio`)
+    return `${root}.cpio`
+  })
+  const share = join(folder, "share")
+  yield* fs.makeDirectory(share)
+  yield* Command.run("cp", ["--reflink=auto", base.vmlinux, join(share, "vmlinux")])
+  const dom0 = join(folder, "dom0.img")
+  yield* concatenate([base.base, base.dom0, join(folder, "project.cpio"), yield* init("init-dom0")], dom0)
+  yield* concatenate(
+    [base.base, join(folder, "project.cpio"), yield* init("init-guest")],
+    join(share, "guest.img")
+  )
+  const images: Images = { dom0, share, bundles: present.map(([name]) => name) }
+  return images
+})

@@ -1,0 +1,133 @@
+/**
+ * Boots Xen and dom0 under QEMU's emulation, and gives dom0 as a machine.
+ *
+ * About one boot in eight hangs in the emulator: a watchdog ends such a QEMU and starts again. The scope owns QEMU,
+ * and QEMU dies with this process even if it is killed: nothing is left running.
+ */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as FileSystem from "effect/FileSystem"
+import * as ChildProcess from "effect/process/ChildProcess"
+import * as Queue from "effect/Queue"
+import * as Ref from "effect/Ref"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { join } from "node:path"
+import type { Images } from "./Image.ts"
+import { LabError, memory, results } from "./Lab.ts"
+import type { Machine } from "./Machine.ts"
+import { say } from "./Progress.ts"
+import * as Remote from "./Remote.ts"
+import type { Base } from "./Tree.ts"
+
+/** A booted lab. */
+export interface Booted {
+  readonly dom0: Machine
+  /** The file that Xen's console goes to. */
+  readonly serial: string
+  /** Powers dom0 off and waits for QEMU's end. */
+  readonly powerOff: Effect.Effect<void>
+}
+
+const attempts = 4
+/** A boot that has been silent for so long hangs. A healthy one is never silent for more than some seconds. */
+const silence = 40_000
+/** A boot that has not come to its agent by then hangs, even if it talks. */
+const limit = 300_000
+
+const arguments_ = (base: Base, images: Images, serial: string): ReadonlyArray<string> => {
+  // dom0 is paravirtualised: its DMA goes through swiotlb, which virtio only does when it says so.
+  const virtio = "disable-legacy=on,iommu_platform=on"
+  return [
+    // One thread for all processors would be interrupted all the time, and QEMU 7.2 delivers an event that Xen injects
+    // into a PVH guest twice if that happens just then: the guest dies in its interrupt entry.
+    ...["-accel", "tcg,thread=multi"],
+    // With SMAP dom0 dies at its first page fault, with RDTSCP a PVH guest dies in Xen's instruction emulation, and
+    // with XSAVE vector registers of one domain show up in another.
+    ...["-cpu", "max,-smap,-smep,-rdtscp,-xsave", "-smp", "3", "-m", String(memory.machine)],
+    ...["-display", "none", "-monitor", "none", "-nic", "none", "-no-reboot", "-serial", `file:${serial}`],
+    ...["-kernel", base.xen],
+    ...["-append", [
+      ...["console=com1", "com1=115200,8n1", "loglvl=warning", "guest_loglvl=warning"],
+      ...[`dom0_mem=${memory.dom0}M`, "dom0_max_vcpus=1", "dom0_vcpus_pin"]
+    ].join(" ")],
+    ...["-initrd", `${base.vmlinux} console=hvc0,${images.dom0}`],
+    ...["-fsdev", `local,id=lab,path=${images.share},security_model=none,readonly=on`],
+    ...["-device", `virtio-9p-pci,fsdev=lab,mount_tag=lab,${virtio}`],
+    ...["-fsdev", `local,id=results,path=${results},security_model=none`],
+    ...["-device", `virtio-9p-pci,fsdev=results,mount_tag=results,${virtio}`],
+    ...["-chardev", "stdio,id=agent,signal=off"],
+    ...["-device", `virtio-serial-pci,${virtio}`, "-device", "virtserialport,chardev=agent,name=xenlab"]
+  ]
+}
+
+/** Starts one QEMU and waits for dom0's agent; fails if it hangs. */
+const attempt = Effect.fnUntraced(function*(base: Base, images: Images, serial: string, log: (line: string) => void) {
+  const fs = yield* FileSystem.FileSystem
+  yield* fs.writeFileString(serial, "")
+  const input = yield* Queue.unbounded<Uint8Array, Cause.Done>()
+  const lines = yield* Queue.unbounded<string, Cause.Done>()
+  const qemu = yield* ChildProcess.make(
+    "setpriv",
+    ["--pdeathsig", "KILL", "qemu-system-x86_64", ...arguments_(base, images, serial)],
+    { stdin: Stream.fromQueue(input), forceKillAfter: "2 seconds" }
+  )
+  const complaints = yield* Ref.make("")
+  yield* Stream.decodeText(qemu.stderr).pipe(
+    Stream.runForEach((text) => Ref.update(complaints, (all) => all + text)),
+    Effect.ignore,
+    Effect.forkScoped
+  )
+  yield* Stream.decodeText(qemu.stdout).pipe(
+    Stream.splitLines,
+    Stream.runForEach((line) => Queue.offer(lines, line)),
+    Effect.ensuring(Queue.end(lines)),
+    Effect.ignore,
+    Effect.forkScoped
+  )
+  const channel: Remote.Channel<Cause.Done> = {
+    nextLine: Queue.take(lines),
+    send: (text) => Effect.asVoid(Queue.offer(input, Buffer.from(text)))
+  }
+  const hung = Effect.gen(function*() {
+    const start = performance.now()
+    let last = start
+    let size = 0n
+    while (performance.now() - last < silence && performance.now() - start < limit) {
+      yield* Effect.sleep("1 second")
+      const now = BigInt((yield* fs.stat(serial)).size)
+      if (now !== size) last = performance.now()
+      size = now
+    }
+    return yield* new LabError({ step: "boot", detail: "no sign of dom0" })
+  })
+  const ended = Effect.gen(function*() {
+    const code = yield* qemu.exitCode
+    return yield* new LabError({ step: "boot", detail: `QEMU ended with ${code}: ${yield* Ref.get(complaints)}` })
+  })
+  const dom0 = yield* Remote.make("dom0", channel, log).pipe(Effect.raceFirst(hung), Effect.raceFirst(ended))
+  return {
+    dom0,
+    serial,
+    powerOff: Effect.scoped(dom0.start(["sh", "-c", "echo o > /proc/sysrq-trigger; sleep 60"])).pipe(
+      Effect.andThen(qemu.exitCode),
+      Effect.timeoutOption("20 seconds"),
+      Effect.ignore
+    )
+  } satisfies Booted
+})
+
+/** Boots; a boot that hangs is tried again a few times. */
+export const boot = Effect.fnUntraced(function*(base: Base, images: Images, log: (line: string) => void) {
+  const scope = yield* Effect.scope
+  for (let n = 1;; n++) {
+    yield* say(n === 1 ? "booting Xen and dom0" : `booting again (${n} of ${attempts})`)
+    const own = yield* Scope.fork(scope)
+    const exit = yield* Effect.exit(Scope.provide(attempt(base, images, join(results, `serial-${n}.log`), log), own))
+    if (Exit.isSuccess(exit)) return exit.value
+    yield* Scope.close(own, exit)
+    if (n === attempts || Cause.hasInterrupts(exit.cause)) return yield* exit
+    yield* say(`the boot failed: ${Cause.pretty(exit.cause).split("\n")[0]}`)
+  }
+})

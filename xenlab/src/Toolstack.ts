@@ -1,0 +1,58 @@
+/**
+ * Creates guests from dom0 with xl, and gives each as a machine.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import { LabError, memory } from "./Lab.ts"
+import { type Machine, output, run, sh } from "./Machine.ts"
+import * as Remote from "./Remote.ts"
+
+/** How a guest is virtualised. gntdev maps differently in each. */
+export type Kind = "pv" | "pvh"
+
+/** Every domain has a processor of its own, dom0 the first: nothing that Xen would have to switch under emulation. */
+const processor: Record<Kind, number> = { pv: 1, pvh: 2 }
+
+/** A running guest. */
+export interface Guest extends Machine {
+  readonly domain: number
+}
+
+/** Creates a guest and waits for its agent; it is destroyed when the scope closes. */
+export const guest = Effect.fnUntraced(function*(dom0: Machine, kind: Kind, log: (line: string) => void) {
+  const config = [
+    `name="${kind}"`,
+    `type="${kind}"`,
+    `memory=${memory.guest}`,
+    "vcpus=1",
+    `cpus="${processor[kind]}"`,
+    `kernel="/mnt/lab/vmlinux"`,
+    `ramdisk="/mnt/lab/guest.img"`,
+    `extra="console=hvc0 loglevel=5"`,
+    `on_crash="destroy"`,
+    `on_reboot="destroy"`
+  ].join("\n")
+  const file = `/tmp/${kind}.cfg`
+  yield* output(dom0, ["sh", "-c", `cat > ${file}`], { input: `${config}\n` })
+  const domain = yield* Effect.acquireRelease(
+    sh(dom0, `xl create ${file} >&2; xl domid ${kind}`, { patience: "4 minutes" }).pipe(
+      Effect.map((text) => Number(text.trim()))
+    ),
+    (domain, exit) =>
+      Exit.hasInterrupts(exit) ? Effect.void : Effect.ignore(run(dom0, ["xl", "destroy", String(domain)])),
+    { interruptible: true }
+  )
+  const tty = (yield* output(dom0, ["xenstore-read", `/local/domain/${domain}/console/tty`])).trim()
+  // The guest's console, as two processes in dom0: whoever reads it, and whoever types.
+  const reader = yield* dom0.start(["cat", tty], { patience: Duration.infinity })
+  const writer = yield* dom0.start(["sh", "-c", `exec cat > ${tty}`], { patience: Duration.infinity })
+  const machine = yield* Remote.make(kind, { nextLine: reader.nextLine, send: writer.send }, log).pipe(
+    Effect.timeoutOrElse({
+      duration: "3 minutes",
+      orElse: () => Effect.fail(new LabError({ step: `boot the ${kind} guest`, detail: "its agent does not answer" }))
+    })
+  )
+  const booted: Guest = { ...machine, domain }
+  return booted
+})

@@ -1,0 +1,138 @@
+/**
+ * Shares buffers between a guest and dom0 with the command line tool on both sides, in both allocation modes.
+ */
+import * as Effect from "effect/Effect"
+import * as Grants from "../Grants.ts"
+import type { Lab } from "../Plan.ts"
+import { type Check, CheckError, same } from "../Plan.ts"
+import type { Guest } from "../Toolstack.ts"
+import { frame } from "./Modules.ts"
+import * as Tool from "./Tool.ts"
+
+const page = 4096
+
+/** One page; a directory of exactly one page; the first that needs two; a frame. */
+const sizes: ReadonlyArray<readonly [name: string, bytes: number]> = [
+  ["1 page", page],
+  ["1023 pages", 1023 * page],
+  ["1024 pages", 1024 * page],
+  ["a 1920×1080×4 frame", frame]
+]
+
+/** Two patterns of the tool, so that what comes back is not what went out. */
+const there = "noise:1"
+const back = "noise:2"
+
+/** Whether a grant is between the guest and anybody else. */
+export const concerns = (guest: Guest, grant: Grants.Active): boolean =>
+  Grants.isUsers(grant) && (grant.granter === guest.domain || grant.mapper === guest.domain)
+
+/** What is mapped just now, by whom: counted by Xen, directory pages aside. */
+const mapped = Effect.fnUntraced(function*(lab: Lab, granter: number, mapper: number, bytes: number) {
+  const pages = Math.ceil(bytes / page)
+  const directory = Math.ceil(pages / 1023)
+  const active = (yield* lab.grants).filter((g) => Grants.isUsers(g) && g.granter === granter && g.mapper === mapper)
+  if (active.length < pages || active.length > pages + directory) {
+    return yield* new CheckError({
+      message: `Xen counts ${active.length} active grants of domain ${granter} for domain ${mapper}, expected ${pages}:\n${
+        Grants.format(active)
+      }`
+    })
+  }
+})
+
+/** The frontend allocates: it shares, the backend maps its directory, reads, and writes something else. */
+const guestAllocates = (lab: Lab, bytes: number) =>
+  Effect.fnUntraced(function*(guest: Guest) {
+    const front = yield* Tool.start(guest, ["share", "--peer", 0, "--bytes", bytes, "--pattern", there])
+    const shared = yield* front.expect("shared")
+    yield* same("the number of pages", shared["pages"], Math.ceil(bytes / page))
+    const back_ = yield* Tool.start(lab.dom0, [
+      ...["map", "--peer", guest.domain, "--directory", String(shared["directory"]), "--bytes", bytes],
+      ...["--pattern", back, "--hold"]
+    ])
+    yield* same("the hash of what dom0 sees", (yield* back_.expect("mapped"))["sha256"], shared["sha256"])
+    const written = yield* back_.expect("written")
+    yield* mapped(lab, guest.domain, 0, bytes)
+    yield* back_.enter
+    yield* Tool.release(back_)
+    yield* front.enter
+    yield* same("the hash of what the guest sees", (yield* front.expect("contents"))["sha256"], written["sha256"])
+    if (written["sha256"] === shared["sha256"]) return yield* front.fail("both patterns have the same hash")
+    yield* Tool.release(front)
+  })
+
+/** The backend allocates: the frontend shares an empty directory, the backend fills it, the frontend maps. */
+const backendAllocates = (lab: Lab, bytes: number) =>
+  Effect.fnUntraced(function*(guest: Guest) {
+    const front = yield* Tool.start(guest, [
+      ...["share", "--peer", 0, "--bytes", bytes, "--backend-alloc", "--pattern", there]
+    ])
+    const { directory } = yield* front.expect("directory")
+    const back_ = yield* Tool.start(lab.dom0, [
+      ...["provide", "--peer", guest.domain, "--directory", String(directory), "--bytes", bytes, "--pattern", back]
+    ])
+    const provided = yield* back_.expect("provided")
+    yield* same("the number of pages", provided["pages"], Math.ceil(bytes / page))
+    yield* front.enter
+    yield* same("the hash of what the guest sees", (yield* front.expect("mapped"))["sha256"], provided["sha256"])
+    const written = yield* front.expect("written")
+    yield* mapped(lab, 0, guest.domain, bytes)
+    // The guest lets go first: dom0 could not end a grant that is still mapped.
+    yield* front.enter
+    yield* Tool.release(front)
+    yield* back_.enter
+    yield* same("the hash of what dom0 sees", (yield* back_.expect("contents"))["sha256"], written["sha256"])
+    if (written["sha256"] === provided["sha256"]) return yield* front.fail("both patterns have the same hash")
+    yield* Tool.release(back_)
+  })
+
+/** A signal ends a command that waits, and everything is released: the runner compares Xen's list afterwards. */
+const signalled = (lab: Lab, signal: "SIGINT" | "SIGTERM") =>
+  Effect.fnUntraced(function*(guest: Guest) {
+    const front = yield* Tool.start(guest, ["share", "--peer", 0, "--bytes", 64 * page])
+    const { directory } = yield* front.expect("shared")
+    const back_ = yield* Tool.start(lab.dom0, [
+      ...["map", "--peer", guest.domain, "--directory", String(directory), "--bytes", 64 * page, "--hold"]
+    ])
+    yield* back_.expect("mapped")
+    yield* mapped(lab, guest.domain, 0, 64 * page)
+    yield* back_.signal(signal)
+    yield* back_.completed
+    const left = (yield* lab.grants).filter((grant) => concerns(guest, grant))
+    yield* same("what Xen counts after the signal", Grants.format(left), "")
+    yield* front.signal(signal)
+    yield* front.completed
+  })
+
+/** Checks that need a prepared guest and a prepared dom0. */
+export const checks = (lab: Lab): ReadonlyArray<Check<Guest>> => {
+  const needs = "cli"
+  return [
+    ...sizes.map(([name, bytes]): Check<Guest> => ({
+      name: `the guest allocates ${name}`,
+      needs,
+      run: guestAllocates(lab, bytes)
+    })),
+    ...sizes.map(([name, bytes]): Check<Guest> => ({
+      name: `the backend allocates ${name}`,
+      needs,
+      run: backendAllocates(lab, bytes)
+    })),
+    ...(["SIGINT", "SIGTERM"] as const).map((signal): Check<Guest> => ({
+      name: `${signal} releases what both sides hold`,
+      needs,
+      run: signalled(lab, signal)
+    })),
+    {
+      name: "a reference that the guest never gave: map refuses and says which",
+      needs,
+      run: Effect.fnUntraced(function*(guest) {
+        const event = yield* Tool.refusal(lab.dom0, [
+          ...["map", "--peer", guest.domain, "--directory", 31_337, "--bytes", page]
+        ])
+        yield* Tool.mentions(event, "31337")
+      })
+    }
+  ]
+}
