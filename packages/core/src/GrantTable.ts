@@ -13,8 +13,35 @@ import type * as Scope from "effect/Scope"
 import * as DomainId from "./DomainId.ts"
 import * as GrantRef from "./GrantRef.ts"
 import type * as GrantTableError from "./GrantTableError.ts"
-import { invalid, word } from "./internal/input.ts"
+import { byteOffset, invalid, word } from "./internal/input.ts"
 import * as Page from "./Page.ts"
+
+/**
+ * What Linux does when our side of pages ends, however it ends: a release, an exit, `kill -9`. The byte comes first,
+ * then the signal. Neither happens when the whole domain is destroyed, since its Linux does not run any more.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface UnmapNotification {
+  /** Offset of the byte that becomes 0, while the pages are still there. */
+  readonly clearByte?: number | undefined
+  /** The event channel to signal: its local port, which the caller has bound. */
+  readonly signalPort?: number | undefined
+}
+
+/**
+ * Arms a notification for the end of our side of pages, in place of the one before, or with `undefined` cancels it.
+ *
+ * It fires at an orderly release too. `InvalidInput` for what is not in these pages, for a byte of a read-only mapping,
+ * and for a port that is not open. Dies after the end of the pages' scope.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type UnmapNotify = (
+  notification: UnmapNotification | undefined
+) => Effect.Effect<void, GrantTableError.GrantTableError>
 
 /**
  * Pages of ours that a peer may map.
@@ -30,6 +57,8 @@ export interface SharedPages {
   readonly refs: Uint32Array<ArrayBuffer>
   /** The pages, zero at first, `refs.length * 4096` bytes. The peer sees every write at once. */
   readonly bytes: Uint8Array<ArrayBuffer>
+  /** For a peer that wants to know when we are gone. */
+  readonly unmapNotify: UnmapNotify
 }
 
 /**
@@ -44,6 +73,8 @@ export interface MappedPages {
   readonly access: GrantTableError.Access
   /** The pages in the order of the request, 4096 bytes each. The peer may change them at any time: copy, then check. */
   readonly bytes: Uint8Array<ArrayBuffer>
+  /** For an owner who wants to know when the pages are free again. */
+  readonly unmapNotify: UnmapNotify
 }
 
 /**
@@ -105,7 +136,7 @@ export interface Limits {
 }
 
 /**
- * What an implementation provides; `make` turns it into the service. Requests arrive checked.
+ * What an implementation provides; `make` turns it into the service. Requests, and notifications, arrive checked.
  *
  * Each acquisition is atomic under interruption and all or nothing, each release is synchronous and total:
  * detach every view, unmap, release.
@@ -204,6 +235,35 @@ const access = (operation: "share" | "map", value: GrantTableError.Access = "rea
     ? Effect.succeed(value)
     : Effect.fail(invalid(operation, "access", value, `"read-write" or "read-only"`))
 
+const portExpected = "a port of an event channel: a whole number from 1 to 4294967295"
+
+const unmapNotify = Effect.fn("GrantTable.unmapNotify")(function*(
+  { bytes, unmapNotify }: SharedPages | MappedPages,
+  isWritable: boolean,
+  notification: UnmapNotification | undefined
+) {
+  if (bytes.length === 0) return yield* Effect.die(new Error("The scope of these pages has ended"))
+  if (notification !== undefined) {
+    const { clearByte, signalPort: port } = notification
+    if (clearByte === undefined && port === undefined) {
+      const expected = "an offset in these bytes, if there is no signalPort"
+      return yield* invalid("unmapNotify", "clearByte", clearByte, expected)
+    }
+    if (clearByte !== undefined) {
+      yield* byteOffset(clearByte, bytes.length)
+      if (!isWritable) return yield* invalid("unmapNotify", "clearByte", clearByte, "left out for a read-only mapping")
+    }
+    if (port !== undefined && !(Number.isInteger(port) && port > 0 && port < 2 ** 32)) {
+      return yield* invalid("unmapNotify", "signalPort", port, portExpected)
+    }
+    yield* Effect.annotateCurrentSpan({ ...notification })
+  }
+  yield* unmapNotify(notification)
+}, refused)
+
+const notifying = (pages: SharedPages | MappedPages, isWritable: boolean): UnmapNotify => (notification) =>
+  unmapNotify(pages, isWritable, notification)
+
 /**
  * Makes the service from an implementation: checks every argument, opens a span, counts.
  *
@@ -221,7 +281,7 @@ export const make = (driver: Driver): GrantTable["Service"] =>
       yield* Effect.annotateCurrentSpan({ ...request })
       const shared = yield* driver.share(request)
       yield* Metric.update(grantsShared, request.pages)
-      return shared
+      return { ...shared, unmapNotify: notifying(shared, true) }
     }, refused),
     map: Effect.fn("GrantTable.map")(function*(options) {
       const domain = yield* word("map", "domain", DomainId.DomainId, DomainId.expected, options.domain)
@@ -238,7 +298,7 @@ export const make = (driver: Driver): GrantTable["Service"] =>
       yield* Effect.annotateCurrentSpan({ domain, pages, access: request.access })
       const mapped = yield* driver.map(request)
       yield* Metric.update(pagesMapped, pages)
-      return mapped
+      return { ...mapped, unmapNotify: notifying(mapped, request.access === "read-write") }
     }, refused),
     copy: Effect.fn("GrantTable.copy")(function*(segments) {
       for (const [i, { grant, offset }] of segments.entries()) {

@@ -62,7 +62,10 @@ export class OutOfGrants extends Schema.TaggedError<OutOfGrants>()("OutOfGrants"
       : `the limit is ${limit} pages in all${requested > limit ? "" : ", used up by this and other programs, or the domain's grant table is full"}`
     const remedy = knob === undefined
       ? "Release other buffers, or give the domain more grant frames (max_grant_frames in its configuration)."
-      : `Release other buffers, or raise the limit: echo ${needed ?? requested} > ${knob}`
+      : knob.startsWith("/")
+      ? `Release other buffers, or raise the limit: echo ${needed ?? requested} > ${knob}`
+      : `Release other buffers, or raise ${knob} to ${needed ?? requested}, if the domain's grant table is that large ` +
+        "(512 references for each of max_grant_frames)."
     return `${requested} pages can't be shared: ${have}. ${remedy}`
   }
 }
@@ -187,7 +190,7 @@ export type Reason = typeof Reason.Type
  * @since 0.1.0
  */
 export class GrantTableError extends Schema.TaggedError<GrantTableError>()("GrantTableError", {
-  operation: Schema.Literals(["share", "map", "copy", "limits", "open"]),
+  operation: Schema.Literals(["share", "map", "unmapNotify", "copy", "limits", "open"]),
   reason: Reason
 }) {
   override get message() {

@@ -8,14 +8,16 @@
  */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import type * as DirectoryError from "./DirectoryError.ts"
 import * as DomainId from "./DomainId.ts"
+import type { End } from "./Ending.ts"
 import * as GrantRef from "./GrantRef.ts"
-import { GrantTable } from "./GrantTable.ts"
+import { GrantTable, type UnmapNotify } from "./GrantTable.ts"
 import type { Access, GrantTableError } from "./GrantTableError.ts"
 import { atomic } from "./internal/atomic.ts"
-import { word } from "./internal/input.ts"
+import { ending, notifyIn } from "./internal/ending.ts"
+import { invalid, word } from "./internal/input.ts"
 import * as Page from "./Page.ts"
 import * as PageDirectory from "./PageDirectory.ts"
 
@@ -33,6 +35,8 @@ export interface MappedBuffer {
   readonly pages: Page.PageCount
   /** The buffer, exactly the size asked for. The peer may change it at any time: copy, then check the copy. */
   readonly bytes: Uint8Array<ArrayBuffer>
+  /** For an owner who wants to know when its buffer is free again; offsets are those of `bytes`. */
+  readonly unmapNotify: UnmapNotify
 }
 
 /**
@@ -47,6 +51,10 @@ export interface ProvidedBuffer {
   readonly pages: Page.PageCount
   /** The buffer, zero at first, exactly the size asked for. The frontend sees every write at once. */
   readonly bytes: Uint8Array<ArrayBuffer>
+  /** For a frontend that wants to know when we are gone; offsets are those of `bytes`. */
+  readonly unmapNotify: UnmapNotify
+  /** Ends it before its scope does, when the frontend consents. */
+  readonly end: End
 }
 
 /**
@@ -60,13 +68,30 @@ export interface Location {
   readonly peer: number
   /** Reference of the directory's first page. */
   readonly directory: number
-  /** Size of the buffer, 1 to 2^32 bytes. Check it against what you are ready to map: a peer may claim 4 GiB. */
+  /** Size of the buffer, 1 to 2^32 bytes: what the peer claims. */
   readonly byteLength: number
+  /** The largest size to accept, in bytes; {@link defaultMaxByteLength} unless said otherwise. */
+  readonly maxByteLength?: number | undefined
 }
 
-const locate = Effect.fnUntraced(function*({ byteLength: length, directory, peer: id }: Location) {
+/**
+ * The largest buffer that is accepted from a peer unless `maxByteLength` says otherwise: 256 MiB, room for a frame of
+ * 8192×8192 pixels. A bigger `byteLength` is `InvalidInput` before anything is mapped or allocated.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const defaultMaxByteLength = 2 ** 28
+
+const locate = Effect.fnUntraced(function*(
+  { byteLength: length, directory, maxByteLength = defaultMaxByteLength, peer: id }: Location
+) {
+  const maximum = yield* word("map", "maxByteLength", Page.ByteLength, Page.lengthExpected, maxByteLength)
   const peer = yield* word("map", "peer", DomainId.DomainId, DomainId.expected, id)
   const byteLength = yield* word("map", "byteLength", Page.ByteLength, Page.lengthExpected, length)
+  if (byteLength > maximum) {
+    return yield* invalid("map", "byteLength", byteLength, `at most ${maximum} bytes, this caller's limit (maxByteLength)`)
+  }
   const first = yield* word("map", "directory", GrantRef.GrantRef, GrantRef.expected, directory)
   const pages = Page.countFor(byteLength)
   return { peer, first, byteLength, pages, directoryPages: PageDirectory.pagesFor(pages) }
@@ -124,14 +149,15 @@ export const map: (
     peer: mapped.domain,
     access: mapped.access,
     pages: at.pages,
-    bytes: mapped.bytes.subarray(0, at.byteLength)
+    bytes: mapped.bytes.subarray(0, at.byteLength),
+    unmapNotify: notifyIn(mapped.unmapNotify, 0, at.byteLength)
   }
 })
 
 /**
  * Allocates a zeroed buffer, shares it with the frontend, and fills the frontend's directory with its references.
  *
- * The whole chain is checked before the first reference is written; unused places become 0. Answer the frontend's
+ * The whole chain is checked before anything is allocated; unused places become 0. Answer the frontend's
  * request when this returns. `access` is what the frontend may do with the buffer, read-write by default.
  *
  * @category constructors
@@ -146,25 +172,45 @@ export const provide: (
 > = Effect.fn("PeerBuffer.provide")(function*(options) {
   const at = yield* locate(options)
   const table = yield* GrantTable
-  return yield* atomic(Effect.gen(function*() {
-    const shared = yield* table.share({ peer: at.peer, pages: at.pages, access: options.access })
-    yield* fill(table, at, shared.refs).pipe(Effect.scoped)
-    return { peer: shared.peer, pages: at.pages, bytes: shared.bytes.subarray(0, at.byteLength) }
-  }))
+  return yield* atomic((scope) =>
+    // The directory's pages stay mapped from the check of the chain until they are filled in; the buffer stays on.
+    Effect.scoped(Effect.gen(function*() {
+      const { links, targets } = yield* open(table, at)
+      const shared = yield* Scope.provide(
+        table.share({ peer: at.peer, pages: at.pages, access: options.access }),
+        scope
+      )
+      yield* fill(links, targets, shared.refs)
+      return {
+        peer: shared.peer,
+        pages: at.pages,
+        bytes: shared.bytes.subarray(0, at.byteLength),
+        unmapNotify: notifyIn(shared.unmapNotify, 0, at.byteLength),
+        end: ending(scope)
+      }
+    })))
 })
 
-/** Writes `refs` into the peer's directory, whose pages stay mapped from the check of the chain until then. */
-const fill = Effect.fnUntraced(function*(table: GrantTable["Service"], at: Located, refs: Uint32Array<ArrayBuffer>) {
+/** Maps the pages of a peer's directory for writing, and checks its chain. */
+const open = Effect.fnUntraced(function*(table: GrantTable["Service"], at: Located) {
   const targets: Array<Uint8Array> = []
   const { links } = yield* chain(at, (ref) =>
     Effect.map(table.map({ domain: at.peer, refs: [ref] }), ({ bytes }) => {
       targets.push(bytes)
       return decode(bytes)
     }))
+  return { links, targets }
+})
+
+/** Writes `refs` into the pages of a directory; the links between them are the peer's, and stay as they are. */
+const fill = Effect.fnUntraced(function*(
+  links: ReadonlyArray<number>,
+  targets: ReadonlyArray<Uint8Array>,
+  refs: Uint32Array<ArrayBuffer>
+) {
   const filled = yield* Effect.orDie(Effect.fromResult(PageDirectory.fromRefs(links, refs)))
   const encoded = Schema.encodeSync(PageDirectory.FromBytes)(filled)
   for (const [page, target] of targets.entries()) {
-    // The links are the peer's: only the references are ours to write.
     target.set(encoded.subarray(page * Page.size + 4, (page + 1) * Page.size), 4)
   }
 })

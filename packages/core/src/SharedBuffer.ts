@@ -3,7 +3,7 @@
  *
  * Either the frontend allocates the buffer (`alloc`), or it shares only an empty directory and the backend allocates
  * (`allocByBackend`). Leaving the scope ends it all; a page that the peer still has mapped stays the peer's to read and
- * write until it unmaps, so agree with the peer on the end before you leave.
+ * write until it unmaps, so agree with the peer on the end before you leave, or `end` the buffer with its consent.
  *
  * @since 0.1.0
  */
@@ -12,9 +12,12 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type { DirectoryError } from "./DirectoryError.ts"
 import type * as DomainId from "./DomainId.ts"
+import type { End } from "./Ending.ts"
 import type { GrantRef } from "./GrantRef.ts"
-import { GrantTable } from "./GrantTable.ts"
+import { GrantTable, type UnmapNotify } from "./GrantTable.ts"
 import type { Access, GrantTableError } from "./GrantTableError.ts"
+import { atomic } from "./internal/atomic.ts"
+import { ending, notifyIn } from "./internal/ending.ts"
 import { word } from "./internal/input.ts"
 import * as Page from "./Page.ts"
 import * as PageDirectory from "./PageDirectory.ts"
@@ -34,6 +37,10 @@ export interface SharedBuffer {
   readonly pages: Page.PageCount
   /** The buffer, zero at first, exactly the size asked for. The backend sees every write at once. */
   readonly bytes: Uint8Array<ArrayBuffer>
+  /** For a backend that wants to know when we are gone; offsets are those of `bytes`. */
+  readonly unmapNotify: UnmapNotify
+  /** Ends buffer and directory before their scope does, when the backend consents. */
+  readonly end: End
 }
 
 /**
@@ -56,6 +63,8 @@ export interface BackendBuffer {
   readonly map: (options?: {
     readonly access?: Access | undefined
   }) => Effect.Effect<MappedBuffer, GrantTableError | DirectoryError, Scope.Scope>
+  /** Ends the directory before its scope does, when the backend consents; what `map` has mapped stays. */
+  readonly end: End
 }
 
 /** The sizes that follow from the buffer's size in bytes. */
@@ -86,20 +95,24 @@ export const alloc: (options: {
   function*({ access, byteLength: length, peer }) {
     const { byteLength, directoryPages, pages } = yield* sizes(length)
     const table = yield* GrantTable
-    const shared = yield* table.share({ peer, pages: directoryPages + pages, access })
-    const links = shared.refs.subarray(0, directoryPages)
-    // Our own grant table gave out the references: it is a bug of ours, not of the caller, if they don't fit.
-    const directory = yield* Effect.orDie(
-      Effect.fromResult(PageDirectory.fromRefs(links, shared.refs.subarray(directoryPages)))
-    )
-    yield* publish(shared.bytes, directory)
-    const start = directoryPages * Page.size
-    return {
-      peer: shared.peer,
-      directory: links[0] as GrantRef,
-      pages,
-      bytes: shared.bytes.subarray(start, start + byteLength)
-    }
+    return yield* atomic(Effect.fnUntraced(function*(scope) {
+      const shared = yield* table.share({ peer, pages: directoryPages + pages, access })
+      const links = shared.refs.subarray(0, directoryPages)
+      // Our own grant table gave out the references: it is a bug of ours, not of the caller, if they don't fit.
+      const directory = yield* Effect.orDie(
+        Effect.fromResult(PageDirectory.fromRefs(links, shared.refs.subarray(directoryPages)))
+      )
+      yield* publish(shared.bytes, directory)
+      const start = directoryPages * Page.size
+      return {
+        peer: shared.peer,
+        directory: links[0] as GrantRef,
+        pages,
+        bytes: shared.bytes.subarray(start, start + byteLength),
+        unmapNotify: notifyIn(shared.unmapNotify, start, byteLength),
+        end: ending(scope)
+      }
+    }))
   }
 )
 
@@ -120,26 +133,30 @@ export const allocByBackend: (options: {
 )(function*({ byteLength: length, peer }) {
   const { byteLength, directoryPages, pages } = yield* sizes(length)
   const table = yield* GrantTable
-  const shared = yield* table.share({ peer, pages: directoryPages })
-  yield* publish(shared.bytes, PageDirectory.fromLinks(shared.refs))
-  return {
-    peer: shared.peer,
-    directory: shared.refs[0] as GrantRef,
-    pages,
-    map: Effect.fn("SharedBuffer.map")(function*(options) {
-      if (shared.bytes.length === 0) return yield* Effect.die(new Error("The scope of this directory has ended"))
-      // The links are ours and known: only what the backend filled in is read, once, into a private copy.
-      const filled = Schema.decodeSync(PageDirectory.FromBytes)(shared.bytes)
-      const refs = yield* Effect.fromResult(
-        PageDirectory.check([], PageDirectory.slots(filled, pages))
-      )
-      const mapped = yield* table.map({ domain: shared.peer, refs, access: options?.access })
-      return {
-        peer: shared.peer,
-        access: mapped.access,
-        pages,
-        bytes: mapped.bytes.subarray(0, byteLength)
-      }
-    })
-  }
+  return yield* atomic(Effect.fnUntraced(function*(scope) {
+    const shared = yield* table.share({ peer, pages: directoryPages })
+    yield* publish(shared.bytes, PageDirectory.fromLinks(shared.refs))
+    return {
+      peer: shared.peer,
+      directory: shared.refs[0] as GrantRef,
+      pages,
+      map: Effect.fn("SharedBuffer.map")(function*(options) {
+        if (shared.bytes.length === 0) return yield* Effect.die(new Error("The scope of this directory has ended"))
+        // The links are ours and known: only what the backend filled in is read, once, into a private copy.
+        const filled = Schema.decodeSync(PageDirectory.FromBytes)(shared.bytes)
+        const refs = yield* Effect.fromResult(
+          PageDirectory.check([], PageDirectory.slots(filled, pages))
+        )
+        const mapped = yield* table.map({ domain: shared.peer, refs, access: options?.access })
+        return {
+          peer: shared.peer,
+          access: mapped.access,
+          pages,
+          bytes: mapped.bytes.subarray(0, byteLength),
+          unmapNotify: notifyIn(mapped.unmapNotify, 0, byteLength)
+        }
+      }),
+      end: ending(scope)
+    }
+  }))
 })

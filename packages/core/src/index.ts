@@ -2,6 +2,8 @@
 export * as DirectoryError from "./DirectoryError.ts"
 /** Names a Xen domain. */
 export * as DomainId from "./DomainId.ts"
+/** Ends what a peer may have mapped: with its consent, or after a time without it. */
+export * as Ending from "./Ending.ts"
 /** Names one granted page. */
 export * as GrantRef from "./GrantRef.ts"
 /** Shares pages with other domains and maps theirs: the service that everything else is built on. */

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as GrantTable from "@xen-shbuf/core/GrantTable"
 import { GrantTableError, OutOfGrants } from "@xen-shbuf/core/GrantTableError"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
 import * as Tracer from "effect/Tracer"
 
@@ -10,14 +11,20 @@ const stub = () => {
   const requests: Array<unknown> = []
   const remember = <A>(request: A) => Effect.sync(() => void requests.push(request))
   const bytes = (pages: number) => new Uint8Array(pages * 4096)
+  const unmapNotify = remember
   const table = GrantTable.make({
     share: (request) =>
       request.pages > 1000
         ? Effect.fail(
           new GrantTableError({ operation: "share", reason: new OutOfGrants({ requested: request.pages, limit: 1000 }) })
         )
-        : Effect.as(remember(request), { ...request, refs: new Uint32Array(request.pages), bytes: bytes(request.pages) }),
-    map: (request) => Effect.as(remember(request), { ...request, bytes: bytes(request.refs.length) }),
+        : Effect.as(remember(request), {
+          ...request,
+          refs: new Uint32Array(request.pages),
+          bytes: bytes(request.pages),
+          unmapNotify
+        }),
+    map: (request) => Effect.as(remember(request), { ...request, bytes: bytes(request.refs.length), unmapNotify }),
     copy: remember,
     limits: Effect.succeed({
       shared: { pages: 1000, knob: "/limit" },
@@ -78,6 +85,50 @@ describe("GrantTable.make", () => {
       ])
     }))
 
+  it.effect("refuses notifications that are outside of the pages, before the driver sees them", () =>
+    Effect.gen(function*() {
+      const { requests, table } = stub()
+      const [shared, mapped, readOnly] = yield* Effect.scoped(Effect.all([
+        table.share({ peer: 1, pages: 2, access: "read-only" }),
+        table.map({ domain: 1, refs: [8, 9] }),
+        table.map({ domain: 1, refs: [8, 9], access: "read-only" })
+      ]))
+      requests.length = 0
+      const text = (pages: typeof shared | typeof mapped, notification: GrantTable.UnmapNotification) =>
+        Effect.map(refused(pages.unmapNotify(notification)), ({ _tag, operation, text }) => {
+          assert.deepStrictEqual([_tag, operation], ["InvalidInput", "unmapNotify"])
+          return text
+        })
+      for (const pages of [shared, mapped, readOnly]) {
+        for (const clearByte of [-1, 0.5, 8192, Number.NaN, Infinity]) {
+          const said = yield* text(pages, { clearByte })
+          const expected = "an offset in these bytes: a whole number from 0 to 8191"
+          assert.include(said, `clearByte is ${clearByte}, but must be ${expected}`)
+        }
+        for (const signalPort of [0, -1, 1.5, 2 ** 32, Number.NaN]) {
+          const said = yield* text(pages, { signalPort })
+          assert.include(said, `signalPort is ${signalPort}, but must be a port of an event channel`)
+        }
+        for (const empty of [{}, { clearByte: undefined, signalPort: undefined }]) {
+          assert.include(yield* text(pages, empty), "clearByte is undefined, but must be an offset in these bytes, if")
+        }
+      }
+      const said = yield* text(readOnly, { clearByte: 0, signalPort: 1 })
+      assert.include(said, "clearByte is 0, but must be left out for a read-only mapping")
+      assert.deepStrictEqual(requests, [])
+      // What the peer may do with pages of ours does not matter: we may always write.
+      const right = [{ clearByte: 8191, signalPort: 0xffff_ffff }, { signalPort: 1 }, undefined]
+      for (const notification of right) {
+        yield* shared.unmapNotify(notification)
+        yield* mapped.unmapNotify(notification)
+      }
+      yield* readOnly.unmapNotify({ signalPort: 7 })
+      yield* readOnly.unmapNotify(undefined)
+      assert.deepStrictEqual(requests, [...right.flatMap((one) => [one, one]), { signalPort: 7 }, undefined])
+      shared.bytes.buffer.transfer(0)
+      assert.isTrue(Exit.hasDies(yield* Effect.exit(shared.unmapNotify({ clearByte: 0 }))))
+    }))
+
   it.effect("opens one span an operation and counts grants, pages and refusals", () =>
     Effect.gen(function*() {
       const spans: Array<Tracer.NativeSpan> = []
@@ -97,14 +148,16 @@ describe("GrantTable.make", () => {
       const refusedBefore = (yield* Metric.value(refusals)).count
       yield* Effect.scoped(Effect.gen(function*() {
         yield* table.share({ peer: 3, pages: 5 })
-        yield* table.map({ domain: 4, refs: [8, 9] })
+        const mapped = yield* table.map({ domain: 4, refs: [8, 9] })
         yield* Effect.flip(table.share({ peer: 3, pages: 1001 }))
+        yield* mapped.unmapNotify({ clearByte: 5 })
         yield* table.limits
       })).pipe(Effect.withTracer(tracer))
       assert.deepStrictEqual(spans.map((span) => span.name), [
         "GrantTable.share",
         "GrantTable.map",
         "GrantTable.share",
+        "GrantTable.unmapNotify",
         "GrantTable.limits"
       ])
       assert.deepStrictEqual(Object.fromEntries(spans[0]!.attributes), { peer: 3, pages: 5, access: "read-write" })

@@ -8,6 +8,7 @@ import { GrantTable } from "@xen-shbuf/core/GrantTable"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
 
 /**
  * A domain and its grant table.
@@ -21,6 +22,19 @@ export interface Party {
 }
 
 /**
+ * An event channel of a domain, open.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Channel {
+  /** Its local port. */
+  readonly port: number
+  /** Whether it was signalled over this port since it was last asked. */
+  readonly signalled: Effect.Effect<boolean>
+}
+
+/**
  * The domains that a law runs in. Both may be one domain that shares with itself.
  *
  * @category services
@@ -31,20 +45,26 @@ export class Domains extends Context.Service<Domains, {
   readonly backend: Party
   /** Whether refusals must carry Xen's status; a device only says that it was refused. */
   readonly tellsStatus: boolean
+  /** Opens an event channel in the domain of a party, where there is a way to do it. */
+  readonly openChannel?: ((party: Party) => Effect.Effect<Channel, never, Scope.Scope>) | undefined
   /** What is granted or mapped now, a line each, all different; no lines where Xen can't be asked. */
   readonly held: Effect.Effect<ReadonlyArray<string>>
 }>()("@xen-shbuf/testkit/Domains") {}
 
 /**
  * One domain that shares with itself, such as dom0 on real devices: `id` is its own id, as its peers know it.
- * `held` asks Xen what is granted or mapped, by whoever, where there is a way to do it.
+ * `held` asks Xen what is granted or mapped, by whoever, and `openChannel` opens an event channel, where there is a way
+ * to do it.
  *
  * @category layers
  * @since 0.1.0
  */
 export const loopback = (
   id: number,
-  options: { readonly held?: Domains["Service"]["held"] | undefined } = {}
+  options: {
+    readonly held?: Domains["Service"]["held"] | undefined
+    readonly openChannel?: Domains["Service"]["openChannel"] | undefined
+  } = {}
 ): Layer.Layer<Domains, never, GrantTable> =>
   Layer.effect(Domains, Effect.map(GrantTable, (table) => {
     const party = { id: DomainId.DomainId.make(id), table }
@@ -52,6 +72,7 @@ export const loopback = (
       frontend: party,
       backend: party,
       tellsStatus: false,
+      openChannel: options.openChannel,
       held: options.held ?? Effect.succeed([])
     })
   }))

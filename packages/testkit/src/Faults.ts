@@ -6,7 +6,7 @@
  *
  * @since 0.1.0
  */
-import { GrantTable } from "@xen-shbuf/core/GrantTable"
+import { GrantTable, type UnmapNotify } from "@xen-shbuf/core/GrantTable"
 import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
@@ -19,7 +19,7 @@ import * as Layer from "effect/Layer"
  * @category models
  * @since 0.1.0
  */
-export type Operation = "share" | "map" | "copy" | "limits"
+export type Operation = "share" | "map" | "unmapNotify" | "copy" | "limits"
 
 /**
  * One thing to go wrong, at one operation.
@@ -113,10 +113,14 @@ export const make = (
       // From the right, so that the plan's first fault is the outermost.
       return plan.filter((fault) => fault.at === at).reduceRight((self, fault) => apply(self, operation, fault), self)
     })
+  const pages = <A extends { readonly unmapNotify: UnmapNotify }>(pages: A): A => ({
+    ...pages,
+    unmapNotify: (notification) => decorate("unmapNotify", pages.unmapNotify(notification))
+  })
   return {
     table: GrantTable.of({
-      share: (options) => decorate("share", table.share(options)),
-      map: (options) => decorate("map", table.map(options)),
+      share: (options) => Effect.map(decorate("share", table.share(options)), pages),
+      map: (options) => Effect.map(decorate("map", table.map(options)), pages),
       copy: (segments) => decorate("copy", table.copy(segments)),
       limits: decorate("limits", table.limits)
     }),

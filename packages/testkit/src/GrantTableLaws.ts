@@ -10,6 +10,7 @@ import * as Page from "@xen-shbuf/core/Page"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
@@ -62,6 +63,26 @@ const sharedAndMapped = Effect.fnUntraced(function*(pages: number, seed: number)
   const mapped = yield* backend.table.map({ domain: frontend.id, refs: shared.refs })
   return { shared, mapped }
 })
+
+const holders = Arbitrary.schema(Schema.Literals(["owner", "peer"]))
+
+/** Both sides' pages, full of ones, each in a scope of its own: who is to have a notification, and who is to see it. */
+const notified = Effect.fnUntraced(function*(holder: "owner" | "peer", pages: number) {
+  const { backend, frontend } = yield* Domains.Domains
+  const shared = yield* separately(frontend.table.share({ peer: backend.id, pages }))
+  const mapped = yield* separately(backend.table.map({ domain: frontend.id, refs: shared.refs }))
+  shared.bytes.fill(0xff)
+  return holder === "owner"
+    ? { party: frontend, armed: shared, watcher: mapped }
+    : { party: backend, armed: mapped, watcher: shared }
+})
+
+/** Full of ones, but for these bytes. */
+const onesBut = (length: number, ...zeros: ReadonlyArray<number>) => {
+  const bytes = new Uint8Array(length).fill(0xff)
+  for (const at of zeros) bytes[at] = 0
+  return bytes
+}
 
 /** All views that `sharedAndMapped` has made, and one made of each. */
 const viewsOf = ({ mapped, shared }: Effect.Success<ReturnType<typeof sharedAndMapped>>): ReadonlyArray<Uint8Array> => [
@@ -312,6 +333,125 @@ export const laws = (options: Law.Options = {}): ReadonlyArray<Law.Law> => {
         yield* mapped.end
         yield* ended("the peer's scope has ended", mapped.bytes)
       }))
+    }),
+
+    law("the byte of an unmap notification is cleared when its side ends, not before, and no other byte", function*() {
+      const inputs = Arbitrary.all({ holder: holders, pages: between(1, 4), at: between(0, 4 * Page.size - 1) })
+      yield* forAll(inputs, Effect.fnUntraced(function*({ at, holder, pages }) {
+        const { armed, watcher } = yield* notified(holder, pages)
+        const clearByte = at % watcher.bytes.length
+        yield* armed.unmapNotify({ clearByte })
+        yield* sameBytes("before the end", watcher.bytes, onesBut(watcher.bytes.length))
+        yield* armed.end
+        yield* sameBytes("after the end", watcher.bytes, onesBut(watcher.bytes.length, clearByte))
+      }))
+    }),
+
+    law("of several notifications the last counts, or none if it was cancelled", function*() {
+      const offsets = Arbitrary.array(between(-1, 4 * Page.size - 1), { minLength: 2, maxLength: 4 })
+      const inputs = Arbitrary.all({ holder: holders, offsets })
+      yield* forAll(inputs, Effect.fnUntraced(function*({ holder, offsets }) {
+        const { armed, watcher } = yield* notified(holder, 4)
+        for (const clearByte of offsets) yield* armed.unmapNotify(clearByte < 0 ? undefined : { clearByte })
+        yield* armed.end
+        const expected = onesBut(watcher.bytes.length, ...offsets.slice(-1).filter((clearByte) => clearByte >= 0))
+        yield* sameBytes("after the end", watcher.bytes, expected)
+      }))
+    }),
+
+    law("each mapping has a notification of its own, whatever else maps the page", function*() {
+      const { backend, frontend } = yield* Domains.Domains
+      const inputs = Arbitrary.all({ order: Generators.seed, count: between(2, 4) })
+      yield* forAll(inputs, Effect.fnUntraced(function*({ count, order }) {
+        const { bytes, refs } = yield* frontend.table.share({ peer: backend.id, pages: 1 })
+        bytes.fill(0xff)
+        const mappings: Array<{ readonly at: number; readonly end: Effect.Effect<void> }> = []
+        for (let at = 0; at < count; at++) {
+          // Of a mapping that repeats the page, the second place.
+          const mapped = yield* separately(backend.table.map({ domain: frontend.id, refs: [refs[0]!, refs[0]!] }))
+          yield* mapped.unmapNotify({ clearByte: Page.size + at })
+          mappings.push({ at, end: mapped.end })
+        }
+        const cleared: Array<number> = []
+        for (const { at, end } of Generators.shuffled(order, mappings)) {
+          yield* end
+          cleared.push(at)
+          yield* sameBytes("the page", bytes, onesBut(Page.size, ...cleared))
+        }
+      }))
+    }),
+
+    law("a read-only mapping can't clear a byte, but the owner of read-only pages can", function*() {
+      const { backend, frontend } = yield* Domains.Domains
+      const shared = yield* separately(frontend.table.share({ peer: backend.id, pages: 1, access: "read-only" }))
+      shared.bytes.fill(0xff)
+      const map = () => backend.table.map({ domain: frontend.id, refs: shared.refs, access: "read-only" })
+      const mapped = yield* separately(map())
+      const watcher = yield* map()
+      const reason = yield* Law.refused("InvalidInput", mapped.unmapNotify({ clearByte: 1 }))
+      yield* Law.equal("the argument", reason.argument, "clearByte")
+      yield* mapped.end
+      yield* shared.unmapNotify({ clearByte: 2 })
+      yield* sameBytes("the pages", watcher.bytes, onesBut(Page.size))
+      yield* shared.end
+      yield* sameBytes("the pages after the owner's end", watcher.bytes, onesBut(Page.size, 2))
+    }),
+
+    law("a notification outside of the pages, or with a port that is not open, is refused", function*() {
+      for (const holder of ["owner", "peer"] as const) {
+        const { armed, watcher } = yield* notified(holder, 2)
+        yield* armed.unmapNotify({ clearByte: 5000 })
+        const refused = Effect.fnUntraced(function*(argument: string, notification: GrantTable.UnmapNotification) {
+          const reason = yield* Law.refused("InvalidInput", armed.unmapNotify(notification))
+          yield* Law.equal("the argument", reason.argument, argument)
+        })
+        yield* refused("clearByte", {})
+        for (const clearByte of [...notNumbers, 2 * Page.size]) yield* refused("clearByte", { clearByte })
+        for (const signalPort of [...notNumbers, 0, 2 ** 32]) yield* refused("signalPort", { signalPort })
+        // The last number that can be a port, which no domain has open.
+        yield* refused("signalPort", { signalPort: 0xffff_ffff })
+        yield* refused("signalPort", { clearByte: 1, signalPort: 0xffff_ffff })
+        yield* armed.end
+        yield* sameBytes("after the end", watcher.bytes, onesBut(watcher.bytes.length, 5000))
+      }
+    }),
+
+    law("the port of a notification is signalled when its side ends, not before, and not if cancelled", function*() {
+      const { openChannel } = yield* Domains.Domains
+      if (openChannel === undefined) return
+      for (const holder of ["owner", "peer"] as const) {
+        for (const clearByte of [undefined, 5000]) {
+          for (const isCancelled of [false, true]) {
+            const { armed, party, watcher } = yield* notified(holder, 2)
+            const { port, signalled } = yield* openChannel(party)
+            yield* armed.unmapNotify({ clearByte, signalPort: port })
+            if (isCancelled) yield* armed.unmapNotify(undefined)
+            // A new channel may have been signalled for other reasons.
+            yield* signalled
+            yield* Law.holds(!(yield* signalled), "the port is signalled before the end")
+            yield* armed.end
+            // It may take the event a moment to arrive.
+            for (let look = 0; look < 100 && !isCancelled && !(yield* signalled); look++) {
+              yield* Law.holds(look < 99, "the port is not signalled a second after the end")
+              yield* Effect.sleep("10 millis")
+            }
+            yield* Law.holds(!(yield* signalled), "the port is signalled twice, or though it was cancelled")
+            const cleared = clearByte === undefined || isCancelled ? [] : [clearByte]
+            yield* sameBytes("after the end", watcher.bytes, onesBut(watcher.bytes.length, ...cleared))
+          }
+        }
+      }
+    }),
+
+    law("after the end of pages their notification dies", function*() {
+      for (const holder of ["owner", "peer"] as const) {
+        const { armed } = yield* notified(holder, 1)
+        yield* armed.end
+        for (const notification of [{ clearByte: 0 }, undefined]) {
+          const exit = yield* Effect.exit(armed.unmapNotify(notification))
+          yield* Law.holds(Exit.hasDies(exit), `a notification after the end gives ${exit}`)
+        }
+      }
     }),
 
     law("fibers can share and map at the same time", function*() {

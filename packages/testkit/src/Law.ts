@@ -18,6 +18,7 @@ import * as Scheduler from "effect/Scheduler"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { Domains } from "./Domains.ts"
+import { InterruptingScheduler } from "./internal/InterruptingScheduler.ts"
 
 /**
  * A law does not hold. `detail` says what was seen; for a property also the smallest input found, and a token that
@@ -153,20 +154,6 @@ export const forAll = (options: Options) =>
     const violation = Arbitrary.formatCheckFailure(result)
     if (violation !== undefined) return yield* violated(violation)
   })
-
-/** Interrupts the fiber that runs on it before one operation of the runtime, counted from 1. */
-class InterruptingScheduler extends Scheduler.MixedScheduler {
-  private operations = 0
-  private readonly at: number
-  constructor(at: number) {
-    super()
-    this.at = at
-  }
-  override shouldYield(fiber: Fiber.Fiber<unknown, unknown>) {
-    if (++this.operations === this.at) fiber.interruptUnsafe(fiber.id)
-    return super.shouldYield(fiber)
-  }
-}
 
 /**
  * Interrupts an acquisition before each operation of Effect's runtime that it consists of, once before each, or before

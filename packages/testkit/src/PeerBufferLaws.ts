@@ -325,10 +325,12 @@ export const laws = (options: Law.Options = {}): ReadonlyArray<Law.Law> => {
       const { backend } = yield* Domains.Domains
       const limit = yield* room(backend)
       if (limit >= Page.maxCount) return
-      const { bytes, first } = yield* shareDirectory(1)
+      const { bytes, first, links } = yield* shareDirectory(limit + 1)
+      const empty = Generators.layOut({ links, refs: new Uint32Array(0) })
+      bytes.set(empty)
       const reason = yield* Law.refused("OutOfGrants", provide(first, (limit + 1) * Page.size))
       yield* Law.equal("the pages asked for", reason.requested, limit + 1)
-      yield* allZero("the directory", bytes)
+      yield* sameBytes("the directory", bytes, empty)
     }),
 
     law("a buffer is found only with its own domain", function*() {
@@ -375,6 +377,7 @@ export const laws = (options: Law.Options = {}): ReadonlyArray<Law.Law> => {
       const sound = { peer: frontend.id, directory, byteLength: 1 }
       const cases: ReadonlyArray<readonly [string, PeerBuffer.Location]> = [
         ...[...notNumbers, 0, 2 ** 32 + 1].map((byteLength) => ["byteLength", { ...sound, byteLength }] as const),
+        ...[...notNumbers, 0, 2 ** 32 + 1].map((maxByteLength) => ["maxByteLength", { ...sound, maxByteLength }] as const),
         ...[...notNumbers, 0, 7, 0xffff_ffff].map((directory) => ["directory", { ...sound, directory }] as const),
         ...[...notNumbers, 0x7ff0, 0xffff].map((peer) => ["peer", { ...sound, peer }] as const)
       ]
@@ -383,6 +386,28 @@ export const laws = (options: Law.Options = {}): ReadonlyArray<Law.Law> => {
           const reason = yield* Law.refused("InvalidInput", operation(location)).pipe(Domains.runIn(backend))
           yield* Law.equal("the argument", reason.argument, argument)
         }
+      }
+    }),
+
+    law("a size beyond the caller's own limit is refused before anything is mapped or shared", function*() {
+      const { backend, frontend } = yield* Domains.Domains
+      // Nothing is granted there: whoever looks is told so.
+      const at = { peer: frontend.id, directory: madeUp(1)[0]! }
+      const limits = [{ maxByteLength: Page.size }, { maxByteLength: 1 }, {}]
+      for (const operation of [PeerBuffer.map, PeerBuffer.provide, PeerBuffer.walk]) {
+        for (const limit of limits) {
+          const maximum = limit.maxByteLength ?? PeerBuffer.defaultMaxByteLength
+          for (const byteLength of [maximum + 1, 2 ** 32]) {
+            const tooBig = operation({ ...at, ...limit, byteLength })
+            const reason = yield* Law.refused("InvalidInput", tooBig).pipe(Domains.runIn(backend))
+            yield* Law.equal("the argument", reason.argument, "byteLength")
+            yield* Law.holds(reason.message.includes(`${maximum} bytes`), `the limit is not told: ${reason.message}`)
+          }
+        }
+      }
+      for (const operation of [PeerBuffer.map, PeerBuffer.provide]) {
+        const biggest = operation({ ...at, byteLength: Page.size, maxByteLength: Page.size })
+        yield* Law.refused("GrantRefused", biggest).pipe(Domains.runIn(backend))
       }
     }),
 

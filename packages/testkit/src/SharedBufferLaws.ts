@@ -4,12 +4,15 @@
  * @since 0.1.0
  */
 import * as DirectoryError from "@xen-shbuf/core/DirectoryError"
+import * as Ending from "@xen-shbuf/core/Ending"
 import { isGrantRef } from "@xen-shbuf/core/GrantRef"
 import * as Page from "@xen-shbuf/core/Page"
 import * as PageDirectory from "@xen-shbuf/core/PageDirectory"
 import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Schema from "effect/Schema"
 import * as Domains from "./Domains.ts"
 import * as Generators from "./Generators.ts"
@@ -42,6 +45,23 @@ const provided = Effect.fnUntraced(function*(byteLength: number) {
   const buffer = yield* allocByBackend(byteLength)
   const theirs = yield* provide(buffer.directory, byteLength)
   return { buffer, theirs, ours: yield* buffer.map() }
+})
+
+const Mode = Schema.Literals(["alloc", "allocByBackend"])
+const modes = Arbitrary.schema(Mode)
+
+/** Acquires in a scope of its own, which is not the buffer's own end. */
+const apart = <A, E, R>(acquire: Effect.Effect<A, E, R>) => separately(Effect.map(acquire, (buffer) => ({ buffer })))
+
+/** A buffer in one of both modes: its owner's side and its peer's, each in a scope of its own. */
+const twoSides = Effect.fnUntraced(function*(mode: typeof Mode.Type, byteLength: number) {
+  if (mode === "alloc") {
+    const owner = yield* apart(alloc(byteLength))
+    return { owner, peer: yield* apart(map(owner.buffer.directory, byteLength)) }
+  }
+  const { directory, map: mapProvided } = yield* allocByBackend(byteLength)
+  const owner = yield* apart(provide(directory, byteLength))
+  return { owner, peer: yield* apart(mapProvided()) }
 })
 
 /**
@@ -243,6 +263,86 @@ export const laws = (options: Law.Options = {}): ReadonlyArray<Law.Law> => {
         const again = yield* buffer.map()
         yield* travels("a mapping after that", theirs.bytes, again.bytes, seed)
         yield* sameBytes("the mapping from before", ours.bytes, theirs.bytes)
+      }))
+    }),
+
+    law("notifications count from the buffer's beginning and clear no byte outside of it, on both sides", function*() {
+      const inputs = Arbitrary.all({
+        mode: modes,
+        byteLength: Generators.byteLength({ maximum: 8 }),
+        at: Generators.seed,
+        isOwners: Arbitrary.schema(Schema.Boolean)
+      })
+      yield* forAll(inputs, Effect.fnUntraced(function*({ at, byteLength, isOwners, mode }) {
+        const { owner, peer } = yield* twoSides(mode, byteLength)
+        const [armed, watcher] = isOwners ? [owner, peer] : [peer, owner]
+        watcher.buffer.bytes.fill(0xff)
+        for (const clearByte of [-1, byteLength]) {
+          const reason = yield* Law.refused("InvalidInput", armed.buffer.unmapNotify({ clearByte }))
+          yield* Law.equal("the argument and its value", [reason.argument, reason.value], ["clearByte", `${clearByte}`])
+        }
+        const expected = new Uint8Array(byteLength).fill(0xff)
+        const clearByte = at % byteLength
+        yield* armed.buffer.unmapNotify({ clearByte })
+        yield* sameBytes("before the end", watcher.buffer.bytes, expected)
+        yield* armed.end
+        expected[clearByte] = 0
+        yield* sameBytes("after the end", watcher.buffer.bytes, expected)
+      }))
+    }),
+
+    law("a buffer ends when its peer consents, before its scope does", function*() {
+      for (const mode of Mode.literals) {
+        const { owner: { buffer }, peer } = yield* twoSides(mode, Page.size + 1)
+        buffer.bytes[Page.size] = 1
+        yield* peer.buffer.unmapNotify({ clearByte: Page.size })
+        const consent = Ending.byteCleared(buffer.bytes, Page.size, "1 millis")
+        const end = buffer.end({ consent, within: "2 seconds", otherwise: "keep" })
+        const ending = yield* Effect.forkChild(end, { startImmediately: true })
+        yield* Law.equal("the size while the peer still maps it", buffer.bytes.length, Page.size + 1)
+        yield* peer.end
+        yield* Law.equal("the outcome", (yield* Fiber.join(ending))._tag, "Released")
+        yield* ended("it is released", buffer.bytes)
+      }
+    }),
+
+    law("a directory for the backend ends when it consents, and what was mapped through it stays", function*() {
+      const { buffer, ours, theirs } = yield* provided(3 * Page.size)
+      const { _tag } = yield* buffer.end({ consent: Effect.void, within: "1 minute", otherwise: "keep" })
+      yield* Law.equal("the outcome", _tag, "Released")
+      yield* travels("what is mapped", theirs.bytes, ours.bytes, 5)
+      yield* Law.refused("GrantRefused", openDirectory(buffer.directory))
+      const exit = yield* Effect.exit(Effect.scoped(buffer.map()))
+      yield* Law.holds(Exit.hasDies(exit), `a mapping through a directory that has ended gives ${exit}`)
+    }),
+
+    law("without consent in time a buffer is kept, any number of times, or abandoned to its peer", function*() {
+      const { backend, frontend } = yield* Domains.Domains
+      const inputs = Arbitrary.all({ mode: modes, byteLength: Generators.byteLength({ maximum: 8 }) })
+      yield* forAll(inputs, Effect.fnUntraced(function*({ byteLength, mode }) {
+        const { owner: { buffer }, peer } = yield* twoSides(mode, byteLength)
+        const end = (otherwise: "keep" | "abandon") =>
+          Effect.map(buffer.end({ consent: Effect.never, within: 0, otherwise }), ({ _tag }) => _tag)
+        for (const seed of [1, 2]) {
+          yield* Law.equal("the outcome", yield* end("keep"), "Kept")
+          yield* travels("what the peer sees of a buffer that is kept", buffer.bytes, peer.buffer.bytes, seed)
+        }
+        yield* Law.equal("the outcome", yield* end("abandon"), "Abandoned")
+        yield* ended("it is abandoned", buffer.bytes)
+        const contents = Generators.bytes(3, byteLength)
+        yield* sameBytes("what the peer has", peer.buffer.bytes, Generators.bytes(2, byteLength))
+        const owner = mode === "alloc" ? frontend : backend
+        const { bytes } = yield* owner.table.share({ peer: owner.id, pages: buffer.pages + 1 })
+        peer.buffer.bytes.set(contents)
+        yield* allZero("pages shared meanwhile, after the peer has written to the old ones", bytes)
+        yield* sameBytes("what the peer has", peer.buffer.bytes, contents)
+      }))
+    }),
+
+    law("an interruption at any point of an end leaves nothing", function*() {
+      yield* interrupted(Effect.gen(function*() {
+        const { end } = yield* alloc(1)
+        yield* end({ consent: Effect.yieldNow, within: "1 minute", otherwise: "keep" })
       }))
     }),
 

@@ -26,6 +26,16 @@ export const layer = (
       frontend: yield* party(ids.frontend),
       backend: yield* party(ids.backend),
       tellsStatus: true,
+      openChannel: ({ id }) =>
+        Effect.map(xen.bindPort(id), (port) => {
+          let seen = 0
+          const signalled = Effect.map(xen.signals(id), (signals) => {
+            const isNew = signals.lastIndexOf(port) >= seen
+            seen = signals.length
+            return isNew
+          })
+          return { port, signalled }
+        }),
       held: Effect.map(xen.holdings, (holdings) => holdings.map((holding) => `${holding.id}: ${Ledger.describe(holding)}`))
     })
   }))

@@ -2,8 +2,8 @@
  * Runs a Xen in memory, with any number of domains, for tests without a hypervisor.
  *
  * It keeps Xen's rules, and gives Xen's reasons: grants for one peer only, read-only grants, limits, at most 128 maps
- * of one kind for a grant, grants still in use when their owner lets go, domains that die. Pages are real: what one
- * domain writes the other sees, and every view ends with its own mapping.
+ * of one kind for a grant, grants still in use when their owner lets go, processes and domains that die. Pages are
+ * real: what one domain writes the other sees, and every view ends with its own mapping.
  *
  * @since 0.1.0
  */
@@ -87,10 +87,20 @@ export class TestXen extends Context.Service<TestXen, {
   /** Changes how many pages a domain can share at one time, as its administrator can; nothing is taken away. */
   readonly setSharedPages: (id: number, pages: number) => Effect.Effect<void>
   /**
-   * Kills a domain: its views end, its mappings go, its grants can't be mapped any more. Peers keep what they have
-   * mapped. Its table answers `DeviceUnavailable` from now on; `domain` makes a new domain with the same id.
+   * Kills the process that runs in a domain, as `kill -9` does: its views end, its mappings and grants go, and what
+   * `unmapNotify` has armed takes place. The domain lives on, with its table for the next process.
+   */
+  readonly killProcess: (id: number) => Effect.Effect<void>
+  /**
+   * Kills a domain: its views end, its mappings go, its grants can't be mapped any more, and nobody is notified. Peers
+   * keep what they have mapped. Its table answers `DeviceUnavailable` from now on; `domain` makes a new domain with the
+   * same id.
    */
   readonly destroy: (id: number) => Effect.Effect<void>
+  /** Opens an event channel in a domain, only to be signalled by `unmapNotify`, and gives its port. */
+  readonly bindPort: (id: number) => Effect.Effect<number>
+  /** The ports of a domain that `unmapNotify` has signalled, in their order; they stay. */
+  readonly signals: (id: number) => Effect.Effect<ReadonlyArray<number>>
   /** Xen's list of active grants: all that are mapped, ordered by domain and reference. */
   readonly activeGrants: Effect.Effect<ReadonlyArray<ActiveGrant>>
   /** Pages of memory that are granted or still mapped. */
@@ -135,25 +145,29 @@ const driver = (xen: Hypervisor.Hypervisor, domain: Hypervisor.Domain): GrantTab
         ? Effect.succeed(result.success)
         : Effect.fail(new GrantTableError.GrantTableError({ operation, reason: result.failure }))
     })
+  const arm = (held: Hypervisor.Share | Hypervisor.Mapping): GrantTable.UnmapNotify => (notification) =>
+    run("unmapNotify", () => Hypervisor.arm(domain, held, notification))
   return {
     share: (request) =>
       Effect.acquireRelease(
         run("share", (caller) => Hypervisor.share(xen, domain, request, caller)),
         (share) => Effect.sync(() => Hypervisor.endShare(xen, share))
-      ).pipe(Effect.map(({ access, peer, refs, view }) => ({
-        peer,
-        access,
-        refs: refs.slice(),
-        bytes: new Uint8Array(view.buffer)
+      ).pipe(Effect.map((share) => ({
+        peer: share.peer,
+        access: share.access,
+        refs: share.refs.slice(),
+        bytes: new Uint8Array(share.view.buffer),
+        unmapNotify: arm(share)
       }))),
     map: (request) =>
       Effect.acquireRelease(
         run("map", (caller) => Hypervisor.map(xen, domain, request, caller)),
         (mapping) => Effect.sync(() => Hypervisor.unmap(xen, mapping))
-      ).pipe(Effect.map(({ access, region }) => ({
+      ).pipe(Effect.map((mapping) => ({
         domain: request.domain,
-        access,
-        bytes: new Uint8Array(region.buffer)
+        access: mapping.access,
+        bytes: new Uint8Array(mapping.region.buffer),
+        unmapNotify: arm(mapping)
       }))),
     copy: (segments) => run("copy", () => Hypervisor.copy(xen, domain, segments)),
     limits: run("limits", () =>
@@ -232,11 +246,14 @@ export const make: (limits?: Limits) => Effect.Effect<TestXen["Service"], never,
         Effect.sync(() => {
           find(id).limits.sharedPages = pages
         }),
+      killProcess: (id) => Effect.sync(() => Hypervisor.killProcess(xen, find(id))),
       destroy: (id) =>
         Effect.sync(() => {
           const domain = xen.domains.get(DomainId.DomainId.make(id))
           if (domain !== undefined) Hypervisor.destroy(xen, domain)
         }),
+      bindPort: (id) => Effect.sync(() => ++find(id).ports),
+      signals: (id) => Effect.sync(() => [...find(id).signals]),
       activeGrants: Effect.sync(() => activeGrants(xen)),
       framesInUse: Effect.sync(() =>
         domains(xen).flatMap(({ shares }) => [...shares]).reduce((sum, { frames }) => sum + frames, 0)

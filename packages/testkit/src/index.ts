@@ -1,5 +1,7 @@
 /** Names the two parties that laws are about. */
 export * as Domains from "./Domains.ts"
+/** Disturbs a program at every step. */
+export * as Exploration from "./Exploration.ts"
 /** Makes a grant table misbehave. */
 export * as Faults from "./Faults.ts"
 /** Generates words of the field, directories sound and hostile. */

@@ -40,6 +40,16 @@ describe("Faults", () => {
     assert.deepStrictEqual(yield* faults.operations, ["share", "share", "map", "copy", "limits"])
   }))
 
+  test("an unmap notification is an operation like others", Effect.gen(function*() {
+    const { faults, table } = yield* faulty([Faults.failAt(3, reason)])
+    const shared = yield* table.share({ peer: 1, pages: 1 })
+    const mapped = yield* table.map({ domain: 1, refs: shared.refs })
+    const error = yield* Effect.flip(shared.unmapNotify({ clearByte: 0 }))
+    assert.deepStrictEqual([error.operation, error.reason], ["unmapNotify", reason])
+    yield* mapped.unmapNotify({ clearByte: 0 })
+    assert.deepStrictEqual(yield* faults.operations, ["share", "map", "unmapNotify", "unmapNotify"])
+  }))
+
   test("fails the n-th operation, and no other", Effect.gen(function*() {
     const { table } = yield* faulty([Faults.failAt(2, reason), Faults.failAt(4, reason)])
     yield* share(table)

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import type { GrantTable } from "@xen-shbuf/core/GrantTable"
+import type { GrantTable, UnmapNotification, UnmapNotify } from "@xen-shbuf/core/GrantTable"
 import { GrantRefused, GrantTableError, InvalidInput } from "@xen-shbuf/core/GrantTableError"
 import { Domains } from "@xen-shbuf/testkit/Domains"
 import * as GrantTableLaws from "@xen-shbuf/testkit/GrantTableLaws"
@@ -19,6 +19,21 @@ type Table = GrantTable["Service"]
 /** Runs in a scope that nobody closes. */
 const forgotten = <A, E, R>(acquire: Effect.Effect<A, E, R>) =>
   Effect.flatMap(Scope.make(), (scope) => Scope.provide(acquire, scope))
+
+/** Changes the notifications of all pages. */
+const notifying = (
+  change: (notification: UnmapNotification | undefined, notify: UnmapNotify) => ReturnType<UnmapNotify>
+) =>
+(table: Table): Partial<Table> => {
+  const pages = <A extends { readonly unmapNotify: UnmapNotify }>(pages: A): A => ({
+    ...pages,
+    unmapNotify: (notification) => change(notification, pages.unmapNotify)
+  })
+  return {
+    share: (options) => Effect.map(table.share(options), pages),
+    map: (options) => Effect.map(table.map(options), pages)
+  }
+}
 
 /** What can be wrong with a grant table. */
 const faults: { readonly [fault: string]: (table: Table) => Partial<Table> } = {
@@ -78,6 +93,18 @@ const faults: { readonly [fault: string]: (table: Table) => Partial<Table> } = {
         return shared
       })
   }),
+  "never notifies": notifying((_, notify) => notify(undefined)),
+  "clears another byte": notifying((notification, notify) =>
+    notify(
+      notification?.clearByte === undefined
+        ? notification
+        : { ...notification, clearByte: Math.max(notification.clearByte - 1, notification.clearByte % 2) }
+    )
+  ),
+  "can't cancel a notification": notifying((notification, notify) =>
+    notification === undefined ? Effect.void : notify(notification)
+  ),
+  "takes any notification": notifying((notification, notify) => Effect.ignore(notify(notification))),
   "never ends a grant": (table) => ({ share: (options) => forgotten(table.share(options)) }),
   "never unmaps": (table) => ({ map: (options) => forgotten(table.map(options)) })
 }

@@ -1,13 +1,18 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Ending from "@xen-shbuf/core/Ending"
 import * as GrantRef from "@xen-shbuf/core/GrantRef"
 import { GrantTable } from "@xen-shbuf/core/GrantTable"
 import type * as GrantTableError from "@xen-shbuf/core/GrantTableError"
+import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
+import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
+import * as TestClock from "effect/testing/TestClock"
 import { spawnSync } from "node:child_process"
 import { readdirSync, readlinkSync } from "node:fs"
 
@@ -373,6 +378,149 @@ describe("release", () => {
       assert.strictEqual(memfds(), before + 1)
       yield* mapped.end
       assert.strictEqual(memfds(), before)
+    }))
+})
+
+describe("unmap notifications", () => {
+  test("the byte is cleared in the page that has it, whatever the order of the request", (xen) =>
+    Effect.gen(function*() {
+      const { mapper, shared } = yield* sharing(xen, 3)
+      shared.bytes.fill(7)
+      const [a, b, c] = shared.refs as unknown as [number, number, number]
+      const mapped = yield* held(mapper.map({ domain: 1, refs: [c, a, b, a] }))
+      yield* mapped.unmapNotify({ clearByte: 2 * 4096 + 5 })
+      yield* mapped.end
+      assert.deepStrictEqual([...shared.bytes.keys()].filter((at) => shared.bytes[at] !== 7), [4096 + 5])
+    }))
+
+  test("of a mapping whose owner let go, or is dead, the byte is still cleared for others", (xen) =>
+    Effect.gen(function*() {
+      for (const end of [(shared: { end: Effect.Effect<void> }) => shared.end, () => xen.destroy(1)]) {
+        const { mapper, shared } = yield* sharing(xen, 1)
+        shared.bytes.fill(7)
+        const mapped = yield* held(mapper.map({ domain: 1, refs: shared.refs }))
+        const other = yield* held(mapper.map({ domain: 1, refs: shared.refs }))
+        yield* mapped.unmapNotify({ clearByte: 3 })
+        yield* end(shared)
+        yield* mapped.end
+        assert.deepStrictEqual([...other.bytes.subarray(2, 5)], [7, 0, 7])
+        yield* other.end
+        assert.strictEqual(yield* xen.framesInUse, 0)
+      }
+    }))
+
+  test("signals are those of a domain, over ports that it has opened", (xen) =>
+    Effect.gen(function*() {
+      const { mapper, shared } = yield* sharing(xen, 1)
+      const mapped = yield* held(mapper.map({ domain: 1, refs: shared.refs, access: "read-only" }))
+      const [first, second] = [yield* xen.bindPort(1), yield* xen.bindPort(1)]
+      has(yield* reason(mapped.unmapNotify({ signalPort: first })), { _tag: "InvalidInput", argument: "signalPort" })
+      const theirs = yield* xen.bindPort(2)
+      yield* mapped.unmapNotify({ signalPort: theirs })
+      yield* shared.unmapNotify({ signalPort: second })
+      yield* mapped.end
+      assert.deepStrictEqual([yield* xen.signals(1), yield* xen.signals(2)], [[], [theirs]])
+      yield* shared.end
+      assert.deepStrictEqual([yield* xen.signals(1), yield* xen.signals(2)], [[second], [theirs]])
+    }))
+})
+
+describe("death of a process", () => {
+  test("everything that it holds ends, its notifications come, and its domain goes on", (xen) =>
+    Effect.gen(function*() {
+      const { granter, mapper, shared } = yield* sharing(xen, 1)
+      const lent = yield* mapper.share({ peer: 1, pages: 1 })
+      const mapped = yield* held(mapper.map({ domain: 1, refs: shared.refs }))
+      const borrowed = yield* granter.map({ domain: 2, refs: lent.refs })
+      shared.bytes.fill(7)
+      lent.bytes.fill(7)
+      yield* mapped.unmapNotify({ clearByte: 1, signalPort: yield* xen.bindPort(2) })
+      yield* lent.unmapNotify({ clearByte: 2 })
+      yield* xen.killProcess(2)
+      assert.deepStrictEqual([mapped.bytes.length, lent.bytes.length], [0, 0])
+      assert.deepStrictEqual([...shared.bytes.subarray(0, 3)], [7, 0, 7])
+      assert.deepStrictEqual([...borrowed.bytes.subarray(0, 4)], [7, 7, 0, 7])
+      assert.deepStrictEqual(yield* xen.signals(2), [1])
+      assert.deepStrictEqual((yield* xen.holdings).map(({ _tag, domain }) => [_tag, domain]), [
+        ["Share", 1],
+        ["Deferred", 2],
+        ["Mapping", 1]
+      ])
+      shared.bytes[1] = 9
+      yield* mapped.end
+      assert.deepStrictEqual([shared.bytes[1], yield* xen.signals(2)], [9, [1]])
+
+      const anew = yield* mapper.map({ domain: 1, refs: shared.refs })
+      assert.strictEqual(anew.bytes[1], 9)
+      const again = yield* mapper.share({ peer: 1, pages: 1 })
+      assert.notInclude([...lent.refs], again.refs[0])
+    }))
+
+  test("of the sharing side: its peer keeps the pages, and nobody gets their references meanwhile", (xen) =>
+    Effect.gen(function*() {
+      const { granter, mapper, shared } = yield* sharing(xen, 2)
+      const mapped = yield* held(mapper.map({ domain: 1, refs: shared.refs }))
+      mapped.bytes.fill(7)
+      yield* xen.killProcess(1)
+      assert.isTrue(mapped.bytes.every((byte) => byte === 7))
+      const next = yield* granter.share({ peer: 2, pages: 8 })
+      assert.deepStrictEqual([...next.refs].filter((ref) => shared.refs.includes(ref)), [])
+      yield* mapped.end
+      assert.strictEqual(yield* xen.framesInUse, 8)
+      yield* xen.killProcess(3)
+    }))
+
+  test("a domain that is destroyed notifies nobody", (xen) =>
+    Effect.gen(function*() {
+      const { mapper, shared } = yield* sharing(xen, 1)
+      const mapped = yield* mapper.map({ domain: 1, refs: shared.refs })
+      const watcher = yield* (yield* xen.domain(1)).share({ peer: 2, pages: 1 })
+      const borrowed = yield* mapper.map({ domain: 1, refs: watcher.refs })
+      shared.bytes.fill(7)
+      watcher.bytes.fill(7)
+      yield* mapped.unmapNotify({ clearByte: 0, signalPort: yield* xen.bindPort(2) })
+      yield* watcher.unmapNotify({ clearByte: 0, signalPort: yield* xen.bindPort(1) })
+      yield* xen.destroy(2)
+      assert.deepStrictEqual([shared.bytes[0], borrowed.bytes.length], [7, 0])
+      const again = yield* (yield* xen.domain(2)).map({ domain: 1, refs: watcher.refs })
+      yield* xen.destroy(1)
+      assert.strictEqual(again.bytes[0], 7)
+      assert.deepStrictEqual([yield* xen.signals(1), yield* xen.signals(2)], [[], []])
+    }))
+
+  test("of a backend: its frontend learns it from a byte, and the buffer ends", (xen) =>
+    Effect.gen(function*() {
+      const size = 10
+      const frame = yield* SharedBuffer.alloc({ peer: 2, byteLength: size + 1 }).pipe(
+        Effect.provideService(GrantTable, yield* xen.domain(1))
+      )
+      frame.bytes[size] = 1
+      const theirs = yield* PeerBuffer.map({ peer: 1, directory: frame.directory, byteLength: size + 1 }).pipe(
+        Effect.provideService(GrantTable, yield* xen.domain(2))
+      )
+      yield* theirs.unmapNotify({ clearByte: size })
+      const consent = Ending.byteCleared(frame.bytes, size)
+      const fiber = yield* Effect.forkChild(frame.end({ consent, within: "5 seconds", otherwise: "abandon" }))
+      yield* TestClock.adjust("3 seconds")
+      assert.strictEqual(frame.bytes.length, size + 1)
+      yield* xen.killProcess(2)
+      yield* TestClock.adjust("20 millis")
+      assert.deepStrictEqual(yield* Fiber.join(fiber), { _tag: "Released" })
+      assert.deepStrictEqual(yield* xen.holdings, [])
+    }))
+
+  test("a buffer that its process's death has ended is released as any other", (xen) =>
+    Effect.gen(function*() {
+      const frontend = yield* xen.domain(1)
+      const buffer = yield* SharedBuffer.alloc({ peer: 2, byteLength: 10 }).pipe(
+        Effect.provideService(GrantTable, frontend)
+      )
+      yield* xen.killProcess(1)
+      assert.deepStrictEqual(yield* xen.holdings, [])
+      const exit = yield* Effect.exit(buffer.unmapNotify(undefined))
+      assert.isTrue(Exit.hasDies(exit))
+      const ending = yield* buffer.end({ consent: Effect.void, within: "1 second", otherwise: "keep" })
+      assert.deepStrictEqual(ending, { _tag: "Released" })
     }))
 })
 

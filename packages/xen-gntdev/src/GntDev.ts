@@ -8,7 +8,7 @@
  * **Gotchas**
  *
  * - Xen has no revocation: a peer that mapped our pages may go on using them after our scope is left. The kernel keeps
- *   them from other uses until the peer unmaps.
+ *   them from other uses until the peer unmaps. Such pages take up references, and are not counted by us.
  * - Mapped memory must not be given to `fs`, `net`, `crypto` or workers: they may use it after the release. Copy.
  * - gntdev says EINVAL whatever the cause. When not even one more page can be mapped, because this domain's maptrack
  *   table is full, that looks like a refused grant.
@@ -38,6 +38,12 @@ export interface Options {
   readonly gntallocLimit?: string | undefined
   /** The limit of pages in one request to gntdev, `/sys/module/xen_gntdev/parameters/limit`. */
   readonly gntdevLimit?: string | undefined
+  /**
+   * References in the domain's grant table, 32 768 unless set: 512 for each of `max_grant_frames` in its configuration.
+   * Shares beyond seven eighths are refused; the rest is for the domain's own devices, and for other programs. For when
+   * the table is full, some kernels count wrongly, and gntalloc may then share nothing more until it is loaded anew.
+   */
+  readonly grantTableSize?: number | undefined
   /**
    * Allows `copy`. Off unless set: Xen's grant copy had flaws that let a guest read and write memory of others
    * (advisories 500 and 523), so turn it on only where the hypervisor is known to be patched.

@@ -63,6 +63,7 @@ export const check = (options: CheckOptions = {}): Effect.Effect<ReadonlyArray<P
       gntallocLimit = Device.paths.gntallocLimit,
       gntdev = Device.paths.gntdev,
       gntdevLimit = Device.paths.gntdevLimit,
+      grantTableSize = GntAlloc.defaultTableSize,
       hypervisor = "/sys/hypervisor/type",
       pages = 1,
       platform = process.platform,
@@ -77,7 +78,7 @@ export const check = (options: CheckOptions = {}): Effect.Effect<ReadonlyArray<P
       device(gntdev, "xen-gntdev"),
       shareLimit(gntallocLimit, pages),
       mapLimit(gntdevLimit),
-      grantTable(pages)
+      grantTable(pages, grantTableSize)
     ]
   })
 
@@ -174,16 +175,18 @@ const unreadable = (name: string) => ({ device, errno, remedy }: GrantTableError
 })
 
 /** No file tells how big the domain's table is, or how much of it is used. */
-const grantTable = (pages: number): Point => {
+const grantTable = (pages: number, size: number): Point => {
   const name = "grant table"
-  const size = GntAlloc.defaultTableSize
-  return pages < size
-    ? { name, ok: true, detail: `room for ${size} pages of all devices together by default; not seen from here` }
+  const room = GntAlloc.usable(size)
+  const detail = `${pages} pages needed; of ${size} references, 512 for each of max_grant_frames, ${room} are for them`
+  return pages <= room
+    ? { name, ok: true, detail: `${detail}; not seen from here` }
     : {
       name,
       ok: false,
-      detail: `${pages} pages needed, but by default it has room for ${size}, for all devices together`,
-      remedy: "Raise max_grant_frames in the domain's configuration (512 pages a frame); this can't be seen from here."
+      detail,
+      remedy: "Raise max_grant_frames in the domain's configuration, and then the option grantTableSize; " +
+        "this can't be seen from here."
     }
 }
 

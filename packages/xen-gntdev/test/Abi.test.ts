@@ -29,6 +29,8 @@ describe("Abi, against the C compiler's oracle", () => {
     assert.strictEqual(Abi.MAP_GRANT_REF, of("IOCTL_GNTDEV_MAP_GRANT_REF"))
     assert.strictEqual(Abi.UNMAP_GRANT_REF, of("IOCTL_GNTDEV_UNMAP_GRANT_REF"))
     assert.strictEqual(Abi.GRANT_COPY, of("IOCTL_GNTDEV_GRANT_COPY"))
+    assert.strictEqual(Abi.SET_UNMAP_NOTIFY, of("IOCTL_GNTALLOC_SET_UNMAP_NOTIFY"))
+    assert.strictEqual(Abi.SET_UNMAP_NOTIFY, of("IOCTL_GNTDEV_SET_UNMAP_NOTIFY"))
   })
 
   it("encodes ALLOC_GREF and reads its answer", () => {
@@ -71,6 +73,24 @@ describe("Abi, against the C compiler's oracle", () => {
       assert.strictEqual(view.byteLength, size(struct))
       assert.strictEqual(view.getBigUint64(offset(struct, "index"), true), 0x3_8000_1000n)
       assert.strictEqual(view.getUint32(offset(struct, "count"), true), 65_536)
+    }
+  })
+
+  it("encodes SET_UNMAP_NOTIFY, on both devices alike", () => {
+    for (const struct of ["ioctl_gntalloc_unmap_notify", "ioctl_gntdev_unmap_notify"]) {
+      const words = (...[clearByte, port]: ReadonlyArray<number | undefined>) => {
+        const view = viewOf(Abi.unmapNotify(0x3_8000_1000, clearByte, port))
+        assert.strictEqual(view.byteLength, size(struct))
+        return [
+          view.getBigUint64(offset(struct, "index"), true),
+          view.getUint32(offset(struct, "action"), true),
+          view.getUint32(offset(struct, "event_channel_port"), true)
+        ]
+      }
+      assert.deepStrictEqual(words(5), [0x3_8000_1005n, 1, 0])
+      assert.deepStrictEqual(words(undefined, 0xffff_ffff), [0x3_8000_1000n, 2, 0xffff_ffff])
+      assert.deepStrictEqual(words(0, 7), [0x3_8000_1000n, 3, 7])
+      assert.deepStrictEqual(words(), [0x3_8000_1000n, 0, 0])
     }
   })
 

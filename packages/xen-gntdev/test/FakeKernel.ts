@@ -29,8 +29,16 @@ interface Open {
   next: number
 }
 
+/** A notification: whether the page or the note that has it is still there, and what is to happen when it isn't. */
+interface Armed {
+  readonly isThere: () => boolean
+  readonly byte: number | undefined
+  readonly port: number | undefined
+}
+
 interface Mapping {
   readonly byteLength: number
+  readonly offset: number
   readonly writable: boolean
   readonly fd: number
   readonly note: Note | undefined
@@ -45,17 +53,24 @@ export interface Rules {
   readonly perRequest?: () => number
   /** Pages in ALLOC_GREF, all together. */
   readonly grants?: () => number
+  /** References in the grant table. */
+  readonly references?: number
+  /** Ports that are bound. */
+  readonly ports?: ReadonlyArray<number>
   /** The errno for a call, by its number among those that can fail, from 0; undefined where it works. */
   readonly fail?: (call: number, name: string) => number | undefined
 }
 
 export const make = (rules: Rules = {}) => {
-  const { fail = () => undefined, refuses = () => false } = rules
+  const { fail = () => undefined, ports = [], references = Infinity, refuses = () => false } = rules
   const files = new Map<number, Open>()
   const mappings = new Map<bigint, Mapping>()
   const calls: Array<string> = []
   const errors: Array<string> = []
   const buffers = new Map<bigint, Uint8Array>()
+  const armed = new Map<string, Armed>()
+  /** gntalloc's counter of its pages. */
+  let counter = 0
   let nextFd = 10
   let nextAddress = 0x7000_0000_0000n
   let nextRef = 100
@@ -72,11 +87,61 @@ export const make = (rules: Rules = {}) => {
     return errno
   }
 
+  const allocated = ({ allocations }: Open) => [...allocations.values()].reduce((a, b) => a + b, 0)
+
+  /** Whether a file has this many pages at this offset, or a mapping of it. */
+  const isAllocated = (fd: number, at: number) =>
+    Array.from(files.get(fd)?.allocations ?? []).some(([index, count]) => index <= at && at < index + count * page) ||
+    [...mappings.values()].some((one) => one.fd === fd && one.offset <= at && at < one.offset + one.byteLength)
+
+  const isNoted = (fd: number, note: Note) =>
+    [...files.get(fd)?.notes.values() ?? []].includes(note) ||
+    [...mappings.values()].some((mapping) => mapping.note === note)
+
+  /** Does what was to happen at the end of pages that are gone. */
+  const notify = () => {
+    for (const [place, { byte, isThere, port }] of armed) {
+      if (isThere()) continue
+      armed.delete(place)
+      if (byte !== undefined) calls.push(`cleared ${byte}`)
+      if (port !== undefined) calls.push(`signalled ${port}`)
+    }
+  }
+
+  const setNotify = (file: Open, fd: number, words: Uint32Array): number => {
+    const at = words[0]! + words[1]! * 2 ** 32
+    const [action, port] = [words[2]!, words[3]!]
+    const note = Array.from(file.notes).find(([index, { refs }]) => index <= at && at < index + refs.length * page)
+    if (note === undefined && !isAllocated(fd, at)) return wrong("SET_UNMAP_NOTIFY of nothing", ENOENT)
+    if (note !== undefined && (action & 1) !== 0) {
+      const mapping = [...mappings.values()].find((mapping) => mapping.note === note[1])
+      if (mapping?.writable !== true) return wrong("clearing a byte of what can't be written to", EINVAL)
+    }
+    if (action > 3 || ((action & 2) !== 0 && !ports.includes(port))) return EINVAL
+    const place = `${fd} ${note === undefined ? Math.floor(at / page) : note[0]}`
+    armed.delete(place)
+    if (action !== 0) {
+      armed.set(place, {
+        isThere: () => note === undefined ? isAllocated(fd, at) : isNoted(fd, note[1]),
+        byte: (action & 1) === 0 ? undefined : at,
+        port: (action & 2) === 0 ? undefined : port
+      })
+    }
+    return 0
+  }
+
   const alloc = (file: Open, words: Uint32Array): number => {
     const count = words[1]!
-    const allocated = [...files.values()].flatMap(({ allocations }) => [...allocations.values()])
-    const total = allocated.reduce((a, b) => a + b, 0)
-    if (count + total > (rules.grants?.() ?? 1024)) return ENOSPC
+    const limit = rules.grants?.() ?? 1024
+    // Compared without a sign.
+    if (counter >>> 0 > limit || count > limit - counter) return ENOSPC
+    const granted = [...files.values()].reduce((sum, file) => sum + allocated(file), 0)
+    if (granted + count > references) {
+      // The real bug: undoing counts one page too many.
+      counter -= 1
+      return ENOSPC
+    }
+    counter += count
     words[2] = file.next
     file.allocations.set(file.next, count)
     file.next += count * page
@@ -110,6 +175,7 @@ export const make = (rules: Rules = {}) => {
     if (file.path === gntalloc && request === Abi.DEALLOC_GREF) {
       if (file.allocations.get(index) !== words[2]) return wrong("DEALLOC_GREF of nothing", EINVAL)
       file.allocations.delete(index)
+      counter -= words[2]!
       return 0
     }
     if (file.path === gntdev && request === Abi.UNMAP_GRANT_REF) {
@@ -127,7 +193,7 @@ export const make = (rules: Rules = {}) => {
     if (file === undefined) return wrong("mmap of no file", EBADF)
     if (file.path === gntalloc) {
       return file.allocations.get(offset) === byteLength / page
-        ? { byteLength, writable, fd, note: undefined }
+        ? { byteLength, offset, writable, fd, note: undefined }
         : wrong("mmap of no whole allocation", ENOENT)
     }
     const known = file.notes.get(offset)
@@ -138,7 +204,7 @@ export const make = (rules: Rules = {}) => {
     if (known.refs.some((ref) => refuses(ref, writable))) return EINVAL
     if (pagesMapped + known.refs.length > (rules.maptrack ?? Infinity)) return EINVAL
     pagesMapped += known.refs.length
-    return { byteLength, writable, fd, note: known }
+    return { byteLength, offset, writable, fd, note: known }
   }
 
   const unmapAll = (address: bigint, byteLength: number) => {
@@ -166,17 +232,27 @@ export const make = (rules: Rules = {}) => {
     },
     close: (fd) => {
       calls.push("close")
-      return files.delete(fd) ? 0 : wrong("close of no file", EBADF)
+      const file = files.get(fd)
+      if (file === undefined) return wrong("close of no file", EBADF)
+      counter -= allocated(file)
+      files.delete(fd)
+      notify()
+      return 0
     },
     ioctl: (fd, request, words) => {
       const file = files.get(fd)
       const name = names.get(request) ?? "ioctl"
       if (!releasing.has(request)) {
-        const failed = failing(name, words[request === Abi.ALLOC_GREF ? 1 : 0])
+        const notification = request === Abi.SET_UNMAP_NOTIFY ? `${words[0]} ${words[2]} ${words[3]}` : undefined
+        const failed = failing(name, notification ?? words[request === Abi.ALLOC_GREF ? 1 : 0])
         if (failed !== undefined) return failed
       } else calls.push(`${name} ${words[2]}`)
       if (file === undefined) return wrong("ioctl on no file", EBADF)
-      return request === Abi.GRANT_COPY ? copy(words) : ioctl(file, request, words)
+      if (request === Abi.GRANT_COPY) return copy(words)
+      if (request === Abi.SET_UNMAP_NOTIFY) return setNotify(file, fd, words)
+      const answer = ioctl(file, request, words)
+      notify()
+      return answer
     },
     mmap: (wanted, byteLength, protection, flags, fd, offset) => {
       if (byteLength === 0) return BigInt(EINVAL)
@@ -186,7 +262,7 @@ export const make = (rules: Rules = {}) => {
       if (failed !== undefined) return BigInt(failed)
       const writable = (protection & Libc.PROT_WRITE) !== 0
       const mapping = (flags & Libc.MAP_ANONYMOUS) !== 0
-        ? { byteLength, writable, fd: -1, note: undefined }
+        ? { byteLength, offset, writable, fd: -1, note: undefined }
         : (flags & Libc.MAP_SHARED) !== 0
         ? mmapFile(fd, offset, byteLength, writable)
         : wrong("mmap without MAP_SHARED", EINVAL)
@@ -199,6 +275,7 @@ export const make = (rules: Rules = {}) => {
     munmap: (address, byteLength) => {
       calls.push(`munmap ${byteLength / page}`)
       unmapAll(address, byteLength)
+      notify()
       return 0
     },
     madvise: () => failing("madvise") ?? 0,
@@ -256,6 +333,7 @@ const names = new Map([
   [Abi.DEALLOC_GREF, "DEALLOC_GREF"],
   [Abi.MAP_GRANT_REF, "MAP_GRANT_REF"],
   [Abi.UNMAP_GRANT_REF, "UNMAP_GRANT_REF"],
-  [Abi.GRANT_COPY, "GRANT_COPY"]
+  [Abi.GRANT_COPY, "GRANT_COPY"],
+  [Abi.SET_UNMAP_NOTIFY, "SET_UNMAP_NOTIFY"]
 ])
 const releasing = new Set([Abi.DEALLOC_GREF, Abi.UNMAP_GRANT_REF])

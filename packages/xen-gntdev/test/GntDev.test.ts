@@ -95,6 +95,31 @@ describe("GntDev.share", () => {
       assert.strictEqual(shared.refs.length, 2027)
     }))
 
+  it.effect("never fills the domain's grant table, after which some kernels share nothing more", () =>
+    Effect.gen(function*() {
+      writeFileSync(gntallocLimit, "100000\n")
+      const rules = { grants: () => 100_000, references: 1000 }
+      const guarded = FakeKernel.make(rules)
+      const xen = yield* table(guarded, { grantTableSize: 1000 })
+      const knob = "the option grantTableSize"
+      assert.deepStrictEqual((yield* xen.limits).shared, { pages: 875, knob })
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* xen.share({ peer: 3, pages: 800 })
+        const reason = yield* reasonOf(xen.share({ peer: 3, pages: 76 }))
+        assert.deepInclude(reason, { _tag: "OutOfGrants", requested: 76, limit: 875, knob, needed: 1002 })
+        assert.include(reason.message, "raise the option grantTableSize to 1002, if the domain's grant table")
+      }))
+      yield* Effect.flip(xen.share({ peer: 3, pages: 1001 }))
+      yield* Effect.scoped(xen.share({ peer: 3, pages: 875 }))
+      assert.strictEqual(guarded.calls.filter((call) => call.startsWith("ALLOC_GREF")).length, 2)
+
+      const told = yield* table(FakeKernel.make(rules), { grantTableSize: 1146 })
+      yield* told.share({ peer: 3, pages: 1000 }).pipe(Effect.scoped)
+      yield* Effect.flip(told.share({ peer: 3, pages: 1001 }))
+      const afterwards = yield* reasonOf(told.share({ peer: 3, pages: 1 }))
+      assert.strictEqual(afterwards._tag, "OutOfGrants", "the fake kernel has the flaw")
+    }))
+
   it.effect("names the limit when others may have used it up, but not one as large as a grant table", () =>
     Effect.gen(function*() {
       const kernel = FakeKernel.make({ grants: () => 10 })
@@ -214,6 +239,127 @@ describe("GntDev.map", () => {
     }))
 })
 
+describe("GntDev, unmap notifications", () => {
+  it.effect("gntalloc: one in the page of the byte, in place of one in another page, until munmap and DEALLOC", () =>
+    Effect.gen(function*() {
+      const kernel = FakeKernel.make({ ports: [7] })
+      const xen = yield* table(kernel)
+      let from = 0
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* xen.share({ peer: 3, pages: 5 })
+        const { unmapNotify } = yield* xen.share({ peer: 3, pages: 3 })
+        from = kernel.calls.length
+        yield* unmapNotify({ clearByte: 1, signalPort: 7 })
+        yield* unmapNotify({ clearByte: 4096 + 2 })
+        yield* unmapNotify({ clearByte: 4096 + 3, signalPort: 7 })
+      }))
+      const start = 5 * 4096
+      assert.deepStrictEqual(kernel.calls.slice(from), [
+        `SET_UNMAP_NOTIFY ${start + 1} 3 7`,
+        `SET_UNMAP_NOTIFY ${start + 4096 + 2} 1 0`, `SET_UNMAP_NOTIFY ${start} 0 0`,
+        `SET_UNMAP_NOTIFY ${start + 4096 + 3} 3 7`,
+        "munmap 3", "DEALLOC_GREF 3", `cleared ${start + 4096 + 3}`, "signalled 7",
+        "munmap 5", "DEALLOC_GREF 5"
+      ])
+      assert.deepStrictEqual(kernel.errors, [])
+    }))
+
+  it.effect("gntdev: the byte's request clears it, and the last one to end sends the signal", () =>
+    Effect.gen(function*() {
+      writeFileSync(gntdevLimit, "4\n")
+      const kernel = FakeKernel.make({ perRequest: () => 4, ports: [7] })
+      const xen = yield* table(kernel)
+      let from = 0
+      yield* Effect.scoped(Effect.gen(function*() {
+        const { unmapNotify } = yield* xen.map({ domain: 3, refs: refs(10) })
+        from = kernel.calls.length
+        yield* unmapNotify({ clearByte: 9 * 4096, signalPort: 7 })
+        yield* unmapNotify({ clearByte: 4 * 4096 + 5, signalPort: 7 })
+      }))
+      assert.deepStrictEqual(kernel.calls.slice(from), [
+        `SET_UNMAP_NOTIFY ${9 * 4096} 3 7`,
+        `SET_UNMAP_NOTIFY ${8 * 4096} 2 7`, `SET_UNMAP_NOTIFY ${4 * 4096 + 5} 1 0`,
+        "munmap 10",
+        "UNMAP_GRANT_REF 4", "UNMAP_GRANT_REF 4", `cleared ${4 * 4096 + 5}`, "UNMAP_GRANT_REF 2", "signalled 7"
+      ])
+      assert.deepStrictEqual(kernel.errors, [])
+    }))
+
+  it.effect("are cancelled, and are not asked of the kernel where they make no sense", () =>
+    Effect.gen(function*() {
+      const kernel = FakeKernel.make({ ports: [7] })
+      const xen = yield* table(kernel)
+      yield* Effect.scoped(Effect.gen(function*() {
+        const shared = yield* xen.share({ peer: 3, pages: 2 })
+        const mapped = yield* xen.map({ domain: 3, refs: refs(2) })
+        const readOnly = yield* xen.map({ domain: 3, refs: refs(2), access: "read-only" })
+        const from = kernel.calls.length
+        const none = yield* reasonOf(readOnly.unmapNotify({ clearByte: 0 }))
+        assert.deepInclude(none, { _tag: "InvalidInput", argument: "clearByte" })
+        for (const { unmapNotify } of [shared, mapped, readOnly]) {
+          yield* unmapNotify(undefined)
+          yield* Effect.flip(unmapNotify({ clearByte: 8192 }))
+        }
+        assert.deepStrictEqual(kernel.calls.slice(from), [])
+        yield* readOnly.unmapNotify({ signalPort: 7 })
+        for (const { unmapNotify } of [shared, mapped, readOnly]) {
+          yield* unmapNotify({ signalPort: 7 })
+          yield* unmapNotify(undefined)
+        }
+      }))
+      assert.deepStrictEqual(kernel.calls.filter((call) => /cleared|signalled/.test(call)), [])
+      assert.deepStrictEqual(kernel.errors, [])
+    }))
+
+  it.effect("a port that is not open is refused by name, and the notification before stays", () =>
+    Effect.gen(function*() {
+      const kernel = FakeKernel.make()
+      const xen = yield* table(kernel)
+      yield* Effect.scoped(Effect.gen(function*() {
+        for (const { unmapNotify } of [
+          yield* xen.share({ peer: 3, pages: 2 }),
+          yield* xen.map({ domain: 3, refs: refs(2) })
+        ]) {
+          yield* unmapNotify({ clearByte: 4096 })
+          const reason = yield* reasonOf(unmapNotify({ clearByte: 1, signalPort: 9 }))
+          assert.deepInclude(reason, { _tag: "InvalidInput", argument: "signalPort", value: "9" })
+        }
+      }))
+      const cleared = kernel.calls.filter((call) => call.startsWith("cleared"))
+      assert.deepStrictEqual(cleared, ["cleared 4096", "cleared 4096"])
+    }))
+
+  it.effect("what the kernel refuses otherwise is a failure of the device", () =>
+    Effect.gen(function*() {
+      const xen = yield* table(FakeKernel.make({ fail: (_, name) => name === "SET_UNMAP_NOTIFY" ? -22 : undefined }))
+      const { unmapNotify } = yield* xen.share({ peer: 3, pages: 2 })
+      const reason = yield* reasonOf(unmapNotify({ clearByte: 1 }))
+      assert.deepInclude(reason, { _tag: "DeviceFailed", call: "SET_UNMAP_NOTIFY", errno: "EINVAL" })
+    }))
+
+  it.effect("stay armed when the layer ends before the buffers, which can't be changed any more", () =>
+    Effect.gen(function*() {
+      const kernel = FakeKernel.make()
+      const layerScope = yield* Scope.make()
+      const xen = yield* Scope.provide(table(kernel), layerScope)
+      let from = 0
+      yield* Effect.scoped(Effect.gen(function*() {
+        const shared = yield* xen.share({ peer: 3, pages: 2 })
+        const mapped = yield* xen.map({ domain: 3, refs: refs(1) })
+        yield* shared.unmapNotify({ clearByte: 4096 })
+        yield* mapped.unmapNotify({ clearByte: 1 })
+        yield* Scope.close(layerScope, Exit.void)
+        from = kernel.calls.length
+        for (const { unmapNotify } of [shared, mapped]) {
+          const reason = yield* reasonOf(unmapNotify(undefined))
+          assert.deepInclude(reason, { _tag: "DeviceUnavailable", errno: "EBADF" })
+        }
+      }))
+      assert.deepStrictEqual(kernel.calls.slice(from), ["munmap 1", "cleared 1", "munmap 2", "cleared 4096"])
+      assert.deepStrictEqual(kernel.errors, [])
+    }))
+})
+
 describe("GntDev.copy", () => {
   it.effect("is off unless asked for", () =>
     Effect.gen(function*() {
@@ -252,8 +398,13 @@ describe("GntDev, whatever fails", () => {
       const xen = yield* table(kernel)
       const before = () => kernel.held().filter((held) => !held.startsWith("open"))
       const exit = yield* Effect.exit(Effect.scoped(Effect.gen(function*() {
-        yield* xen.share({ peer: 3, pages: 5 })
-        yield* xen.map({ domain: 3, refs: refs(10) })
+        const shared = yield* xen.share({ peer: 3, pages: 5 })
+        const mapped = yield* xen.map({ domain: 3, refs: refs(10) })
+        for (const { unmapNotify } of [shared, mapped]) {
+          yield* unmapNotify({ clearByte: 0, signalPort: 7 })
+          yield* unmapNotify({ clearByte: 4 * 4096 })
+          yield* unmapNotify(undefined)
+        }
       })))
       assert.deepStrictEqual(before(), [])
       const refused = yield* Effect.exit(Effect.scoped(Effect.asVoid(xen.map({ domain: 3, refs: refs(12) }))))
@@ -265,7 +416,7 @@ describe("GntDev, whatever fails", () => {
     Effect.gen(function*() {
       writeFileSync(gntdevLimit, "4\n")
       // The twelfth grant is refused, so that locating it is among the calls.
-      const rules = { perRequest: () => 4, refuses: (ref: number) => ref === 111 }
+      const rules = { perRequest: () => 4, refuses: (ref: number) => ref === 111, ports: [7] }
       const flawless = FakeKernel.make(rules)
       const [exit, refused] = yield* run(flawless)
       assert.isTrue(Exit.isSuccess(exit!))

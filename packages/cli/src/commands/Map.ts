@@ -46,7 +46,13 @@ export const map = Command.make("map", {
     })
   }
   yield* Session.run(
-    PeerBuffer.map({ peer, directory, byteLength: size.byteLength, access: readOnly ? "read-only" : "read-write" }),
+    PeerBuffer.map({
+      peer,
+      directory,
+      byteLength: size.byteLength,
+      maxByteLength: size.byteLength,
+      access: readOnly ? "read-only" : "read-write"
+    }),
     Effect.fnUntraced(function*({ bytes, pages }, enter) {
       const { event, hint } = yield* Output
       const mapped = { event: "mapped", ...Session.summary(pages, bytes) }

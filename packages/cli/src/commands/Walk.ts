@@ -76,7 +76,7 @@ export const walk = Command.make("walk", {
 }, Effect.fnUntraced(function*({ directory, peer, ...flags }) {
   const { event } = yield* Output
   const { byteLength } = yield* Flags.size(flags)
-  const walk = yield* PeerBuffer.walk({ peer, directory, byteLength })
+  const walk = yield* PeerBuffer.walk({ peer, directory, byteLength, maxByteLength: byteLength })
   const { pages, problem } = walk
   const read = pagesOf(walk)
   const expected = PageDirectory.pagesFor(pages)

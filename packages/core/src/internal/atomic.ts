@@ -4,15 +4,16 @@ import * as Scope from "effect/Scope"
 
 /**
  * Runs an acquisition of several steps in a scope of its own inside the caller's: a failure or interruption between
- * the steps releases what was acquired so far at once, and success leaves it to the caller's scope.
+ * the steps releases what was acquired so far at once, and success leaves it to the caller's scope, or to whoever
+ * closes `scope` before.
  */
 export const atomic = <A, E, R>(
-  acquire: Effect.Effect<A, E, R | Scope.Scope>
+  acquire: (scope: Scope.Closeable) => Effect.Effect<A, E, R | Scope.Scope>
 ): Effect.Effect<A, E, Exclude<R, Scope.Scope> | Scope.Scope> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.flatMap(Effect.scope, (parent) =>
       Effect.flatMap(Scope.fork(parent), (scope) =>
-        restore(acquire).pipe(
+        restore(acquire(scope)).pipe(
           Scope.provide(scope),
           Effect.onExit((exit) => Exit.isSuccess(exit) ? Effect.void : Scope.close(scope, exit))
         )))

@@ -22,3 +22,11 @@ export const word = <A>(
   const decoded = Schema.decodeUnknownResult(schema)(value)
   return Result.isSuccess(decoded) ? Effect.succeed(decoded.success) : Effect.fail(invalid(operation, argument, value, expected))
 }
+
+/** Checks an offset in so many bytes. */
+export const byteOffset = (offset: number, byteLength: number): Effect.Effect<void, GrantTableError> =>
+  Number.isInteger(offset) && offset >= 0 && offset < byteLength
+    ? Effect.void
+    : Effect.fail(
+      invalid("unmapNotify", "clearByte", offset, `an offset in these bytes: a whole number from 0 to ${byteLength - 1}`)
+    )

@@ -7,7 +7,7 @@
  */
 import type { DomainId } from "@xen-shbuf/core/DomainId"
 import * as GrantRef from "@xen-shbuf/core/GrantRef"
-import type { CopySegment, MapRequest, ShareRequest } from "@xen-shbuf/core/GrantTable"
+import type { CopySegment, MapRequest, ShareRequest, UnmapNotification } from "@xen-shbuf/core/GrantTable"
 import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
 import * as Page from "@xen-shbuf/core/Page"
 import * as MappedMemory from "@xen-shbuf/xen-gntdev/MappedMemory"
@@ -42,6 +42,8 @@ export interface Share {
   readonly view: MappedMemory.Region
   /** Whether the owner has not let go yet. */
   held: boolean
+  /** What Linux is to do when the owner lets go. */
+  notification: UnmapNotification | undefined
   /** Pages whose grants are still in the owner's table. */
   frames: number
 }
@@ -55,6 +57,8 @@ export interface Mapping {
   readonly refs: Uint32Array<ArrayBuffer>
   readonly region: MappedMemory.Region
   readonly caller: StackFrame | undefined
+  /** What Linux is to do when the mapper unmaps. */
+  notification: UnmapNotification | undefined
 }
 
 /** A domain: its grant table, indexed by reference, and what it holds. */
@@ -76,6 +80,10 @@ export interface Domain {
   readonly free: Array<number>
   /** The smallest reference that was never handed out. */
   fresh: number
+  /** Event channels that are open: their ports are 1 up to this. */
+  ports: number
+  /** The ports that notifications have signalled, in their order. */
+  readonly signals: Array<number>
 }
 
 /** All there is. */
@@ -102,7 +110,9 @@ export const addDomain = (xen: Hypervisor, id: DomainId, limits: Limits): Domain
     pages: new Uint32Array(limits.grantRefs),
     pins: { "read-only": new Uint8Array(limits.grantRefs), "read-write": new Uint8Array(limits.grantRefs) },
     free: [],
-    fresh: GrantRef.minimum
+    fresh: GrantRef.minimum,
+    ports: 0,
+    signals: []
   }
   xen.domains.set(id, domain)
   return domain
@@ -162,6 +172,7 @@ export const share = (
     caller,
     view: view.success,
     held: true,
+    notification: undefined,
     frames: pages
   }
   for (let page = 0; page < pages; page++) {
@@ -186,13 +197,41 @@ const free = (xen: Hypervisor, share: Share, ref: number): void => {
   if (owner.shares.size === 0) xen.zombies.delete(owner)
 }
 
+/** Arms a notification, or cancels it. */
+export const arm = (
+  domain: Domain,
+  held: Share | Mapping,
+  notification: UnmapNotification | undefined
+): Result.Result<void, GrantTableError.Reason> => {
+  const port = notification?.signalPort
+  if (port !== undefined && port > domain.ports) {
+    const expected = "a port that this domain has open: `bindPort` opens one"
+    return Result.fail(new GrantTableError.InvalidInput({ argument: "signalPort", value: String(port), expected }))
+  }
+  held.notification = notification
+  return Result.succeed(undefined)
+}
+
+/** Clears the byte of a notification, which is in this page; as Linux does it, not through the view. */
+const clear = (memory: number, page: number, clearByte: number): void => {
+  fs.writeSync(memory, Uint8Array.of(0), 0, 1, page * Page.size + clearByte % Page.size)
+}
+
+const signal = (domain: Domain, notification: UnmapNotification | undefined): void => {
+  if (notification?.signalPort !== undefined) domain.signals.push(notification.signalPort)
+}
+
 /**
  * Ends a share for its owner. Grants that are in use stay in the table, and can even be mapped anew by their peer
  * (grant table version 1), until the last of their mappings goes. Linux looks once a second; here it is seen at once.
+ * A notification comes before access ends: first the byte, then the signal.
  */
 export const endShare = (xen: Hypervisor, share: Share): void => {
   if (!share.held) return
   share.held = false
+  const clearByte = share.notification?.clearByte
+  if (clearByte !== undefined) clear(share.memory, Math.floor(clearByte / Page.size), clearByte)
+  signal(share.owner, share.notification)
   MappedMemory.unmap(share.view)
   share.owner.sharedPages -= share.refs.length
   for (const ref of share.refs) {
@@ -277,19 +316,37 @@ export const map = (
   }
   const region = MappedMemory.map(pieces(granter, refs), access)
   if (Result.isFailure(region)) return undo(refs.length, memoryFailed("mmap", region.failure.errno))
-  const made = { id: ++xen.made, mapper, granter, access, refs, region: region.success, caller }
+  const made: Mapping = {
+    id: ++xen.made,
+    mapper,
+    granter,
+    access,
+    refs,
+    region: region.success,
+    caller,
+    notification: undefined
+  }
   mapper.mappings.add(made)
   mapper.mappedPages += refs.length
   return Result.succeed(made)
 }
 
-/** Ends a mapping; the last one of a grant that its owner let go frees the grant. */
+/**
+ * Ends a mapping; the last one of a grant that its owner let go frees the grant. A notification clears its byte while
+ * all is still mapped, and sends its signal when nothing is.
+ */
 export const unmap = (xen: Hypervisor, mapping: Mapping): void => {
-  const { access, granter, mapper, refs, region } = mapping
+  const { access, granter, mapper, notification, refs, region } = mapping
   if (!mapper.mappings.delete(mapping)) return
+  const clearByte = notification?.clearByte
+  if (clearByte !== undefined) {
+    const ref = refs[Math.floor(clearByte / Page.size)]!
+    clear(granter.grants[ref]!.memory, granter.pages[ref]!, clearByte)
+  }
   MappedMemory.unmap(region)
   mapper.mappedPages -= refs.length
   unpin(xen, granter, refs, access)
+  signal(mapper, notification)
 }
 
 /** Copies each segment by itself; the refusal of the first that failed. */
@@ -319,12 +376,21 @@ export const copy = (
   return failure === undefined ? Result.succeed(undefined) : Result.fail(failure)
 }
 
-/** A living domain dies: it lets go of all; what others have mapped of it stays until they unmap. */
+/** The process in a domain ends, however: Linux unmaps, lets go, and notifies, as it does in a release. */
+export const killProcess = (xen: Hypervisor, domain: Domain): void => {
+  for (const mapping of domain.mappings) unmap(xen, mapping)
+  for (const share of domain.shares) endShare(xen, share)
+}
+
+/**
+ * A living domain dies: it lets go of all; what others have mapped of it stays until they unmap. Its Linux does not run
+ * any more, so nobody is notified.
+ */
 export const destroy = (xen: Hypervisor, domain: Domain): void => {
   domain.alive = false
   xen.domains.delete(domain.id)
   xen.zombies.add(domain)
-  for (const mapping of domain.mappings) unmap(xen, mapping)
-  for (const share of domain.shares) endShare(xen, share)
+  for (const held of [...domain.mappings, ...domain.shares]) held.notification = undefined
+  killProcess(xen, domain)
   if (domain.shares.size === 0) xen.zombies.delete(domain)
 }

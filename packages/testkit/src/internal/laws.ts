@@ -71,16 +71,23 @@ export const allocByBackend = Effect.fnUntraced(function*(byteLength: number) {
   return yield* SharedBuffer.allocByBackend({ peer: backend.id, byteLength }).pipe(Domains.runIn(frontend))
 })
 
+/** The laws choose their sizes themselves. */
+const maxByteLength = Page.maxCount * Page.size
+
 /** The backend maps a buffer of the frontend. */
 export const map = Effect.fnUntraced(function*(directory: number, byteLength: number, access?: Access) {
   const { backend, frontend } = yield* Domains.Domains
-  return yield* PeerBuffer.map({ peer: frontend.id, directory, byteLength, access }).pipe(Domains.runIn(backend))
+  return yield* PeerBuffer.map({ peer: frontend.id, directory, byteLength, maxByteLength, access }).pipe(
+    Domains.runIn(backend)
+  )
 })
 
 /** The backend provides a buffer to the frontend. */
 export const provide = Effect.fnUntraced(function*(directory: number, byteLength: number, access?: Access) {
   const { backend, frontend } = yield* Domains.Domains
-  return yield* PeerBuffer.provide({ peer: frontend.id, directory, byteLength, access }).pipe(Domains.runIn(backend))
+  return yield* PeerBuffer.provide({ peer: frontend.id, directory, byteLength, maxByteLength, access }).pipe(
+    Domains.runIn(backend)
+  )
 })
 
 /** A directory that the backend has opened for writing, as far as its links lead, read without a check. */

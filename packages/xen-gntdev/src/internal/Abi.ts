@@ -10,11 +10,15 @@ export const DEALLOC_GREF = 0x00104706
 export const MAP_GRANT_REF = 0x00184700
 export const UNMAP_GRANT_REF = 0x00104701
 export const GRANT_COPY = 0x00104708
+/** The same number on both devices. */
+export const SET_UNMAP_NOTIFY = 0x00104707
 
 /** Bytes in one segment of GRANT_COPY. */
 export const segmentSize = 24
 
 const allocWritable = 1
+const notifyClearByte = 1
+const notifySendEvent = 2
 const copySourceIsGrant = 1
 const copyDestIsGrant = 2
 
@@ -56,6 +60,20 @@ export const index = (words: Uint32Array<ArrayBuffer>): number => words[2]! + wo
 /** What DEALLOC_GREF and UNMAP_GRANT_REF release: `count` pages from `index` on, in bytes. */
 export const range = (index: number, count: number): Uint32Array<ArrayBuffer> =>
   Uint32Array.of(index, index / 2 ** 32, count, 0)
+
+/**
+ * What to do when the page at `index`, in bytes, ends: clear the byte so far behind `index`, signal the port, both, or
+ * nothing.
+ */
+export const unmapNotify = (
+  index: number,
+  clearByte: number | undefined,
+  signalPort: number | undefined
+): Uint32Array<ArrayBuffer> => {
+  const at = index + (clearByte ?? 0)
+  const action = (clearByte === undefined ? 0 : notifyClearByte) | (signalPort === undefined ? 0 : notifySendEvent)
+  return Uint32Array.of(at, at / 2 ** 32, action, signalPort ?? 0)
+}
 
 /** A request to run `count` segments at an address. */
 export const grantCopy = (address: bigint, count: number): Uint32Array<ArrayBuffer> =>

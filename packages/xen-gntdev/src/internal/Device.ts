@@ -3,6 +3,7 @@
  *
  * @internal
  */
+import type * as GrantTable from "@xen-shbuf/core/GrantTable"
 import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
 import * as Result from "effect/Result"
 import { readFileSync } from "node:fs"
@@ -11,10 +12,11 @@ import * as Libc from "./Libc.ts"
 /** A result, or why the grant table refuses. */
 export type Outcome<A> = Result.Result<A, GrantTableError.Reason>
 
-/** Pages, and what gives them back: synchronous, total, once only. */
-export interface Held<A> {
-  readonly pages: A
+/** Pages, what gives them back, once only and in any case, and what arms a notification of that. All synchronous. */
+export interface Held<A extends { readonly unmapNotify: GrantTable.UnmapNotify }> {
+  readonly pages: Omit<A, "unmapNotify">
   readonly release: () => void
+  readonly unmapNotify: (notification: GrantTable.UnmapNotification | undefined) => Outcome<void>
 }
 
 /** Everything that is opened or read; a test puts files of its own in their place. */

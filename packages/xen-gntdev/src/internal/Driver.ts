@@ -17,7 +17,8 @@ import type * as Libc from "./Libc.ts"
 export const make = Effect.fnUntraced(function*(loadLibc: () => Libc.Libc, options: Options = {}) {
   const { gntalloc, gntallocLimit, gntdev, gntdevLimit } = Device.paths
   const libc = () => Result.try({ try: loadLibc, catch: noLibc })
-  const alloc = GntAlloc.make(libc, options.gntalloc ?? gntalloc, options.gntallocLimit ?? gntallocLimit)
+  const size = options.grantTableSize ?? GntAlloc.defaultTableSize
+  const alloc = GntAlloc.make(libc, options.gntalloc ?? gntalloc, options.gntallocLimit ?? gntallocLimit, size)
   const map = GntMap.make(libc, options.gntdev ?? gntdev, options.gntdevLimit ?? gntdevLimit)
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
@@ -41,10 +42,17 @@ const attempt = <A>(operation: Operation, run: () => Device.Outcome<A>) =>
     Effect.fromResult(Result.mapError(run(), (reason) => new GrantTableError.GrantTableError({ operation, reason })))
   )
 
-const held = <A>(operation: Operation, acquire: () => Device.Outcome<Device.Held<A>>) =>
+const held = <A extends { readonly unmapNotify: GrantTable.UnmapNotify }>(
+  operation: Operation,
+  acquire: () => Device.Outcome<Device.Held<A>>
+) =>
   Effect.map(
     Effect.acquireRelease(attempt(operation, acquire), ({ release }) => Effect.sync(release)),
-    ({ pages }) => pages
+    ({ pages, unmapNotify }) => ({
+      ...pages,
+      unmapNotify: (notification: GrantTable.UnmapNotification | undefined) =>
+        attempt("unmapNotify", () => unmapNotify(notification))
+    })
   )
 
 const noLibc = (cause: unknown) =>

@@ -11,6 +11,7 @@ import * as Abi from "./Abi.ts"
 import * as Device from "./Device.ts"
 import * as Libc from "./Libc.ts"
 import * as Mapping from "./Mapping.ts"
+import * as Notify from "./Notify.ts"
 
 /** gntalloc, opened at the first share; `close` is its end. */
 export interface GntAlloc {
@@ -22,16 +23,30 @@ export interface GntAlloc {
 /** References in a grant table of Xen's default size: 64 frames of 512. */
 export const defaultTableSize = 32_768
 
-/** Makes one for a device and the file of its limit. */
-export const make = (loadLibc: () => Device.Outcome<Libc.Libc>, device: string, limitPath: string): GntAlloc => {
+/**
+ * Pages that may be shared with a grant table of so many references. An eighth is left to the domain's own devices:
+ * some kernels count wrongly when the table is full, and then share nothing more.
+ */
+export const usable = (tableSize: number): number => tableSize - Math.floor(tableSize / 8)
+
+/** Makes one for a device and the file of its limit, in a domain whose grant table has so many references. */
+export const make = (
+  loadLibc: () => Device.Outcome<Libc.Libc>,
+  device: string,
+  limitPath: string,
+  tableSize: number
+): GntAlloc => {
   let state: { readonly libc: Libc.Libc; readonly fd: number } | "unopened" | "closed" = "unopened"
-  /** As last read: only to refuse early; the kernel has the last word. */
-  let limit: number | undefined
+  const table: GrantTable.Limit = { pages: usable(tableSize), knob: "the option grantTableSize" }
+  /** The lower one of gntalloc's limit, as last read, and the table's. */
+  let limit = table
   /** Pages of ours that count towards the limit. */
   let live = 0
 
+  const lower = (pages: number): GrantTable.Limit => pages < table.pages ? { pages, knob: limitPath } : table
+
   const readLimit = () => {
-    limit = Result.getOrUndefined(Device.readLimit(limitPath, "xen-gntalloc"))
+    limit = Result.match(Device.readLimit(limitPath, "xen-gntalloc"), { onFailure: () => table, onSuccess: lower })
   }
 
   const opened = () =>
@@ -45,17 +60,19 @@ export const make = (loadLibc: () => Device.Outcome<Libc.Libc>, device: string, 
       return state
     })
 
-  const exceedsLimit = (pages: number) => limit !== undefined && live + pages > limit
+  const exceedsLimit = (pages: number) => live + pages > limit.pages
 
   const outOfGrants = (requested: number) => {
-    if (limit !== undefined) {
-      const named = { requested, limit, knob: limitPath }
-      if (exceedsLimit(requested)) return new GrantTableError.OutOfGrants({ ...named, needed: live + requested })
-      // Others may have used up the limit, or the domain's own table is full: the kernel says ENOSPC to both. A limit
-      // as large as a whole table is hardly ever the cause. How much others use is unknown: at most all of it.
-      if (limit < defaultTableSize) return new GrantTableError.OutOfGrants({ ...named, needed: limit + requested })
+    const named = { requested, limit: limit.pages, knob: limit.knob }
+    if (exceedsLimit(requested)) {
+      const pages = live + requested
+      return new GrantTableError.OutOfGrants({ ...named, needed: limit === table ? Math.ceil(pages * 8 / 7) : pages })
     }
-    return new GrantTableError.OutOfGrants({ requested })
+    // Others may have used up gntalloc's limit, or the domain's table is full: the kernel says ENOSPC to both. A limit
+    // as large as the table is hardly ever the cause. How much others use is unknown: at most all of it.
+    return limit === table
+      ? new GrantTableError.OutOfGrants({ requested })
+      : new GrantTableError.OutOfGrants({ ...named, needed: limit.pages + requested })
   }
 
   return {
@@ -63,7 +80,7 @@ export const make = (loadLibc: () => Device.Outcome<Libc.Libc>, device: string, 
       Result.gen(function*() {
         const { fd, libc } = yield* opened()
         if (exceedsLimit(pages)) readLimit()
-        // Not left to the kernel: some versions count wrongly after undoing, and then refuse whatever follows.
+        // Not left to the kernel, because of what happens when the table is full.
         if (exceedsLimit(pages)) return yield* Result.fail(outOfGrants(pages))
         const words = Abi.allocGref(peer, pages, access === "read-write")
         const refs = new Uint32Array(pages)
@@ -85,6 +102,7 @@ export const make = (loadLibc: () => Device.Outcome<Libc.Libc>, device: string, 
         }
         const region = mapped.success
         live += pages
+        const rearm = Notify.make(libc, device)
         return {
           pages: { peer, access, refs, bytes: new Uint8Array(region.buffer) },
           release: () => {
@@ -92,10 +110,18 @@ export const make = (loadLibc: () => Device.Outcome<Libc.Libc>, device: string, 
             Mapping.unmap(libc, region)
             // After close the number may be another file's; what was allocated ends with the mapping then.
             if (state !== "closed") dealloc()
+          },
+          // Each page has one notification of its own: the byte's page is as good for the signal as any.
+          unmapNotify: (notification) => {
+            if (state === "closed") return Device.closed(device)
+            if (notification === undefined) return rearm([])
+            const { clearByte, signalPort } = notification
+            const inPage = clearByte === undefined ? undefined : clearByte % Page.size
+            return rearm([{ fd, index: index + (clearByte ?? 0) - (inPage ?? 0), clearByte: inPage, signalPort }])
           }
         }
       }),
-    limit: () => Result.map(Device.readLimit(limitPath, "xen-gntalloc"), (pages) => ({ pages, knob: limitPath })),
+    limit: () => Result.map(Device.readLimit(limitPath, "xen-gntalloc"), lower),
     close: () => {
       if (typeof state === "object") state.libc.close(state.fd)
       state = "closed"

@@ -12,6 +12,7 @@ import * as Abi from "./Abi.ts"
 import * as Device from "./Device.ts"
 import * as Libc from "./Libc.ts"
 import * as Mapping from "./Mapping.ts"
+import * as Notify from "./Notify.ts"
 
 /** gntdev, opened at the first mapping, as often as its capacity asks for; `close` is its end. */
 export interface GntMap {
@@ -182,11 +183,29 @@ export const make = (loadLibc: () => Device.Outcome<Libc.Libc>, device: string, 
           return yield* Result.fail(yield* locate(libc, request, start, start + count))
         }
         const region = mapped.success
+        const rearm = Notify.make(libc, device)
         return {
           pages: { domain, access, bytes: new Uint8Array(region.buffer) },
           release: () => {
             Mapping.unmap(libc, region)
             for (const one of noted) forget(libc, one)
+          },
+          // Each request that was noted has one notification: its byte's clears it, the last to end sends the signal.
+          unmapNotify: (notification) => {
+            if (isClosed) return Device.closed(device)
+            const armed = noted.map(({ count, file: { fd }, index, start }, i): Notify.Armed => {
+              const at = (notification?.clearByte ?? -1) - start * Page.size
+              return {
+                fd,
+                index,
+                clearByte: at >= 0 && at < count * Page.size ? at : undefined,
+                signalPort: i === noted.length - 1 ? notification?.signalPort : undefined
+              }
+            })
+            // The signal first: its port is all that the kernel may refuse.
+            return rearm(
+              armed.filter(({ clearByte, signalPort }) => clearByte !== undefined || signalPort !== undefined).reverse()
+            )
           }
         }
       }),

@@ -1,0 +1,131 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Ending from "@xen-shbuf/core/Ending"
+import * as GrantTable from "@xen-shbuf/core/GrantTable"
+import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as TestClock from "effect/testing/TestClock"
+
+/** Shares plain memory, which ends with its scope, and remembers what is asked for at its end. */
+const stub = () => {
+  const armed: Array<GrantTable.UnmapNotification | undefined> = []
+  const table = GrantTable.make({
+    share: (request) =>
+      Effect.map(
+        Effect.acquireRelease(
+          Effect.sync(() => new Uint8Array(request.pages * 4096)),
+          ({ buffer }) => Effect.sync(() => void buffer.transfer(0))
+        ),
+        (bytes) => ({
+          ...request,
+          refs: Uint32Array.from({ length: request.pages }, (_, i) => 8 + i),
+          bytes,
+          unmapNotify: (notification) => Effect.sync(() => void armed.push(notification))
+        })
+      ),
+    map: () => Effect.die("not used"),
+    copy: () => Effect.die("not used"),
+    limits: Effect.die("not used")
+  })
+  const alloc = (byteLength: number) =>
+    Effect.provideService(SharedBuffer.alloc({ peer: 1, byteLength }), GrantTable.GrantTable, table)
+  return { armed, alloc }
+}
+
+const released = { _tag: "Released" } as const
+const kept = { _tag: "Kept" } as const
+const abandoned = { _tag: "Abandoned" } as const
+
+describe("Ending", () => {
+  it.effect("with the consent a buffer ends at once, and others in the scope live on", () =>
+    Effect.gen(function*() {
+      const { alloc } = stub()
+      const [one, other] = [yield* alloc(10), yield* alloc(20)]
+      const consent = yield* Deferred.make<string>()
+      const end = one.end({ consent: Deferred.await(consent), within: "1 minute", otherwise: "keep" })
+      const fiber = yield* Effect.forkChild(end)
+      yield* TestClock.adjust("59 seconds")
+      assert.deepStrictEqual([fiber.pollUnsafe(), one.bytes.length], [undefined, 10])
+      yield* Deferred.succeed(consent, "gone")
+      assert.deepStrictEqual(yield* Fiber.join(fiber), released)
+      assert.deepStrictEqual([one.bytes.length, other.bytes.length], [0, 20])
+      assert.deepStrictEqual(yield* one.end({ consent: Effect.void, within: 0, otherwise: "keep" }), released)
+    }))
+
+  it.effect("without it a buffer is kept, as often as you like, or abandoned", () =>
+    Effect.gen(function*() {
+      const { bytes, end } = yield* stub().alloc(10)
+      const waiting = (otherwise: "keep" | "abandon") =>
+        Effect.forkChild(end({ consent: Effect.never, within: "1 second", otherwise }), { startImmediately: true })
+      for (let attempt = 0; attempt < 2; attempt++) {
+        const fiber = yield* waiting("keep")
+        yield* TestClock.adjust("1 second")
+        assert.deepStrictEqual(yield* Fiber.join(fiber), kept)
+        assert.strictEqual(bytes.length, 10)
+      }
+      const fiber = yield* waiting("abandon")
+      yield* TestClock.adjust("999 millis")
+      assert.strictEqual(bytes.length, 10)
+      yield* TestClock.adjust("1 millis")
+      assert.deepStrictEqual(yield* Fiber.join(fiber), abandoned)
+      assert.strictEqual(bytes.length, 0)
+    }))
+
+  it.effect("a failure of the consent, and an interruption, leave the buffer to its scope", () =>
+    Effect.gen(function*() {
+      const { alloc } = stub()
+      const bytes = yield* Effect.scoped(Effect.gen(function*() {
+        const { bytes, end } = yield* alloc(10)
+        const options = { within: "1 minute", otherwise: "abandon" } as const
+        assert.strictEqual(yield* Effect.flip(end({ ...options, consent: Effect.fail("cut off") })), "cut off")
+        const fiber = yield* Effect.forkChild(end({ ...options, consent: Effect.never }), { startImmediately: true })
+        yield* Fiber.interrupt(fiber)
+        assert.isTrue(Exit.hasInterrupts(yield* Fiber.await(fiber)))
+        yield* TestClock.adjust("2 minutes")
+        assert.strictEqual(bytes.length, 10)
+        return bytes
+      }))
+      assert.strictEqual(bytes.length, 0)
+    }))
+
+  it.effect("a byte that the peer clears is its consent, after one interval more", () =>
+    Effect.gen(function*() {
+      const { bytes, end } = yield* stub().alloc(10)
+      bytes[9] = 1
+      const consent = Ending.byteCleared(bytes, 9, "1 second")
+      const fiber = yield* Effect.forkChild(end({ consent, within: "1 minute", otherwise: "keep" }))
+      yield* TestClock.adjust("5 seconds")
+      bytes[9] = 0
+      // The next look is a second after the last, and the release a second later.
+      yield* TestClock.adjust("1500 millis")
+      assert.strictEqual(bytes.length, 10)
+      yield* TestClock.adjust("500 millis")
+      assert.deepStrictEqual(yield* Fiber.join(fiber), released)
+      for (const [gone, offset] of [[bytes, 9], [Uint8Array.of(1), 1]] as const) {
+        assert.isTrue(Exit.hasDies(yield* Effect.exit(Ending.byteCleared(gone, offset))))
+      }
+    }))
+
+  it.effect("a notification's offset is the buffer's own, behind its directory", () =>
+    Effect.gen(function*() {
+      const { alloc, armed } = stub()
+      const { unmapNotify } = yield* alloc(4097)
+      yield* unmapNotify({ clearByte: 0 })
+      yield* unmapNotify({ clearByte: 4096, signalPort: 3 })
+      yield* unmapNotify({ signalPort: 3 })
+      yield* unmapNotify(undefined)
+      assert.deepStrictEqual(armed, [
+        { clearByte: 4096 },
+        { clearByte: 8192, signalPort: 3 },
+        { signalPort: 3 },
+        undefined
+      ])
+      for (const clearByte of [-1, 4097]) {
+        const { message } = yield* Effect.flip(unmapNotify({ clearByte }))
+        assert.include(message, `clearByte is ${clearByte}, but must be an offset in these bytes: a whole number from 0 to 4096`)
+      }
+      assert.strictEqual(armed.length, 4)
+    }))
+})

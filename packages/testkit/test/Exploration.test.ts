@@ -1,0 +1,199 @@
+import { afterAll, assert, describe, it } from "@effect/vitest"
+import type { DirectoryError } from "@xen-shbuf/core/DirectoryError"
+import type { GrantTable } from "@xen-shbuf/core/GrantTable"
+import type { GrantTableError } from "@xen-shbuf/core/GrantTableError"
+import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
+import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
+import * as Exploration from "@xen-shbuf/testkit/Exploration"
+import * as Generators from "@xen-shbuf/testkit/Generators"
+import * as TestXen from "@xen-shbuf/testkit/TestXen"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
+
+const frontend = 1
+const backend = 2
+
+type Failure = GrantTableError | DirectoryError
+
+/** On both sides of one page, and of one and two pages of directory. */
+const sizes = Generators.byteLengths().filter((byteLength) => byteLength !== 2045 * 4096 - 1)
+
+/** An acquisition in a domain, which must leave nothing behind when it fails, though its scope goes on. */
+const acquire = (stage: Exploration.Stage, domain: number) =>
+<A, R>(buffer: Effect.Effect<A, Failure, R | GrantTable>) =>
+  Effect.suspend(() => {
+    const before = stage.live()
+    const undone = () => stage.live() === before ? Effect.void : Effect.die(new Error("half of it is still held"))
+    return Effect.tapError(stage.runIn(domain)(buffer), undone)
+  })
+
+const alloc = (stage: Exploration.Stage, byteLength: number) =>
+  SharedBuffer.alloc({ peer: backend, byteLength }).pipe(acquire(stage, frontend))
+
+const mapped = (stage: Exploration.Stage, byteLength: number) =>
+  Effect.flatMap(alloc(stage, byteLength), ({ directory }) =>
+    PeerBuffer.map({ peer: frontend, directory, byteLength }).pipe(acquire(stage, backend)))
+
+const provided = Effect.fnUntraced(function*(stage: Exploration.Stage, byteLength: number) {
+  const buffer = yield* SharedBuffer.allocByBackend({ peer: backend, byteLength }).pipe(acquire(stage, frontend))
+  const at = { peer: frontend, directory: buffer.directory, byteLength }
+  yield* PeerBuffer.provide(at).pipe(acquire(stage, backend))
+  yield* buffer.map().pipe(acquire(stage, frontend))
+})
+
+const walked = Effect.fnUntraced(function*(stage: Exploration.Stage, byteLength: number) {
+  const { directory } = yield* alloc(stage, byteLength)
+  const { problem } = yield* PeerBuffer.walk({ peer: frontend, directory, byteLength }).pipe(acquire(stage, backend))
+  // A refused grant is what a walk is for: it tells instead of failing.
+  if (problem !== undefined) return yield* problem
+})
+
+type Program = (stage: Exploration.Stage) => Effect.Effect<unknown, Failure, Scope.Scope>
+
+const programs: { readonly [name: string]: (stage: Exploration.Stage, byteLength: number) => ReturnType<Program> } = {
+  "a buffer is allocated": alloc,
+  "a buffer is allocated and mapped": mapped,
+  "a buffer is provided by the backend": provided,
+  "a directory is walked": walked
+}
+
+/** All three at once, in scopes of their own below `parent`, which end in this order. */
+const endInOrder = (order: ReadonlyArray<number>): Program => (stage) =>
+  Effect.gen(function*() {
+    const parent = yield* Effect.scope
+    const scopes: Array<Scope.Closeable> = []
+    for (const program of [mapped, provided, alloc]) {
+      const scope = yield* Scope.fork(parent)
+      scopes.push(scope)
+      yield* Scope.provide(program(stage, 4097), scope)
+    }
+    for (const i of order) yield* Scope.close(scopes[i]!, Exit.void)
+  })
+
+/** Each in a scope within that of the one before; the middle one ends first, then the innermost (again). */
+const endNested: Program = (stage) =>
+  Effect.gen(function*() {
+    const outer = yield* Effect.scope
+    yield* mapped(stage, 1)
+    const middle = yield* Scope.fork(outer)
+    yield* Scope.provide(provided(stage, 4096), middle)
+    const inner = yield* Scope.fork(middle)
+    yield* Scope.provide(mapped(stage, 4097), inner)
+    yield* Scope.close(middle, Exit.void)
+    yield* Scope.close(inner, Exit.void)
+  })
+
+/** Ends a buffer, and the directory of another, before their scopes do: with the peer's consent, or without it. */
+const endEarly = (consent: Effect.Effect<void>, otherwise: "keep" | "abandon", left: number): Program => (stage) =>
+  Effect.gen(function*() {
+    const at = { peer: backend, byteLength: 4097 }
+    const first = yield* SharedBuffer.alloc(at).pipe(acquire(stage, frontend))
+    const second = yield* SharedBuffer.allocByBackend(at).pipe(acquire(stage, frontend))
+    for (const { end } of [first, second]) yield* end({ consent, within: "1 millis", otherwise })
+    if (stage.live() !== left) return yield* Effect.die(new Error(`${stage.live()} are left instead of ${left}`))
+  })
+
+/** Three buffers, one of them mapped twice, each made by a fiber of its own. */
+const concurrently: Program = (stage) =>
+  Effect.all([
+    SharedBuffer.alloc({ peer: backend, byteLength: 1 }).pipe(stage.runIn(frontend)),
+    SharedBuffer.alloc({ peer: backend, byteLength: 4097 }).pipe(
+      stage.runIn(frontend),
+      Effect.flatMap(({ directory }) =>
+        Effect.all([0, 1].map(() =>
+          PeerBuffer.map({ peer: frontend, directory, byteLength: 4097 }).pipe(stage.runIn(backend))
+        ), { concurrency: "unbounded" })
+      )
+    ),
+    SharedBuffer.allocByBackend({ peer: backend, byteLength: 4096 }).pipe(
+      stage.runIn(frontend),
+      Effect.tap(({ directory }) =>
+        PeerBuffer.provide({ peer: frontend, directory, byteLength: 4096 }).pipe(stage.runIn(backend))
+      ),
+      Effect.flatMap((buffer) => Effect.scoped(buffer.map()))
+    )
+  ], { concurrency: "unbounded" })
+
+/** None is the order of a scope, which ends what is newest first. */
+const orders = [[0, 1, 2], [0, 2, 1], [1, 2, 0], [2, 0, 1]]
+
+let total = 0
+const counts: Array<string> = []
+
+const test = (name: string, program: Program, options?: Exploration.Options) =>
+  it.live(name, () =>
+    Effect.gen(function*() {
+      const { failures, interruptions, runs } = yield* Exploration.explore([frontend, backend], program, options)
+      total += runs
+      counts.push(`${runs} runs (${failures} failures, ${interruptions} interruptions): ${name}`)
+    }).pipe(Effect.provide(TestXen.layer({ sharedPages: 16_384 }))), 60_000)
+
+describe("Every step fails, every step is interrupted", () => {
+  for (const [name, program] of Object.entries(programs)) {
+    for (const byteLength of sizes) test(`${name}, ${byteLength} bytes`, (stage) => program(stage, byteLength))
+  }
+  for (const order of orders) test(`three buffers end in the order ${order}`, endInOrder(order))
+  test("buffers end in nested scopes", endNested)
+  test("buffers end early, with the peer's consent", endEarly(Effect.void, "keep", 0))
+  test("buffers end early, abandoned", endEarly(Effect.never, "abandon", 0))
+  test("buffers are kept, without the peer's consent", endEarly(Effect.never, "keep", 2))
+  for (const operationsPerTurn of [2048, 5]) {
+    test(`fibers work side by side, ${operationsPerTurn} operations a turn`, concurrently, {
+      operationsPerTurn,
+      firstFiber: true
+    })
+  }
+  // Vitest shows it above the suite: the figures of the last run.
+  afterAll(() => console.log([...counts, `${total} runs in all`].join("\n")))
+})
+
+/** What is wrong with a program, as an exploration sees it. */
+const finding = (program: Program, options?: Exploration.Options) =>
+  Effect.map(Effect.flip(Exploration.explore([frontend, backend], program, options)), ({ message }) => message)
+
+const faulty: { readonly [fault: string]: { readonly program: Program; readonly finding: RegExp } } = {
+  "swallows an error": {
+    program: (stage) => Effect.ignore(alloc(stage, 1)),
+    finding: /^operation 1 of domain 1 fails with InvalidInput: out came a success/
+  },
+  "makes a defect of an error": {
+    program: (stage) => Effect.orDie(alloc(stage, 1)),
+    finding: /^operation 1 of domain 1 fails with InvalidInput: out came GrantTableError/
+  },
+  "makes a failure of an interruption": {
+    program: (stage) =>
+      Effect.forkScoped(alloc(stage, 1)).pipe(
+        Effect.flatMap(Fiber.await),
+        Effect.flatMap((exit) => Exit.hasInterrupts(exit) ? Effect.die(new Error("interrupted")) : exit)
+      ),
+    finding: /^the running fiber is interrupted before operation \d+ of the runtime: out came Error: interrupted/
+  },
+  "loses what it holds when interrupted": {
+    program: (stage) =>
+      Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        yield* Effect.onError(Scope.provide(alloc(stage, 1), scope), () => Scope.close(scope, Exit.void))
+        yield* Effect.addFinalizer((exit) => Scope.close(scope, exit))
+      }),
+    finding: /^the running fiber is interrupted before operation \d+ of the runtime: 1 leak:\ndomain 1 shares 2 pages/
+  },
+  "holds half of it after a failure": {
+    program: (stage) => Effect.andThen(alloc(stage, 1), mapped(stage, 1)).pipe(acquire(stage, frontend)),
+    finding: /fails with InvalidInput: out came .*half of it is still held/s
+  },
+  "never lets go": {
+    program: (stage) => Effect.flatMap(Scope.make(), (scope) => Scope.provide(alloc(stage, 1), scope)),
+    finding: /^undisturbed: 1 leak:/
+  }
+}
+
+describe("An exploration finds a program that", () => {
+  for (const [fault, { finding: expected, program }] of Object.entries(faulty)) {
+    it.live(fault, () =>
+      Effect.gen(function*() {
+        assert.match(yield* finding(program, { firstFiber: true }), expected)
+      }).pipe(Effect.provide(TestXen.layer())))
+  }
+})
