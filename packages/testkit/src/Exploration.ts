@@ -47,8 +47,8 @@ export interface Stage {
   readonly runIn: (
     domain: number
   ) => <A, E, R>(program: Effect.Effect<A, E, R>) => Effect.Effect<A, E, Exclude<R, GrantTable>>
-  /** How many shares and mappings of this run have not ended. */
-  readonly live: () => number
+  /** The pages of each share and mapping of this run that has not ended, in the order in which they were made. */
+  readonly live: () => ReadonlyArray<Uint8Array<ArrayBuffer>>
 }
 
 /**
@@ -133,7 +133,7 @@ export const reasons: { readonly [operation in Faults.Operation]: ReadonlyArray<
 type Table = GrantTable["Service"]
 
 /** Notes every view that a grant table hands out. */
-const watched = (table: Table, views: Array<Uint8Array>): Table => ({
+const watched = (table: Table, views: Array<Uint8Array<ArrayBuffer>>): Table => ({
   ...table,
   share: (options) => Effect.tap(table.share(options), ({ bytes }) => Effect.sync(() => views.push(bytes))),
   map: (options) => Effect.tap(table.map(options), ({ bytes }) => Effect.sync(() => views.push(bytes)))
@@ -182,7 +182,7 @@ const attempt = Effect.fnUntraced(function*<E>(
   disturbance: Disturbance
 ) {
   const xen = yield* TestXen
-  const views: Array<Uint8Array> = []
+  const views: Array<Uint8Array<ArrayBuffer>> = []
   const tables = new Map<number, ReturnType<typeof Faults.make>>()
   for (const id of domains) {
     const plan = disturbance._tag === "Fail" && disturbance.domain === id
@@ -192,7 +192,7 @@ const attempt = Effect.fnUntraced(function*<E>(
   }
   const stage: Stage = {
     runIn: (id) => Effect.provideService(GrantTable, tables.get(id)!.table),
-    live: () => views.filter((view) => view.length > 0).length
+    live: () => views.filter((view) => view.length > 0)
   }
   const scheduler = disturbance._tag === "Interrupt"
     ? new InterruptingScheduler(disturbance.at, disturbance.whom)
@@ -211,7 +211,7 @@ const attempt = Effect.fnUntraced(function*<E>(
     return yield* wrong(`out came ${Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "a success"}`)
   }
   yield* Effect.catchTag(Ledger.assertEmpty, "LeakError", ({ message }) => wrong(message))
-  const left = [(yield* xen.activeGrants).length, yield* xen.framesInUse, stage.live()]
+  const left = [(yield* xen.activeGrants).length, yield* xen.framesInUse, stage.live().length]
   if (left.some((count) => count > 0)) {
     return yield* wrong(`left are ${left[0]} active grants, ${left[1]} frames, ${left[2]} views`)
   }

@@ -17,6 +17,8 @@ const backend = 2
 
 type Failure = GrantTableError | DirectoryError
 
+type Program = (stage: Exploration.Stage) => Effect.Effect<unknown, Failure, Scope.Scope>
+
 /** On both sides of one page, and of one and two pages of directory. */
 const sizes = Generators.byteLengths().filter((byteLength) => byteLength !== 2045 * 4096 - 1)
 
@@ -24,13 +26,20 @@ const sizes = Generators.byteLengths().filter((byteLength) => byteLength !== 204
 const acquire = (stage: Exploration.Stage, domain: number) =>
 <A, R>(buffer: Effect.Effect<A, Failure, R | GrantTable>) =>
   Effect.suspend(() => {
-    const before = stage.live()
-    const undone = () => stage.live() === before ? Effect.void : Effect.die(new Error("half of it is still held"))
+    const before = stage.live().length
+    const undone = () => stage.live().length === before ? Effect.void : Effect.die(new Error("half of it is still held"))
     return Effect.tapError(stage.runIn(domain)(buffer), undone)
   })
 
 const alloc = (stage: Exploration.Stage, byteLength: number) =>
   SharedBuffer.alloc({ peer: backend, byteLength }).pipe(acquire(stage, frontend))
+
+/** What an interruption leaves to the scope that goes on is nothing, or a buffer that is complete. */
+const interruptedAlone: Program = (stage) =>
+  alloc(stage, 1).pipe(Effect.onInterrupt(() => {
+    const halves = stage.live().filter(({ buffer }) => new Uint32Array(buffer)[1] === 0)
+    return halves.length === 0 ? Effect.void : Effect.die(new Error("a directory is held without its buffer"))
+  }))
 
 const mapped = (stage: Exploration.Stage, byteLength: number) =>
   Effect.flatMap(alloc(stage, byteLength), ({ directory }) =>
@@ -49,8 +58,6 @@ const walked = Effect.fnUntraced(function*(stage: Exploration.Stage, byteLength:
   // A refused grant is what a walk is for: it tells instead of failing.
   if (problem !== undefined) return yield* problem
 })
-
-type Program = (stage: Exploration.Stage) => Effect.Effect<unknown, Failure, Scope.Scope>
 
 const programs: { readonly [name: string]: (stage: Exploration.Stage, byteLength: number) => ReturnType<Program> } = {
   "a buffer is allocated": alloc,
@@ -92,7 +99,8 @@ const endEarly = (consent: Effect.Effect<void>, otherwise: "keep" | "abandon", l
     const first = yield* SharedBuffer.alloc(at).pipe(acquire(stage, frontend))
     const second = yield* SharedBuffer.allocByBackend(at).pipe(acquire(stage, frontend))
     for (const { end } of [first, second]) yield* end({ consent, within: "1 millis", otherwise })
-    if (stage.live() !== left) return yield* Effect.die(new Error(`${stage.live()} are left instead of ${left}`))
+    const { length } = stage.live()
+    if (length !== left) return yield* Effect.die(new Error(`${length} are left instead of ${left}`))
   })
 
 /** Three buffers, one of them mapped twice, each made by a fiber of its own. */
@@ -134,6 +142,7 @@ describe("Every step fails, every step is interrupted", () => {
   for (const [name, program] of Object.entries(programs)) {
     for (const byteLength of sizes) test(`${name}, ${byteLength} bytes`, (stage) => program(stage, byteLength))
   }
+  test("a buffer is allocated in a scope that goes on", interruptedAlone)
   for (const order of orders) test(`three buffers end in the order ${order}`, endInOrder(order))
   test("buffers end in nested scopes", endNested)
   test("buffers end early, with the peer's consent", endEarly(Effect.void, "keep", 0))

@@ -15,7 +15,7 @@ describe("Random commands on three domains", () => {
       const result = yield* Arbitrary.checkEffect(
         Commands.commands,
         (sequence) => Effect.sandbox(Effect.as(Commands.compare(sequence), true)),
-        { runs, replay, size: 130 }
+        { runs, replay, size: 110 }
       )
       const failure = Arbitrary.formatCheckFailure(result)
       if (failure !== undefined) assert.fail(failure)
