@@ -1,0 +1,92 @@
+/**
+ * `npm run hostile`: plays a million directories of hostile peers, and says what became of them.
+ */
+import * as Effect from "effect/Effect"
+import { parseArgs } from "node:util"
+import * as Batch from "../test/hostile/Batch.ts"
+import * as Case from "../test/hostile/Case.ts"
+
+const usage = `npm run hostile -- [options]
+
+  --cases N       cases to play (1000000)
+  --seed N        where their choice begins (random); the same seed plays the same cases
+  --replay TOKEN  play one failure again, as its report says
+`
+
+/** Cases that share a world: its books are checked when they are over. */
+const batch = 10_000
+
+const count = (text: string, name: string, minimum: number) => {
+  const value = Number(text)
+  if (Number.isSafeInteger(value) && value >= minimum) return value
+  throw new Error(`--${name} takes a whole number from ${minimum}, not ${text}.`)
+}
+
+const parse = () => {
+  const { values } = parseArgs({
+    options: { cases: { type: "string" }, seed: { type: "string" }, replay: { type: "string" }, help: { type: "boolean" } }
+  })
+  return {
+    cases: count(values.cases ?? "1000000", "cases", 1),
+    seed: count(values.seed ?? String(Math.floor(Math.random() * 2 ** 31)), "seed", 0),
+    replay: values.replay,
+    help: values.help === true
+  }
+}
+
+const megabytes = () => `${Math.round(process.memoryUsage.rss() / 2 ** 20)} MiB`
+
+/** The table of outcomes: a line each, a column for each thing that the victim did. */
+const table = (tally: Batch.Tally): string => {
+  const outcomes = [...new Set([...tally.values()].flatMap((counts) => [...counts.keys()]))].sort()
+  const of = (mode: Case.Case["mode"], outcome: string) => tally.get(mode)?.get(outcome) ?? 0
+  const sum = (outcome: string) => Case.modes.reduce((total, mode) => total + of(mode, outcome), 0)
+  const line = (head: string, cells: ReadonlyArray<string | number>) =>
+    head.padEnd(14) + cells.map((cell, i) => String(cell).padStart(Math.max((Case.modes[i] ?? "").length, 8) + 2)).join("")
+  return [
+    line("", [...Case.modes, "all"]),
+    ...outcomes.map((outcome) => line(outcome, [...Case.modes.map((mode) => of(mode, outcome)), sum(outcome)]))
+  ].join("\n")
+}
+
+const add = (to: Batch.Tally, from: Batch.Tally) => {
+  for (const [mode, counts] of from) {
+    const sums = to.get(mode) ?? new Map<string, number>()
+    to.set(mode, sums)
+    for (const [outcome, n] of counts) sums.set(outcome, (sums.get(outcome) ?? 0) + n)
+  }
+}
+
+const main = async () => {
+  const { cases, help, replay, seed } = parse()
+  if (help) return console.log(usage)
+  if (replay !== undefined) {
+    const { failure } = await Effect.runPromise(Batch.run({ replay }))
+    if (failure !== undefined) throw new Error(failure)
+    return console.log("This case no longer fails.")
+  }
+  const begin = performance.now()
+  const seconds = () => (performance.now() - begin) / 1000
+  console.log(`${cases} hostile cases, seed ${seed}`)
+  const tally: Batch.Tally = new Map()
+  for (let done = 0, next = cases / 20; done < cases;) {
+    const runs = Math.min(batch, cases - done)
+    const result = await Effect.runPromise(Batch.run({ runs, seed: seed + done / batch }))
+    add(tally, result.tally)
+    if (result.failure !== undefined) throw new Error(result.failure)
+    done += runs
+    if (done < next && done < cases) continue
+    next += cases / 20
+    console.log(`${String(done).padStart(9)} cases  ${seconds().toFixed(0).padStart(5)} s  memory ${megabytes()}`)
+  }
+  console.log(`\n${table(tally)}\n`)
+  console.log(
+    `${cases} cases in ${seconds().toFixed(1)} s (${Math.round(cases / seconds())} a second): ` +
+      "each was refused for what is really wrong with it, or gave exactly the right pages; nothing was left behind."
+  )
+}
+
+await main().catch((error: unknown) => {
+  console.error(error instanceof Error ? error.message : error)
+  process.exitCode = 1
+})

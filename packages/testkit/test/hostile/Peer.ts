@@ -1,0 +1,91 @@
+/**
+ * Puts a hostile peer around its victim's grant table: the peer acts before and after every operation, and whenever
+ * the victim lets go of a mapping. Keeps a record of what was asked, and of what stood on each page when it was read.
+ */
+import { GrantTable } from "@xen-shbuf/core/GrantTable"
+import * as Effect from "effect/Effect"
+import type { Operation } from "./Oracle.ts"
+import { wordsPerPage } from "./World.ts"
+
+/** More operations than any case needs, so that an endless walk ends. */
+const tooMany = 24
+
+export interface Record {
+  readonly operations: Array<Operation>
+  /** The words of every single page that was mapped, when its mapping was handed out. */
+  readonly snapshots: Array<Uint32Array>
+  /** Mappings that the victim has not let go of. */
+  mapped: number
+  /** The memory of every share. */
+  readonly shared: Array<Uint8Array<ArrayBuffer>>
+  /** How often each byte of watched memory was read. */
+  readonly reads: Array<Uint8Array>
+}
+
+/** Counts the reads of each byte; whoever reads a byte again sees another one. */
+export const watched = (bytes: Uint8Array<ArrayBuffer>, reads: Uint8Array): Uint8Array<ArrayBuffer> =>
+  new Proxy(bytes, {
+    get: (target, name) => {
+      const i = typeof name === "string" ? Number(name) : Number.NaN
+      if (i < target.length) return reads[i]!++ === 0 ? target[i] : target[i]! ^ 0xff
+      switch (name) {
+        case "length":
+          return target.length
+        // Ways to write, and to hand out pages of the buffer; whoever reads in another way has to be told apart here.
+        case "set":
+          return target.set.bind(target)
+        case "subarray":
+          return target.subarray.bind(target)
+        default:
+          throw new Error(`Watched memory can't be read by way of ${String(name)}`)
+      }
+    }
+  })
+
+/** Surrounds a grant table: `act` is what the peer does at the next moment. */
+export const around = (
+  table: GrantTable["Service"],
+  act: (moment: "before" | "after" | "end") => void,
+  watching: boolean
+): { readonly table: GrantTable["Service"]; readonly record: Record } => {
+  const record: Record = { operations: [], snapshots: [], mapped: 0, shared: [], reads: [] }
+  const begin = (operation: Operation) =>
+    Effect.sync(() => {
+      if (record.operations.push(operation) > tooMany) throw new Error(`${tooMany} operations, and no end`)
+      act("before")
+    })
+  const watch = (bytes: Uint8Array<ArrayBuffer>) => {
+    if (!watching) return bytes
+    const reads = new Uint8Array(bytes.length)
+    record.reads.push(reads)
+    return watched(bytes, reads)
+  }
+  return {
+    record,
+    table: GrantTable.of({
+      ...table,
+      share: Effect.fnUntraced(function*(options) {
+        yield* begin({ _tag: "share", pages: options.pages })
+        const shared = yield* table.share(options)
+        record.shared.push(shared.bytes)
+        act("after")
+        return { ...shared, bytes: watch(shared.bytes) }
+      }),
+      map: Effect.fnUntraced(function*(options) {
+        yield* begin({ _tag: "map", refs: options.refs, access: options.access ?? "read-write" })
+        const mapped = yield* table.map(options)
+        record.mapped++
+        yield* Effect.addFinalizer(() =>
+          Effect.sync(() => {
+            record.mapped--
+            act("end")
+          })
+        )
+        act("after")
+        if (options.refs.length > 1) return mapped
+        record.snapshots.push(new Uint32Array(mapped.bytes.slice().buffer, 0, wordsPerPage))
+        return { ...mapped, bytes: watch(mapped.bytes) }
+      })
+    })
+  }
+}
