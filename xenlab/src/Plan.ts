@@ -32,11 +32,12 @@ export interface Lab {
 /** One check. `part` records an outcome of its own for something that the check ran inside the domain. */
 export interface Check<C> {
   readonly name: string
-  /** The bundle that it runs; without it the check is skipped. */
+  /** The bundle that it runs; without it the check fails. */
   readonly needs?: string | undefined
   /** How long it may take in all, default 10 minutes. */
   readonly limit?: Duration.Input | undefined
-  readonly run: (context: C, part: Part) => Effect.Effect<void, unknown, Scope.Scope>
+  /** May give a text: figures, for the report. */
+  readonly run: (context: C, part: Part) => Effect.Effect<string | void, unknown, Scope.Scope>
 }
 
 /** Records an outcome from inside a check. */
@@ -67,7 +68,7 @@ export const run = <C>(lab: Lab, group: Group<C>, report: Report): Effect.Effect
     for (const check of group.checks) {
       const { name } = check
       if (check.needs !== undefined && !lab.bundles.includes(check.needs)) {
-        yield* report.record({ where, name, result: "skipped", millis: 0, detail: `there is no ${check.needs} yet` })
+        yield* report.record({ where, name, result: "failed", millis: 0, detail: `not run: there is no ${check.needs}` })
         continue
       }
       if (Exit.isFailure(acquired)) {
@@ -86,8 +87,9 @@ export const run = <C>(lab: Lab, group: Group<C>, report: Report): Effect.Effect
       const exit = yield* Effect.gen(function*() {
         const ours = Effect.map(lab.grants, (all) => all.filter((grant) => group.concerns(acquired.value, grant)))
         const before = yield* ours
-        yield* Effect.scoped(check.run(acquired.value, part))
+        const found = yield* Effect.scoped(check.run(acquired.value, part))
         yield* Grants.settle(ours, before)
+        return found ?? undefined
       }).pipe(
         Effect.timeoutOrElse({
           duration: limit,
@@ -98,13 +100,13 @@ export const run = <C>(lab: Lab, group: Group<C>, report: Report): Effect.Effect
       const millis = performance.now() - start
       if (Exit.isFailure(exit)) {
         yield* report.record({ where, name, result: "failed", millis, detail: explain(exit.cause) })
-      } else if (parts === 0) yield* report.record({ where, name, result: "passed", millis })
+      } else if (parts === 0) yield* report.record({ where, name, result: "passed", millis, detail: exit.value })
     }
   }).pipe(Effect.scoped)
 
-/** Records every check of a group as not run, for a lab that did not come up. */
-export const notRun = <C>(group: Group<C>, why: string, report: Report): Effect.Effect<void> =>
+/** Records every check of a group as skipped: nobody asked for it. */
+export const skip = <C>(group: Pick<Group<C>, "where" | "checks">, why: string, report: Report): Effect.Effect<void> =>
   Effect.forEach(group.checks, ({ name }) =>
-    report.record({ where: group.where, name, result: "failed", millis: 0, detail: `not run: ${why}` }), {
+    report.record({ where: group.where, name, result: "skipped", millis: 0, detail: `not run: ${why}` }), {
     discard: true
   })

@@ -11,7 +11,7 @@ export interface Outcome {
   readonly name: string
   readonly result: "passed" | "failed" | "skipped"
   readonly millis: number
-  /** Why it failed or was skipped. */
+  /** Why it failed or was skipped, or figures of what passed. */
   readonly detail?: string | undefined
 }
 
@@ -37,7 +37,7 @@ export const make = (file: string): Report => {
   }
 }
 
-/** The table, what went wrong, and the closing line. */
+/** The table, figures and what went wrong, and the closing line. */
 export const render = (recorded: ReadonlyArray<Outcome>): string => {
   // Groups run side by side: put each place's outcomes together, in the order of their first.
   const places = [...new Set(recorded.map((o) => o.where))]
@@ -51,10 +51,10 @@ export const render = (recorded: ReadonlyArray<Outcome>): string => {
       seconds(o.millis).padStart(8)
     }`
   )
-  const wrong = outcomes.filter((o) => o.result !== "passed").map((o) =>
+  const details = outcomes.filter((o) => o.result !== "passed" || o.detail !== undefined).map((o) =>
     `${sign[o.result]} ${o.where}: ${o.name}\n${(o.detail ?? "").replaceAll(/^/gm, "    ")}`
   )
   const skipped = count("skipped")
   const closing = `${count("passed")} passed, ${count("failed")} failed${skipped === 0 ? "" : `, ${skipped} skipped`}`
-  return [...lines, "", ...wrong, ...(wrong.length === 0 ? [] : [""]), closing].join("\n")
+  return [...lines, "", ...details, ...(details.length === 0 ? [] : [""]), closing].join("\n")
 }

@@ -65,3 +65,6 @@ export const checks = (missing: ReadonlyArray<"gntalloc" | "gntdev">): ReadonlyA
     })
   }
 ]
+
+/** Only the preparation itself, for a run that is about something else. */
+export const prepare: ReadonlyArray<Check<Machine>> = checks([]).filter(({ needs }) => needs === undefined)

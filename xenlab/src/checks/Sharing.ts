@@ -3,6 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Grants from "../Grants.ts"
+import { type Event, run } from "../Machine.ts"
 import type { Lab } from "../Plan.ts"
 import { type Check, CheckError, same } from "../Plan.ts"
 import type { Guest } from "../Toolstack.ts"
@@ -105,6 +106,32 @@ const signalled = (lab: Lab, signal: "SIGINT" | "SIGTERM") =>
     yield* front.completed
   })
 
+/** What is shared read-only can be read, but not be mapped for writing; `walk` reads its directory, and finds a lie. */
+const readOnly = (lab: Lab) =>
+  Effect.fnUntraced(function*(guest: Guest) {
+    const bytes = 1030 * page
+    const front = yield* Tool.start(guest, [
+      ...["share", "--peer", 0, "--bytes", bytes, "--pattern", there, "--read-only"]
+    ])
+    const shared = yield* front.expect("shared")
+    const at = ["--peer", guest.domain, "--directory", String(shared["directory"])]
+    const refusal = yield* Tool.refusal(lab.dom0, ["map", ...at, "--bytes", bytes])
+    yield* same("the reason", refusal["reason"], "GrantRefused")
+    const reader = yield* Tool.start(lab.dom0, ["map", ...at, "--bytes", bytes, "--read-only"])
+    yield* same("the hash of what dom0 sees", (yield* reader.expect("mapped"))["sha256"], shared["sha256"])
+    yield* Tool.release(reader)
+    const sound = yield* run(lab.dom0, Tool.command(["walk", ...at, "--bytes", bytes]))
+    yield* same("the exit code of walk", sound.code, 0)
+    yield* same("what walk finds", (JSON.parse(sound.stdout) as Event)["problem"], null)
+    const lie = yield* run(lab.dom0, Tool.command(["walk", ...at, "--bytes", 2 * bytes]))
+    yield* same("the exit code of walk, for twice the size", lie.code, 1)
+    const problem = (JSON.parse(lie.stdout) as { readonly problem: { readonly reason: string } }).problem
+    yield* same("what walk finds, for twice the size", problem.reason, "TooShort")
+    yield* front.enter
+    yield* same("the hash of what is still there", (yield* front.expect("contents"))["sha256"], shared["sha256"])
+    yield* Tool.release(front)
+  })
+
 /** Checks that need a prepared guest and a prepared dom0. */
 export const checks = (lab: Lab): ReadonlyArray<Check<Guest>> => {
   const needs = "cli"
@@ -124,6 +151,11 @@ export const checks = (lab: Lab): ReadonlyArray<Check<Guest>> => {
       needs,
       run: signalled(lab, signal)
     })),
+    {
+      name: "shared read-only: dom0 can read, not map for writing; walk reads the directory and finds a lie",
+      needs,
+      run: readOnly(lab)
+    },
     {
       name: "a reference that the guest never gave: map refuses and says which",
       needs,
