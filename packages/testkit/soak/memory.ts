@@ -18,7 +18,6 @@ import * as Scope from "effect/Scope"
 import { mkdirSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
-import * as Plot from "./Plot.ts"
 import * as Sample from "./Sample.ts"
 
 const { values: options } = parseArgs({
@@ -146,6 +145,13 @@ if (options.out !== undefined) {
   mkdirSync(options.out, { recursive: true })
   writeFileSync(join(options.out, "soak.json"), `${JSON.stringify(report, null, 2)}\n`)
   const title = `${samples.at(-1)!.cycles} cycles in memory: ${verdict}`
-  writeFileSync(join(options.out, "soak.svg"), Plot.svg(title, samples))
+  // Only now: a library to draw with would be most of what is measured.
+  const Plot = await import("../../../scripts/Plot.ts")
+  const charts = Sample.measures.map((measure) => ({
+    name: measure,
+    values: samples.map((sample) => sample[measure]),
+    show: (value: number) => Sample.show(measure, value)
+  }))
+  writeFileSync(join(options.out, "soak.svg"), Plot.svg(title, samples.map(({ cycles }) => cycles), charts))
 }
 process.exitCode = growths.length === 0 ? 0 : 1

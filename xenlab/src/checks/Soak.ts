@@ -2,8 +2,12 @@
  * Shares random buffers for many cycles, and compares what is used after the first tenth and after the last.
  */
 import * as Effect from "effect/Effect"
+import { writeFileSync } from "node:fs"
+import { join } from "node:path"
+import * as Plot from "../../../scripts/Plot.ts"
 import * as Grants from "../Grants.ts"
 import * as Image from "../Image.ts"
+import { results } from "../Lab.ts"
 import type { Event, Machine } from "../Machine.ts"
 import { type Check, CheckError, type Lab } from "../Plan.ts"
 import type { Guest } from "../Toolstack.ts"
@@ -30,6 +34,26 @@ const megabytes = (bytes: number): string => (bytes / 2 ** 20).toFixed(1)
 const column = (samples: ReadonlyArray<Sample>, of: (sample: Sample) => ReadonlyArray<number | string>): string =>
   (samples[0] === undefined ? [] : of(samples[0])).map((_, i) => samples.map((one) => of(one)[i]).join(" "))
     .join("; ")
+
+/** Draws the samples into the results: every measure of every process. */
+const plot = (where: string, cycles: number, samples: ReadonlyArray<Sample>): void => {
+  const processes = samples[0]!.rss.map((_, i) => i)
+  const charts: ReadonlyArray<Plot.Measure> = [
+    ...processes.flatMap((i) => {
+      const name = processes.length === 1 ? "" : ` (${where.split(" and ")[i]})`
+      const mebibytes = (value: number) => `${megabytes(value)} MiB`
+      return [
+        { name: `rss${name}`, values: samples.map(({ rss }) => rss[i]!), show: mebibytes },
+        { name: `heap${name}`, values: samples.map(({ heap }) => heap[i]!), show: mebibytes },
+        { name: `descriptors${name}`, values: samples.map(({ fds }) => fds[i]!), show: String }
+      ]
+    }),
+    { name: "active grants", values: samples.map(({ active }) => active), show: String }
+  ]
+  const title = `${cycles} cycles on a real Xen, ${where}`
+  const svg = Plot.svg(title, samples.map((_, i) => (i + 1) * cycles / samples.length), charts)
+  writeFileSync(join(results, `soak-${where.replaceAll(" ", "-")}.svg`), svg)
+}
 
 /** Both processes run; `front` says when a tenth is over and goes on when it is told to. */
 const soak = (
@@ -71,6 +95,7 @@ const soak = (
       `descriptors: ${column(samples, ({ fds }) => fds)}`,
       `active grants: ${column(samples, ({ active }) => [active])}`
     ].join("\n")
+    plot(`${front.name}${back === undefined ? "" : ` and ${back.name}`}`, cycles, samples)
     const [first, last] = [samples[0]!, samples.at(-1)!]
     const isFlat = last.active === first.active && String(last.fds) === String(first.fds) &&
       last.rss.every((rss, i) => rss <= first.rss[i]! + slack.rss) &&

@@ -1,36 +1,42 @@
 /**
- * Draws samples as an SVG: one small chart a measure, each from 0, so that flat looks flat.
+ * Draws what was measured during a long run as an SVG: one small chart a measure, each from 0, so that flat looks flat.
  */
 import * as echarts from "echarts"
-import { type Measure, measures, type Sample, show } from "./Sample.ts"
+
+/** A measure after each part of the run, and how its values are to be read. */
+export interface Measure {
+  readonly name: string
+  readonly values: ReadonlyArray<number>
+  readonly show: (value: number) => string
+}
 
 const width = 720
 const rowHeight = 170
 const columns = 2
 
 /** What belongs to one measure: its heading with the first and the last value, its axes and its line. */
-const chart = (samples: ReadonlyArray<Sample>, measure: Measure, index: number) => {
+const chart = (cycles: ReadonlyArray<number>, { name, show, values }: Measure, index: number) => {
   const left = 70 + (index % columns) * (width / columns)
   const top = 80 + Math.floor(index / columns) * rowHeight
-  const [first, last] = [samples[0]!, samples.at(-1)!].map((sample) => show(measure, sample[measure]))
   const axis = { gridIndex: index, min: 0, splitNumber: 3, axisLabel: { fontSize: 9 } }
+  const text = `${name}: ${show(values[0]!)} → ${show(values.at(-1)!)}`
   return {
-    title: { text: `${measure}: ${first} → ${last}`, left, top: top - 25, textStyle: { fontSize: 12 } },
+    title: { text, left, top: top - 25, textStyle: { fontSize: 12 } },
     grid: { left, top, width: width / columns - 110, height: rowHeight - 80 },
-    xAxis: { ...axis, type: "value" as const, max: samples.at(-1)!.cycles },
-    yAxis: { ...axis, type: "value" as const, axisLabel: { ...axis.axisLabel, formatter: (y: number) => show(measure, y) } },
+    xAxis: { ...axis, type: "value" as const, max: cycles.at(-1)! },
+    yAxis: { ...axis, type: "value" as const, axisLabel: { ...axis.axisLabel, formatter: show } },
     series: {
       type: "line" as const,
       xAxisIndex: index,
       yAxisIndex: index,
-      data: samples.map((sample) => [sample.cycles, sample[measure]])
+      data: values.map((value, i) => [cycles[i]!, value])
     }
   }
 }
 
-/** The charts of all measures, below a title. */
-export const svg = (title: string, samples: ReadonlyArray<Sample>): string => {
-  const charts = measures.map((measure, index) => chart(samples, measure, index))
+/** The charts of all measures over the cycles of the run, below a title. */
+export const svg = (title: string, cycles: ReadonlyArray<number>, measures: ReadonlyArray<Measure>): string => {
+  const charts = measures.map((measure, index) => chart(cycles, measure, index))
   const height = 80 + Math.ceil(measures.length / columns) * rowHeight
   const drawing = echarts.init(null, null, { renderer: "svg", ssr: true, width, height })
   drawing.setOption({
