@@ -10,10 +10,11 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import type * as Scope from "effect/Scope"
+import * as Tracer from "effect/Tracer"
 import * as DomainId from "./DomainId.ts"
 import * as GrantRef from "./GrantRef.ts"
 import type * as GrantTableError from "./GrantTableError.ts"
-import { byteOffset, invalid, word } from "./internal/input.ts"
+import * as Input from "./internal/input.ts"
 import * as Page from "./Page.ts"
 
 /**
@@ -230,10 +231,14 @@ const refused = <A, R>(operation: Effect.Effect<A, GrantTableError.GrantTableErr
   Effect.tapError(operation, (error) =>
     Metric.update(Metric.withAttributes(refusals, { reason: error.reason._tag }), 1))
 
+/** Opens a span, without the stack trace of the caller that `Effect.fn` takes: it costs more than all else here. */
+const spanned = (name: string) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
+  Effect.useSpan(name, (span) => Effect.provideService(self, Tracer.ParentSpan, span))
+
 const access = (operation: "share" | "map", value: GrantTableError.Access = "read-write") =>
   value === "read-write" || value === "read-only"
     ? Effect.succeed(value)
-    : Effect.fail(invalid(operation, "access", value, `"read-write" or "read-only"`))
+    : Effect.fail(Input.invalid(operation, "access", value, `"read-write" or "read-only"`))
 
 const portExpected = "a port of an event channel: a whole number from 1 to 4294967295"
 
@@ -247,14 +252,14 @@ const unmapNotify = Effect.fn("GrantTable.unmapNotify")(function*(
     const { clearByte, signalPort: port } = notification
     if (clearByte === undefined && port === undefined) {
       const expected = "an offset in these bytes, if there is no signalPort"
-      return yield* invalid("unmapNotify", "clearByte", clearByte, expected)
+      return yield* Input.invalid("unmapNotify", "clearByte", clearByte, expected)
     }
     if (clearByte !== undefined) {
-      yield* byteOffset(clearByte, bytes.length)
-      if (!isWritable) return yield* invalid("unmapNotify", "clearByte", clearByte, "left out for a read-only mapping")
+      yield* Input.byteOffset(clearByte, bytes.length)
+      if (!isWritable) return yield* Input.invalid("unmapNotify", "clearByte", clearByte, "left out for a read-only mapping")
     }
     if (port !== undefined && !(Number.isInteger(port) && port > 0 && port < 2 ** 32)) {
-      return yield* invalid("unmapNotify", "signalPort", port, portExpected)
+      return yield* Input.invalid("unmapNotify", "signalPort", port, portExpected)
     }
     yield* Effect.annotateCurrentSpan({ ...notification })
   }
@@ -272,25 +277,25 @@ const notifying = (pages: SharedPages | MappedPages, isWritable: boolean): Unmap
  */
 export const make = (driver: Driver): GrantTable["Service"] =>
   GrantTable.of({
-    share: Effect.fn("GrantTable.share")(function*(options) {
+    share: Effect.fnUntraced(function*(options) {
       const request: ShareRequest = {
-        peer: yield* word("share", "peer", DomainId.DomainId, DomainId.expected, options.peer),
-        pages: yield* word("share", "pages", Page.ShareCount, Page.shareExpected, options.pages),
+        peer: yield* Input.domainId("share", "peer", options.peer),
+        pages: yield* Input.shareCount("share", "pages", options.pages),
         access: yield* access("share", options.access)
       }
       yield* Effect.annotateCurrentSpan({ ...request })
       const shared = yield* driver.share(request)
       yield* Metric.update(grantsShared, request.pages)
       return { ...shared, unmapNotify: notifying(shared, true) }
-    }, refused),
-    map: Effect.fn("GrantTable.map")(function*(options) {
-      const domain = yield* word("map", "domain", DomainId.DomainId, DomainId.expected, options.domain)
-      const pages = yield* word("map", "refs.length", Page.PageCount, Page.countExpected, options.refs.length)
+    }, refused, spanned("GrantTable.share")),
+    map: Effect.fnUntraced(function*(options) {
+      const domain = yield* Input.domainId("map", "domain", options.domain)
+      const pages = yield* Input.pageCount("map", "refs.length", options.refs.length)
       const refs = new Uint32Array(pages)
       for (let i = 0; i < pages; i++) {
         const ref = options.refs[i]!
         if (!Number.isInteger(ref) || !GrantRef.isGrantRef(ref)) {
-          return yield* invalid("map", `refs[${i}]`, ref, GrantRef.expected)
+          return yield* Input.invalid("map", `refs[${i}]`, ref, GrantRef.expected)
         }
         refs[i] = ref
       }
@@ -299,15 +304,15 @@ export const make = (driver: Driver): GrantTable["Service"] =>
       const mapped = yield* driver.map(request)
       yield* Metric.update(pagesMapped, pages)
       return { ...mapped, unmapNotify: notifying(mapped, request.access === "read-write") }
-    }, refused),
-    copy: Effect.fn("GrantTable.copy")(function*(segments) {
+    }, refused, spanned("GrantTable.map")),
+    copy: Effect.fnUntraced(function*(segments) {
       for (const [i, { grant, offset }] of segments.entries()) {
-        yield* word("copy", `segments[${i}].grant.domain`, DomainId.DomainId, DomainId.expected, grant.domain)
-        yield* word("copy", `segments[${i}].grant.ref`, GrantRef.GrantRef, GrantRef.expected, grant.ref)
+        yield* Input.domainId("copy", `segments[${i}].grant.domain`, grant.domain)
+        yield* Input.grantRef("copy", `segments[${i}].grant.ref`, grant.ref)
         const segment = segments[i]!
         const length = segment._tag === "Read" ? segment.into.length : segment.from.length
         if (!Number.isInteger(offset) || offset < 0 || offset + length > Page.size) {
-          return yield* invalid(
+          return yield* Input.invalid(
             "copy",
             `segments[${i}]`,
             `${length} bytes at offset ${offset}`,
@@ -316,6 +321,6 @@ export const make = (driver: Driver): GrantTable["Service"] =>
         }
       }
       yield* driver.copy(segments)
-    }, refused),
+    }, refused, spanned("GrantTable.copy")),
     limits: driver.limits.pipe(Effect.withSpan("GrantTable.limits"))
   })

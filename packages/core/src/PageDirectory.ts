@@ -112,6 +112,8 @@ export const slots = (self: PageDirectory, count: number): Uint32Array<ArrayBuff
  * @since 0.1.0
  */
 export const concat = (parts: ReadonlyArray<PageDirectory>): PageDirectory => {
+  const [only] = parts
+  if (only !== undefined && parts.length === 1) return only
   const bytes = new Uint8Array(parts.reduce((pages, part) => pages + part.pages, 0) * Page.size)
   let at = 0
   for (const part of parts) {
@@ -120,6 +122,16 @@ export const concat = (parts: ReadonlyArray<PageDirectory>): PageDirectory => {
   }
   return new PageDirectoryImpl(bytes)
 }
+
+/**
+ * Copies a directory's bytes, those from `start` up to `end`, into the beginning of `target`: into shared pages, without
+ * a copy in between as encoding would make. Throws a RangeError where `target` is too small.
+ *
+ * @category conversions
+ * @since 0.1.0
+ */
+export const copyTo = (self: PageDirectory, target: Uint8Array, start?: number, end?: number): void =>
+  target.set((self as PageDirectoryImpl).bytes.subarray(start, end))
 
 const layOut = (links: ArrayLike<number>, refs: Uint32Array): PageDirectory => {
   const words = new Uint32Array(links.length * wordsPerPage)

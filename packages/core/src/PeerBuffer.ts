@@ -17,7 +17,7 @@ import { GrantTable, type UnmapNotify } from "./GrantTable.ts"
 import type { Access, GrantTableError } from "./GrantTableError.ts"
 import { atomic } from "./internal/atomic.ts"
 import { ending, notifyIn } from "./internal/ending.ts"
-import { invalid, word } from "./internal/input.ts"
+import * as Input from "./internal/input.ts"
 import * as Page from "./Page.ts"
 import * as PageDirectory from "./PageDirectory.ts"
 
@@ -86,13 +86,13 @@ export const defaultMaxByteLength = 2 ** 28
 const locate = Effect.fnUntraced(function*(
   { byteLength: length, directory, maxByteLength = defaultMaxByteLength, peer: id }: Location
 ) {
-  const maximum = yield* word("map", "maxByteLength", Page.ByteLength, Page.lengthExpected, maxByteLength)
-  const peer = yield* word("map", "peer", DomainId.DomainId, DomainId.expected, id)
-  const byteLength = yield* word("map", "byteLength", Page.ByteLength, Page.lengthExpected, length)
+  const maximum = yield* Input.byteLength("map", "maxByteLength", maxByteLength)
+  const peer = yield* Input.domainId("map", "peer", id)
+  const byteLength = yield* Input.byteLength("map", "byteLength", length)
   if (byteLength > maximum) {
-    return yield* invalid("map", "byteLength", byteLength, `at most ${maximum} bytes, this caller's limit (maxByteLength)`)
+    return yield* Input.invalid("map", "byteLength", byteLength, `at most ${maximum} bytes, this caller's limit (maxByteLength)`)
   }
-  const first = yield* word("map", "directory", GrantRef.GrantRef, GrantRef.expected, directory)
+  const first = yield* Input.grantRef("map", "directory", directory)
   const pages = Page.countFor(byteLength)
   return { peer, first, byteLength, pages, directoryPages: PageDirectory.pagesFor(pages) }
 })
@@ -209,9 +209,8 @@ const fill = Effect.fnUntraced(function*(
   refs: Uint32Array<ArrayBuffer>
 ) {
   const filled = yield* Effect.orDie(Effect.fromResult(PageDirectory.fromRefs(links, refs)))
-  const encoded = Schema.encodeSync(PageDirectory.FromBytes)(filled)
   for (const [page, target] of targets.entries()) {
-    target.set(encoded.subarray(page * Page.size + 4, (page + 1) * Page.size), 4)
+    PageDirectory.copyTo(filled, target.subarray(4), page * Page.size + 4, (page + 1) * Page.size)
   }
 })
 

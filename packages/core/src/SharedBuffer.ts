@@ -18,7 +18,7 @@ import { GrantTable, type UnmapNotify } from "./GrantTable.ts"
 import type { Access, GrantTableError } from "./GrantTableError.ts"
 import { atomic } from "./internal/atomic.ts"
 import { ending, notifyIn } from "./internal/ending.ts"
-import { word } from "./internal/input.ts"
+import * as Input from "./internal/input.ts"
 import * as Page from "./Page.ts"
 import * as PageDirectory from "./PageDirectory.ts"
 import type { MappedBuffer } from "./PeerBuffer.ts"
@@ -67,16 +67,14 @@ export interface BackendBuffer {
   readonly end: End
 }
 
+const decode = Schema.decodeSync(PageDirectory.FromBytes)
+
 /** The sizes that follow from the buffer's size in bytes. */
 const sizes = Effect.fnUntraced(function*(value: number) {
-  const byteLength = yield* word("share", "byteLength", Page.ByteLength, Page.lengthExpected, value)
+  const byteLength = yield* Input.byteLength("share", "byteLength", value)
   const pages = Page.countFor(byteLength)
   return { byteLength, pages, directoryPages: PageDirectory.pagesFor(pages) }
 })
-
-/** Writes the directory that `pages` begin with; `refs` are those of the same pages. */
-const publish = (bytes: Uint8Array, directory: PageDirectory.PageDirectory) =>
-  Effect.sync(() => bytes.set(Schema.encodeSync(PageDirectory.FromBytes)(directory)))
 
 /**
  * Allocates a zeroed buffer and shares it with `peer` through a page directory, all in one request to the grant table.
@@ -102,7 +100,7 @@ export const alloc: (options: {
       const directory = yield* Effect.orDie(
         Effect.fromResult(PageDirectory.fromRefs(links, shared.refs.subarray(directoryPages)))
       )
-      yield* publish(shared.bytes, directory)
+      PageDirectory.copyTo(directory, shared.bytes)
       const start = directoryPages * Page.size
       return {
         peer: shared.peer,
@@ -135,7 +133,7 @@ export const allocByBackend: (options: {
   const table = yield* GrantTable
   return yield* atomic(Effect.fnUntraced(function*(scope) {
     const shared = yield* table.share({ peer, pages: directoryPages })
-    yield* publish(shared.bytes, PageDirectory.fromLinks(shared.refs))
+    PageDirectory.copyTo(PageDirectory.fromLinks(shared.refs), shared.bytes)
     return {
       peer: shared.peer,
       directory: shared.refs[0] as GrantRef,
@@ -143,7 +141,7 @@ export const allocByBackend: (options: {
       map: Effect.fn("SharedBuffer.map")(function*(options) {
         if (shared.bytes.length === 0) return yield* Effect.die(new Error("The scope of this directory has ended"))
         // The links are ours and known: only what the backend filled in is read, once, into a private copy.
-        const filled = Schema.decodeSync(PageDirectory.FromBytes)(shared.bytes)
+        const filled = decode(shared.bytes)
         const refs = yield* Effect.fromResult(
           PageDirectory.check([], PageDirectory.slots(filled, pages))
         )

@@ -89,6 +89,26 @@ describe("PageDirectory", () => {
     assert.strictEqual(PageDirectory.next(directory, 0), 0)
   })
 
+  it("copyTo writes what encoding gives, whole or in part", () => {
+    const { directory } = build(1024)
+    const bytes = encode(directory)
+    const target = new Uint8Array(bytes.length + 1).fill(0xff)
+    PageDirectory.copyTo(directory, target)
+    assert.deepStrictEqual(target.subarray(0, bytes.length), bytes)
+    assert.strictEqual(target.at(-1), 0xff)
+    target.fill(0xff)
+    PageDirectory.copyTo(directory, target, 4096, 4104)
+    assert.deepStrictEqual([...target.subarray(0, 9)], [...bytes.subarray(4096, 4104), 0xff])
+    assert.throws(() => PageDirectory.copyTo(directory, target.subarray(2)), RangeError)
+  })
+
+  it("single pages join to the chain that they came from", () => {
+    const bytes = encode(build(2047).directory)
+    const parts = [0, 4096, 8192].map((at) => decode(bytes.subarray(at, at + 4096)))
+    assert.deepStrictEqual(encode(PageDirectory.concat(parts)), bytes)
+    assert.deepStrictEqual(encode(PageDirectory.concat(parts.slice(0, 1))), bytes.subarray(0, 4096).slice())
+  })
+
   it("decodes bytes at any alignment", () => {
     const { directory, refs } = build(20)
     const odd = new Uint8Array(4099)

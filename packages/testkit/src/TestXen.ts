@@ -18,7 +18,7 @@ import * as Layer from "effect/Layer"
 import type * as References from "effect/References"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
-import { callers } from "./internal/callers.ts"
+import { callers, tellingCaller } from "./internal/callers.ts"
 import * as Hypervisor from "./internal/hypervisor.ts"
 
 /**
@@ -241,7 +241,7 @@ export const make: (limits?: Limits) => Effect.Effect<TestXen["Service"], never,
       })
     }
     return TestXen.of({
-      domain: (id, limits) => Effect.sync(() => GrantTable.make(driver(xen, find(id, limits)))),
+      domain: (id, limits) => Effect.sync(() => tellingCaller(GrantTable.make(driver(xen, find(id, limits))))),
       setSharedPages: (id, pages) =>
         Effect.sync(() => {
           find(id).limits.sharedPages = pages

@@ -1,7 +1,9 @@
 import * as Effect from "effect/Effect"
-import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import * as DomainId from "../DomainId.ts"
+import * as GrantRef from "../GrantRef.ts"
 import { GrantTableError, InvalidInput } from "../GrantTableError.ts"
+import * as Page from "../Page.ts"
 
 type Operation = GrantTableError["operation"]
 
@@ -11,22 +13,23 @@ const text = (value: unknown): string => typeof value === "string" ? JSON.string
 export const invalid = (operation: Operation, argument: string, value: unknown, expected: string): GrantTableError =>
   new GrantTableError({ operation, reason: new InvalidInput({ argument, value: text(value), expected }) })
 
-/** The one way from a caller's number to a word of the field: through its schema. */
-export const word = <A>(
-  operation: Operation,
-  argument: string,
-  schema: Schema.Codec<A, number>,
-  expected: string,
-  value: unknown
-): Effect.Effect<A, GrantTableError> => {
-  const decoded = Schema.decodeUnknownResult(schema)(value)
-  return Result.isSuccess(decoded) ? Effect.succeed(decoded.success) : Effect.fail(invalid(operation, argument, value, expected))
+/** The one way from a caller's number to a word of the field: its schema, and its bounds in words. */
+const word = <A extends number>(schema: Schema.Codec<A, number>, expected: string) => {
+  const isWord = Schema.is(schema)
+  return (operation: Operation, argument: string, value: unknown): Effect.Effect<A, GrantTableError> =>
+    isWord(value) ? Effect.succeed(value) : Effect.fail(invalid(operation, argument, value, expected))
 }
 
+export const domainId = word(DomainId.DomainId, DomainId.expected)
+export const grantRef = word(GrantRef.GrantRef, GrantRef.expected)
+export const pageCount = word(Page.PageCount, Page.countExpected)
+export const shareCount = word(Page.ShareCount, Page.shareExpected)
+export const byteLength = word(Page.ByteLength, Page.lengthExpected)
+
 /** Checks an offset in so many bytes. */
-export const byteOffset = (offset: number, byteLength: number): Effect.Effect<void, GrantTableError> =>
-  Number.isInteger(offset) && offset >= 0 && offset < byteLength
+export const byteOffset = (offset: number, length: number): Effect.Effect<void, GrantTableError> =>
+  Number.isInteger(offset) && offset >= 0 && offset < length
     ? Effect.void
     : Effect.fail(
-      invalid("unmapNotify", "clearByte", offset, `an offset in these bytes: a whole number from 0 to ${byteLength - 1}`)
+      invalid("unmapNotify", "clearByte", offset, `an offset in these bytes: a whole number from 0 to ${length - 1}`)
     )

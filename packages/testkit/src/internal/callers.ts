@@ -1,14 +1,37 @@
 /**
- * Tells who called, from the frames that `Effect.fn` and spans leave on a fiber.
+ * Tells who called, from the frames that `Effect.fn`, spans and {@link tellingCaller} leave on a fiber.
  */
-import type { StackFrame } from "effect/References"
+import type { GrantTable } from "@xen-shbuf/core/GrantTable"
+import * as Effect from "effect/Effect"
+import * as References from "effect/References"
+
+/** Leaves a frame with the place of the call, as `Effect.fn` does. */
+const telling = <Args extends ReadonlyArray<unknown>, A, E, R>(
+  name: string,
+  f: (...args: Args) => Effect.Effect<A, E, R>
+) =>
+(...args: Args): Effect.Effect<A, E, R> => {
+  const limit = Error.stackTraceLimit
+  Error.stackTraceLimit = 2
+  const here = new Error()
+  Error.stackTraceLimit = limit
+  const stack = () => here.stack?.split("\n")[2]?.trim()
+  return Effect.updateService(f(...args), References.CurrentStackFrame, (parent) => ({ name, stack, parent }))
+}
+
+/** The same grant table, but a share or a mapping knows who made it; the table itself takes no time for that. */
+export const tellingCaller = (table: GrantTable["Service"]): GrantTable["Service"] => ({
+  ...table,
+  share: telling("GrantTable.share", table.share),
+  map: telling("GrantTable.map", table.map)
+})
 
 // "at name (place)" or "at place": what is left of an error's stack.
 const place = (stack: string): string =>
   (/\((.*)\)/.exec(stack)?.[1] ?? stack.replace(/^at /, "")).replace("file://", "")
 
 /** The calls behind a frame, the innermost first, as `name (file:line:column)`. */
-export const callers = (innermost: StackFrame | undefined): ReadonlyArray<string> => {
+export const callers = (innermost: References.StackFrame | undefined): ReadonlyArray<string> => {
   const calls: Array<string> = []
   for (let frame = innermost; frame !== undefined; frame = frame.parent) {
     // Each call is followed by the place where its function was defined: not what one looks for.
