@@ -10,11 +10,11 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import type * as Scope from "effect/Scope"
-import * as Tracer from "effect/Tracer"
 import * as DomainId from "./DomainId.ts"
 import * as GrantRef from "./GrantRef.ts"
 import type * as GrantTableError from "./GrantTableError.ts"
 import * as Input from "./internal/input.ts"
+import { traced } from "./internal/tracing.ts"
 import * as Page from "./Page.ts"
 
 /**
@@ -227,22 +227,62 @@ export const refusals: Metric.Counter<number> = Metric.counter("xen_shbuf_refusa
   incremental: true
 })
 
-const refused = <A, R>(operation: Effect.Effect<A, GrantTableError.GrantTableError, R>) =>
-  Effect.tapError(operation, (error) =>
-    Metric.update(Metric.withAttributes(refusals, { reason: error.reason._tag }), 1))
+/** What all operations have alike: a span with what was asked for, and the count of refusals. */
+const operation = <A, R>(
+  name: string,
+  attributes: Record<string, unknown>,
+  self: Effect.Effect<A, GrantTableError.GrantTableError, R>
+) =>
+  traced(
+    `GrantTable.${name}`,
+    attributes,
+    Effect.tapError(self, ({ reason }) =>
+      Metric.update(Metric.withAttributes(refusals, { reason: reason._tag }), 1))
+  )
 
-/** Opens a span, without the stack trace of the caller that `Effect.fn` takes: it costs more than all else here. */
-const spanned = (name: string) => <A, E, R>(self: Effect.Effect<A, E, R>) =>
-  Effect.useSpan(name, (span) => Effect.provideService(self, Tracer.ParentSpan, span))
-
-const access = (operation: "share" | "map", value: GrantTableError.Access = "read-write") =>
+const access = (operation: "share" | "map", value: GrantTableError.Access) =>
   value === "read-write" || value === "read-only"
     ? Effect.succeed(value)
     : Effect.fail(Input.invalid(operation, "access", value, `"read-write" or "read-only"`))
 
+/** A request whose numbers may be any. */
+type Unchecked<Request> = { readonly [Key in keyof Request]: Request[Key] extends number ? number : Request[Key] }
+
+/** A private copy of a caller's references, checked. */
+const references = Effect.fnUntraced(function*(refs: ArrayLike<number>) {
+  const pages = yield* Input.pageCount("map", "refs.length", refs.length)
+  const copy = new Uint32Array(pages)
+  for (let i = 0; i < pages; i++) {
+    const ref = refs[i]!
+    if (!Number.isInteger(ref) || !GrantRef.isGrantRef(ref)) {
+      return yield* Input.invalid("map", `refs[${i}]`, ref, GrantRef.expected)
+    }
+    copy[i] = ref
+  }
+  return copy
+})
+
+/** Checks that each segment is a piece of one page. */
+const checkSegments = Effect.fnUntraced(function*(segments: ReadonlyArray<CopySegment>) {
+  for (const [i, segment] of segments.entries()) {
+    const { grant, offset } = segment
+    yield* Input.domainId("copy", `segments[${i}].grant.domain`, grant.domain)
+    yield* Input.grantRef("copy", `segments[${i}].grant.ref`, grant.ref)
+    const length = segment._tag === "Read" ? segment.into.length : segment.from.length
+    if (!Number.isInteger(offset) || offset < 0 || offset + length > Page.size) {
+      return yield* Input.invalid(
+        "copy",
+        `segments[${i}]`,
+        `${length} bytes at offset ${offset}`,
+        "a piece of one page: offset and length add up to 4096 at most"
+      )
+    }
+  }
+})
+
 const portExpected = "a port of an event channel: a whole number from 1 to 4294967295"
 
-const unmapNotify = Effect.fn("GrantTable.unmapNotify")(function*(
+const unmapNotify = Effect.fnUntraced(function*(
   { bytes, unmapNotify }: SharedPages | MappedPages,
   isWritable: boolean,
   notification: UnmapNotification | undefined
@@ -261,13 +301,12 @@ const unmapNotify = Effect.fn("GrantTable.unmapNotify")(function*(
     if (port !== undefined && !(Number.isInteger(port) && port > 0 && port < 2 ** 32)) {
       return yield* Input.invalid("unmapNotify", "signalPort", port, portExpected)
     }
-    yield* Effect.annotateCurrentSpan({ ...notification })
   }
   yield* unmapNotify(notification)
-}, refused)
+})
 
 const notifying = (pages: SharedPages | MappedPages, isWritable: boolean): UnmapNotify => (notification) =>
-  unmapNotify(pages, isWritable, notification)
+  operation("unmapNotify", { ...notification }, unmapNotify(pages, isWritable, notification))
 
 /**
  * Makes the service from an implementation: checks every argument, opens a span, counts.
@@ -275,52 +314,42 @@ const notifying = (pages: SharedPages | MappedPages, isWritable: boolean): Unmap
  * @category constructors
  * @since 0.1.0
  */
-export const make = (driver: Driver): GrantTable["Service"] =>
-  GrantTable.of({
-    share: Effect.fnUntraced(function*(options) {
-      const request: ShareRequest = {
-        peer: yield* Input.domainId("share", "peer", options.peer),
-        pages: yield* Input.shareCount("share", "pages", options.pages),
-        access: yield* access("share", options.access)
-      }
-      yield* Effect.annotateCurrentSpan({ ...request })
-      const shared = yield* driver.share(request)
-      yield* Metric.update(grantsShared, request.pages)
-      return { ...shared, unmapNotify: notifying(shared, true) }
-    }, refused, spanned("GrantTable.share")),
-    map: Effect.fnUntraced(function*(options) {
-      const domain = yield* Input.domainId("map", "domain", options.domain)
-      const pages = yield* Input.pageCount("map", "refs.length", options.refs.length)
-      const refs = new Uint32Array(pages)
-      for (let i = 0; i < pages; i++) {
-        const ref = options.refs[i]!
-        if (!Number.isInteger(ref) || !GrantRef.isGrantRef(ref)) {
-          return yield* Input.invalid("map", `refs[${i}]`, ref, GrantRef.expected)
-        }
-        refs[i] = ref
-      }
-      const request: MapRequest = { domain, refs, access: yield* access("map", options.access) }
-      yield* Effect.annotateCurrentSpan({ domain, pages, access: request.access })
-      const mapped = yield* driver.map(request)
-      yield* Metric.update(pagesMapped, pages)
-      return { ...mapped, unmapNotify: notifying(mapped, request.access === "read-write") }
-    }, refused, spanned("GrantTable.map")),
-    copy: Effect.fnUntraced(function*(segments) {
-      for (const [i, { grant, offset }] of segments.entries()) {
-        yield* Input.domainId("copy", `segments[${i}].grant.domain`, grant.domain)
-        yield* Input.grantRef("copy", `segments[${i}].grant.ref`, grant.ref)
-        const segment = segments[i]!
-        const length = segment._tag === "Read" ? segment.into.length : segment.from.length
-        if (!Number.isInteger(offset) || offset < 0 || offset + length > Page.size) {
-          return yield* Input.invalid(
-            "copy",
-            `segments[${i}]`,
-            `${length} bytes at offset ${offset}`,
-            "a piece of one page: offset and length add up to 4096 at most"
-          )
-        }
-      }
-      yield* driver.copy(segments)
-    }, refused, spanned("GrantTable.copy")),
-    limits: driver.limits.pipe(Effect.withSpan("GrantTable.limits"))
+export const make = (driver: Driver): GrantTable["Service"] => {
+  const share = Effect.fnUntraced(function*(options: Unchecked<ShareRequest>) {
+    const request: ShareRequest = {
+      peer: yield* Input.domainId("share", "peer", options.peer),
+      pages: yield* Input.shareCount("share", "pages", options.pages),
+      access: yield* access("share", options.access)
+    }
+    const shared = yield* driver.share(request)
+    yield* Metric.update(grantsShared, request.pages)
+    return { ...shared, unmapNotify: notifying(shared, true) }
   })
+  const map = Effect.fnUntraced(function*(refs: ArrayLike<number>, options: Unchecked<Omit<MapRequest, "refs">>) {
+    const request: MapRequest = {
+      domain: yield* Input.domainId("map", "domain", options.domain),
+      refs: yield* references(refs),
+      access: yield* access("map", options.access)
+    }
+    const mapped = yield* driver.map(request)
+    yield* Metric.update(pagesMapped, request.refs.length)
+    return { ...mapped, unmapNotify: notifying(mapped, request.access === "read-write") }
+  })
+  return GrantTable.of({
+    share: ({ access = "read-write", pages, peer }) => {
+      const options = { peer, pages, access }
+      return operation("share", options, share(options))
+    },
+    map: ({ access = "read-write", domain, refs }) => {
+      const options = { domain, access }
+      return operation("map", { ...options, pages: refs.length }, map(refs, options))
+    },
+    copy: (segments) =>
+      operation(
+        "copy",
+        { segments: segments.length },
+        Effect.andThen(checkSegments(segments), driver.copy(segments))
+      ),
+    limits: operation("limits", {}, driver.limits)
+  })
+}

@@ -225,16 +225,17 @@ const pageOf = (index: number) => Math.floor(index / refsPerPage)
 const repeatedIndex = (links: ArrayLike<number>, refs: Uint32Array, low: number, high: number): number => {
   // One bit a reference, as long as the peer's choice of references can't make that much more than a word each.
   if (high - low >= 32 * (refs.length + links.length)) return repeatedIndexSorting(links, refs)
-  const seen = new Uint32Array(((high - low) >>> 5) + 1)
+  const seen = new Int32Array(((high - low) >>> 5) + 1)
   for (let i = 0; i < links.length; i++) {
-    const bit = links[i]! - low
-    seen[bit >>> 5]! |= 1 << (bit & 31)
+    const link = links[i]!
+    if (link >= low && link <= high) seen[(link - low) >>> 5]! |= 1 << (link - low)
   }
   for (let i = 0; i < refs.length; i++) {
-    const bit = refs[i]! - low
-    const word = seen[bit >>> 5]!
-    if ((word & (1 << (bit & 31))) !== 0) return i
-    seen[bit >>> 5] = word | (1 << (bit & 31))
+    const at = (refs[i]! - low) | 0
+    const word = seen[at >>> 5]!
+    const bit = 1 << at
+    if ((word & bit) !== 0) return i
+    seen[at >>> 5] = word | bit
   }
   return -1
 }
@@ -281,17 +282,16 @@ export const check = (
   links: ArrayLike<number>,
   refs: Uint32Array<ArrayBuffer>
 ): Result.Result<Uint32Array<ArrayBuffer>, DirectoryError.DirectoryError> => {
-  let low = GrantRef.maximum
-  let high = GrantRef.minimum
-  for (let i = 0; i < links.length; i++) {
-    low = Math.min(low, links[i]!)
-    high = Math.max(high, links[i]!)
+  let low = refs[0]!
+  let high = low
+  for (let i = 1; i < refs.length; i++) {
+    const ref = refs[i]!
+    if (ref < low) low = ref
+    if (ref > high) high = ref
   }
-  for (let index = 0; index < refs.length; index++) {
-    const word = refs[index]!
-    if (!GrantRef.isGrantRef(word)) return fail(new DirectoryError.InvalidRef({ page: pageOf(index), index, word }))
-    if (word < low) low = word
-    if (word > high) high = word
+  if (low < GrantRef.minimum || high > GrantRef.maximum) {
+    const index = refs.findIndex((word) => !GrantRef.isGrantRef(word))
+    return fail(new DirectoryError.InvalidRef({ page: pageOf(index), index, word: refs[index]! }))
   }
   const index = repeatedIndex(links, refs, low, high)
   if (index < 0) return Result.succeed(refs)

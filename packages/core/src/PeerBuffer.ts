@@ -18,6 +18,7 @@ import type { Access, GrantTableError } from "./GrantTableError.ts"
 import { atomic } from "./internal/atomic.ts"
 import { ending, notifyIn } from "./internal/ending.ts"
 import * as Input from "./internal/input.ts"
+import * as Tracing from "./internal/tracing.ts"
 import * as Page from "./Page.ts"
 import * as PageDirectory from "./PageDirectory.ts"
 
@@ -139,7 +140,7 @@ export const map: (
   MappedBuffer,
   GrantTableError | DirectoryError.DirectoryError,
   GrantTable | Scope.Scope
-> = Effect.fn("PeerBuffer.map")(function*(options) {
+> = Tracing.fn("PeerBuffer.map", Effect.fnUntraced(function*(options) {
   const at = yield* locate(options)
   const table = yield* GrantTable
   const { directory, links } = yield* chain(at, readPage(table, at.peer))
@@ -152,7 +153,7 @@ export const map: (
     bytes: mapped.bytes.subarray(0, at.byteLength),
     unmapNotify: notifyIn(mapped.unmapNotify, 0, at.byteLength)
   }
-})
+}))
 
 /**
  * Allocates a zeroed buffer, shares it with the frontend, and fills the frontend's directory with its references.
@@ -169,7 +170,7 @@ export const provide: (
   ProvidedBuffer,
   GrantTableError | DirectoryError.DirectoryError,
   GrantTable | Scope.Scope
-> = Effect.fn("PeerBuffer.provide")(function*(options) {
+> = Tracing.fn("PeerBuffer.provide", Effect.fnUntraced(function*(options) {
   const at = yield* locate(options)
   const table = yield* GrantTable
   return yield* atomic((scope) =>
@@ -189,7 +190,7 @@ export const provide: (
         end: ending(scope)
       }
     })))
-})
+}))
 
 /** Maps the pages of a peer's directory for writing, and checks its chain. */
 const open = Effect.fnUntraced(function*(table: GrantTable["Service"], at: Located) {
@@ -238,7 +239,7 @@ export interface Walk {
  */
 export const walk: (
   options: Location
-) => Effect.Effect<Walk, GrantTableError, GrantTable> = Effect.fn("PeerBuffer.walk")(function*(options) {
+) => Effect.Effect<Walk, GrantTableError, GrantTable> = Tracing.fn("PeerBuffer.walk", Effect.fnUntraced(function*(options) {
   const at = yield* locate(options)
   const table = yield* GrantTable
   const read: Array<Walk["directory"][number]> = []
@@ -253,4 +254,4 @@ export const walk: (
     Effect.catchIf((error) => error.reason._tag === "GrantRefused", Effect.succeed)
   )
   return { pages: at.pages, directory: read, problem }
-})
+}))

@@ -26,9 +26,25 @@ const headerWords = 4
 // The kernel always copies the fixed part, 24 bytes, in and out.
 const minimumWords = 6
 
+// Small requests stand in the same memory again and again: memory to point the kernel to costs more than a call. So a
+// request is valid until the next is made.
+const six = new Uint32Array(minimumWords)
+const four = new Uint32Array(4)
+
+const request = (count: number): Uint32Array<ArrayBuffer> =>
+  count > minimumWords ? new Uint32Array(count) : six.fill(0)
+
+const fill = (w0: number, w1: number, w2: number, w3: number): Uint32Array<ArrayBuffer> => {
+  four[0] = w0
+  four[1] = w1
+  four[2] = w2
+  four[3] = w3
+  return four
+}
+
 /** A request for new pages, granted to `domain`; the answer is read by {@link index} and {@link refs}. */
 export const allocGref = (domain: number, count: number, writable: boolean): Uint32Array<ArrayBuffer> => {
-  const words = new Uint32Array(Math.max(minimumWords, headerWords + count))
+  const words = request(headerWords + count)
   words[0] = domain | (writable ? allocWritable << 16 : 0)
   words[1] = count
   return words
@@ -45,7 +61,7 @@ export const mapGrantRef = (
   start: number,
   end: number
 ): Uint32Array<ArrayBuffer> => {
-  const words = new Uint32Array(headerWords + 2 * (end - start))
+  const words = request(headerWords + 2 * (end - start))
   words[0] = end - start
   for (let i = start, at = headerWords; i < end; i++, at += 2) {
     words[at] = domain
@@ -59,7 +75,7 @@ export const index = (words: Uint32Array<ArrayBuffer>): number => words[2]! + wo
 
 /** What DEALLOC_GREF and UNMAP_GRANT_REF release: `count` pages from `index` on, in bytes. */
 export const range = (index: number, count: number): Uint32Array<ArrayBuffer> =>
-  Uint32Array.of(index, index / 2 ** 32, count, 0)
+  fill(index, index / 2 ** 32, count, 0)
 
 /**
  * What to do when the page at `index`, in bytes, ends: clear the byte so far behind `index`, signal the port, both, or
@@ -72,12 +88,12 @@ export const unmapNotify = (
 ): Uint32Array<ArrayBuffer> => {
   const at = index + (clearByte ?? 0)
   const action = (clearByte === undefined ? 0 : notifyClearByte) | (signalPort === undefined ? 0 : notifySendEvent)
-  return Uint32Array.of(at, at / 2 ** 32, action, signalPort ?? 0)
+  return fill(at, at / 2 ** 32, action, signalPort ?? 0)
 }
 
 /** A request to run `count` segments at an address. */
 export const grantCopy = (address: bigint, count: number): Uint32Array<ArrayBuffer> =>
-  Uint32Array.of(count, 0, Number(BigInt.asUintN(32, address)), Number(address >> 32n))
+  fill(count, 0, Number(BigInt.asUintN(32, address)), Number(address >> 32n))
 
 /** One side of a copy that is a piece of a granted page; `offset` in bytes from its beginning. */
 export interface Foreign {

@@ -38,9 +38,12 @@ export const make = Effect.fnUntraced(function*(loadLibc: () => Libc.Libc, optio
 type Operation = GrantTableError.GrantTableError["operation"]
 
 const attempt = <A>(operation: Operation, run: () => Device.Outcome<A>) =>
-  Effect.suspend(() =>
-    Effect.fromResult(Result.mapError(run(), (reason) => new GrantTableError.GrantTableError({ operation, reason })))
-  )
+  Effect.suspend(() => {
+    const outcome = run()
+    return Result.isSuccess(outcome)
+      ? Effect.succeed(outcome.success)
+      : Effect.fail(new GrantTableError.GrantTableError({ operation, reason: outcome.failure }))
+  })
 
 const held = <A extends { readonly unmapNotify: GrantTable.UnmapNotify }>(
   operation: Operation,

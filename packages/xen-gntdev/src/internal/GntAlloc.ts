@@ -29,6 +29,11 @@ export const defaultTableSize = 32_768
  */
 export const usable = (tableSize: number): number => tableSize - Math.floor(tableSize / 8)
 
+interface Opened {
+  readonly libc: Libc.Libc
+  readonly fd: number
+}
+
 /** Makes one for a device and the file of its limit, in a domain whose grant table has so many references. */
 export const make = (
   loadLibc: () => Device.Outcome<Libc.Libc>,
@@ -36,7 +41,7 @@ export const make = (
   limitPath: string,
   tableSize: number
 ): GntAlloc => {
-  let state: { readonly libc: Libc.Libc; readonly fd: number } | "unopened" | "closed" = "unopened"
+  let state: Opened | "unopened" | "closed" = "unopened"
   const table: GrantTable.Limit = { pages: usable(tableSize), knob: "the option grantTableSize" }
   /** The lower one of gntalloc's limit, as last read, and the table's. */
   let limit = table
@@ -49,16 +54,19 @@ export const make = (
     limit = Result.match(Device.readLimit(limitPath, "xen-gntalloc"), { onFailure: () => table, onSuccess: lower })
   }
 
-  const opened = () =>
+  const firstOpened = () =>
     Result.gen(function*() {
-      if (state === "closed") return yield* Device.closed(device)
-      if (state === "unopened") {
-        const libc = yield* loadLibc()
-        state = { libc, fd: yield* Device.open(libc, device, "xen-gntalloc") }
-        readLimit()
-      }
-      return state
+      const libc = yield* loadLibc()
+      const opened = { libc, fd: yield* Device.open(libc, device, "xen-gntalloc") }
+      state = opened
+      readLimit()
+      return opened
     })
+
+  const opened = (): Device.Outcome<Opened> => {
+    if (state === "closed") return Device.closed(device)
+    return state === "unopened" ? firstOpened() : Result.succeed(state)
+  }
 
   const exceedsLimit = (pages: number) => live + pages > limit.pages
 
@@ -75,52 +83,56 @@ export const make = (
       : new GrantTableError.OutOfGrants({ ...named, needed: limit.pages + requested })
   }
 
+  const share = (
+    { fd, libc }: Opened,
+    { access, pages, peer }: GrantTable.ShareRequest
+  ): Device.Outcome<Device.Held<GrantTable.SharedPages>> => {
+    if (exceedsLimit(pages)) readLimit()
+    // Not left to the kernel, because of what happens when the table is full.
+    if (exceedsLimit(pages)) return Result.fail(outOfGrants(pages))
+    // Before the call: nothing may fail between it and what gives the pages back.
+    const refs = new Uint32Array(pages)
+    const words = Abi.allocGref(peer, pages, access === "read-write")
+    const answer = libc.ioctl(fd, Abi.ALLOC_GREF, words)
+    if (answer < 0) {
+      const errno = Libc.errnoName(answer)
+      if (errno !== "ENOSPC") return Device.failed(device, "ALLOC_GREF", errno)
+      readLimit()
+      return Result.fail(outOfGrants(pages))
+    }
+    const index = Abi.index(words)
+    refs.set(Abi.refs(words, pages))
+    const dealloc = () => libc.ioctl(fd, Abi.DEALLOC_GREF, Abi.range(index, pages))
+    // One mmap over exactly this allocation: of several in one mapping the kernel would end the wrong ones.
+    const mapped = Mapping.map(libc, [{ fd, offset: index, byteLength: pages * Page.size }], "read-write")
+    if (Result.isFailure(mapped)) {
+      dealloc()
+      return Device.failed(device, "mmap", mapped.failure.errno)
+    }
+    const region = mapped.success
+    live += pages
+    const rearm = Notify.make(libc, device)
+    return Result.succeed({
+      pages: { peer, access, refs, bytes: new Uint8Array(region.buffer) },
+      release: () => {
+        live -= pages
+        Mapping.unmap(libc, region)
+        // After close the number may be another file's; what was allocated ends with the mapping then.
+        if (state !== "closed") dealloc()
+      },
+      // Each page has one notification of its own: the byte's page is as good for the signal as any.
+      unmapNotify: (notification) => {
+        if (state === "closed") return Device.closed(device)
+        if (notification === undefined) return rearm([])
+        const { clearByte, signalPort } = notification
+        const inPage = clearByte === undefined ? undefined : clearByte % Page.size
+        return rearm([{ fd, index: index + (clearByte ?? 0) - (inPage ?? 0), clearByte: inPage, signalPort }])
+      }
+    })
+  }
+
   return {
-    share: ({ access, pages, peer }) =>
-      Result.gen(function*() {
-        const { fd, libc } = yield* opened()
-        if (exceedsLimit(pages)) readLimit()
-        // Not left to the kernel, because of what happens when the table is full.
-        if (exceedsLimit(pages)) return yield* Result.fail(outOfGrants(pages))
-        const words = Abi.allocGref(peer, pages, access === "read-write")
-        const refs = new Uint32Array(pages)
-        const answer = libc.ioctl(fd, Abi.ALLOC_GREF, words)
-        if (answer < 0) {
-          const errno = Libc.errnoName(answer)
-          if (errno !== "ENOSPC") return yield* Device.failed(device, "ALLOC_GREF", errno)
-          readLimit()
-          return yield* Result.fail(outOfGrants(pages))
-        }
-        const index = Abi.index(words)
-        const dealloc = () => libc.ioctl(fd, Abi.DEALLOC_GREF, Abi.range(index, pages))
-        refs.set(Abi.refs(words, pages))
-        // One mmap over exactly this allocation: of several in one mapping the kernel would end the wrong ones.
-        const mapped = Mapping.map(libc, [{ fd, offset: index, byteLength: pages * Page.size }], "read-write")
-        if (Result.isFailure(mapped)) {
-          dealloc()
-          return yield* Device.failed(device, "mmap", mapped.failure.errno)
-        }
-        const region = mapped.success
-        live += pages
-        const rearm = Notify.make(libc, device)
-        return {
-          pages: { peer, access, refs, bytes: new Uint8Array(region.buffer) },
-          release: () => {
-            live -= pages
-            Mapping.unmap(libc, region)
-            // After close the number may be another file's; what was allocated ends with the mapping then.
-            if (state !== "closed") dealloc()
-          },
-          // Each page has one notification of its own: the byte's page is as good for the signal as any.
-          unmapNotify: (notification) => {
-            if (state === "closed") return Device.closed(device)
-            if (notification === undefined) return rearm([])
-            const { clearByte, signalPort } = notification
-            const inPage = clearByte === undefined ? undefined : clearByte % Page.size
-            return rearm([{ fd, index: index + (clearByte ?? 0) - (inPage ?? 0), clearByte: inPage, signalPort }])
-          }
-        }
-      }),
+    share: (request) => Result.flatMap(opened(), (device) => share(device, request)),
     limit: () => Result.map(Device.readLimit(limitPath, "xen-gntalloc"), lower),
     close: () => {
       if (typeof state === "object") state.libc.close(state.fd)

@@ -8,6 +8,7 @@ import type * as GrantTable from "@xen-shbuf/core/GrantTable"
 import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
 import * as Page from "@xen-shbuf/core/Page"
 import * as Result from "effect/Result"
+import type { MapFailure, Region } from "../MappedMemory.ts"
 import * as Abi from "./Abi.ts"
 import * as Device from "./Device.ts"
 import * as Libc from "./Libc.ts"
@@ -66,30 +67,41 @@ export const make = (loadLibc: () => Device.Outcome<Libc.Libc>, device: string, 
       return file
     })
 
-  const opened = () =>
+  /** The C library, when gntdev has been opened. */
+  let libc: Libc.Libc | undefined
+
+  const firstOpened = () =>
     Result.gen(function*() {
-      if (isClosed) return yield* Device.closed(device)
-      const libc = yield* loadLibc()
-      if (files.length === 0) {
-        yield* openFile(libc)
-        readLimit()
-      }
-      return libc
+      const loaded = yield* loadLibc()
+      yield* openFile(loaded)
+      readLimit()
+      return libc = loaded
     })
 
-  const note = (libc: Libc.Libc, { domain, refs }: GrantTable.MapRequest, start: number, end: number) =>
-    Result.gen(function*() {
-      const count = end - start
-      // Offsets are given first-fit: whatever the gaps, these pages end at `reach + count` at most.
-      const file = files.find(({ reach }) => reach + count < maxReach) ?? (yield* openFile(libc))
+  const opened = (): Device.Outcome<Libc.Libc> => {
+    if (isClosed) return Device.closed(device)
+    return libc === undefined ? firstOpened() : Result.succeed(libc)
+  }
+
+  const note = (
+    libc: Libc.Libc,
+    { domain, refs }: GrantTable.MapRequest,
+    start: number,
+    end: number
+  ): Device.Outcome<Noted> => {
+    const count = end - start
+    // Offsets are given first-fit: whatever the gaps, these pages end at `reach + count` at most.
+    const roomy = files.find(({ reach }) => reach + count < maxReach)
+    return Result.flatMap(roomy === undefined ? openFile(libc) : Result.succeed(roomy), (file) => {
       const words = Abi.mapGrantRef(domain, refs, start, end)
       const answer = libc.ioctl(file.fd, Abi.MAP_GRANT_REF, words)
-      if (answer < 0) return yield* Device.failed(device, "MAP_GRANT_REF", Libc.errnoName(answer))
+      if (answer < 0) return Device.failed(device, "MAP_GRANT_REF", Libc.errnoName(answer))
       const index = Abi.index(words)
       file.live += count
       file.reach = Math.max(file.reach, index / Page.size + count)
-      return { file, index, start, count } satisfies Noted
+      return Result.succeed({ file, index, start, count })
     })
+  }
 
   const forget = (libc: Libc.Libc, { count, file, index }: Noted): void => {
     file.live -= count
@@ -167,48 +179,62 @@ export const make = (loadLibc: () => Device.Outcome<Libc.Libc>, device: string, 
         })
     })
 
+  /** Says why pages that were noted could not be mapped. */
+  const explain = (
+    libc: Libc.Libc,
+    request: GrantTable.MapRequest,
+    noted: ReadonlyArray<Noted>,
+    { errno, piece }: MapFailure
+  ): Device.Outcome<never> => {
+    // Always: outside of PV what was mapped before the refusal stays mapped until then.
+    for (const one of noted) forget(libc, one)
+    if (errno !== refusal) return Device.failed(device, "mmap", errno)
+    const { count, start } = noted[piece]!
+    return Result.flatMap(locate(libc, request, start, start + count), Result.fail)
+  }
+
+  const hold = (
+    libc: Libc.Libc,
+    { access, domain }: GrantTable.MapRequest,
+    noted: ReadonlyArray<Noted>,
+    region: Region
+  ): Device.Held<GrantTable.MappedPages> => {
+    const rearm = Notify.make(libc, device)
+    return {
+      pages: { domain, access, bytes: new Uint8Array(region.buffer) },
+      release: () => {
+        Mapping.unmap(libc, region)
+        for (const one of noted) forget(libc, one)
+      },
+      // Each request that was noted has one notification: its byte's clears it, the last to end sends the signal.
+      unmapNotify: (notification) => {
+        if (isClosed) return Device.closed(device)
+        const armed = noted.map(({ count, file: { fd }, index, start }, i): Notify.Armed => {
+          const at = (notification?.clearByte ?? -1) - start * Page.size
+          return {
+            fd,
+            index,
+            clearByte: at >= 0 && at < count * Page.size ? at : undefined,
+            signalPort: i === noted.length - 1 ? notification?.signalPort : undefined
+          }
+        })
+        // The signal first: its port is all that the kernel may refuse.
+        return rearm(
+          armed.filter(({ clearByte, signalPort }) => clearByte !== undefined || signalPort !== undefined).reverse()
+        )
+      }
+    }
+  }
+
   return {
     map: (request) =>
-      Result.gen(function*() {
-        const { access, domain } = request
-        const libc = yield* opened()
-        const noted = yield* noteAll(libc, request)
-        const mapped = mapNoted(libc, noted, access)
-        if (Result.isFailure(mapped)) {
-          // Always: outside of PV what was mapped before the refusal stays mapped until then.
-          for (const one of noted) forget(libc, one)
-          const { errno, piece } = mapped.failure
-          if (errno !== refusal) return yield* Device.failed(device, "mmap", errno)
-          const { count, start } = noted[piece]!
-          return yield* Result.fail(yield* locate(libc, request, start, start + count))
-        }
-        const region = mapped.success
-        const rearm = Notify.make(libc, device)
-        return {
-          pages: { domain, access, bytes: new Uint8Array(region.buffer) },
-          release: () => {
-            Mapping.unmap(libc, region)
-            for (const one of noted) forget(libc, one)
-          },
-          // Each request that was noted has one notification: its byte's clears it, the last to end sends the signal.
-          unmapNotify: (notification) => {
-            if (isClosed) return Device.closed(device)
-            const armed = noted.map(({ count, file: { fd }, index, start }, i): Notify.Armed => {
-              const at = (notification?.clearByte ?? -1) - start * Page.size
-              return {
-                fd,
-                index,
-                clearByte: at >= 0 && at < count * Page.size ? at : undefined,
-                signalPort: i === noted.length - 1 ? notification?.signalPort : undefined
-              }
-            })
-            // The signal first: its port is all that the kernel may refuse.
-            return rearm(
-              armed.filter(({ clearByte, signalPort }) => clearByte !== undefined || signalPort !== undefined).reverse()
-            )
-          }
-        }
-      }),
+      Result.flatMap(opened(), (libc) =>
+        Result.flatMap(noteAll(libc, request), (noted) => {
+          const mapped = mapNoted(libc, noted, request.access)
+          return Result.isFailure(mapped)
+            ? explain(libc, request, noted, mapped.failure)
+            : Result.succeed(hold(libc, request, noted, mapped.success))
+        })),
     copy: (segments) =>
       Result.gen(function*() {
         const libc = yield* opened()
