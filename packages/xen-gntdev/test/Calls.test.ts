@@ -1,0 +1,124 @@
+/**
+ * Counts the system calls of every operation, and what each is for: they must not grow with the pages. Reading the clock
+ * is one too, in many Xen domains: core's tests count that.
+ */
+import { afterEach, assert, beforeEach, describe, it } from "@effect/vitest"
+import * as GrantTable from "@xen-shbuf/core/GrantTable"
+import * as PageDirectory from "@xen-shbuf/core/PageDirectory"
+import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
+import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import * as Abi from "../src/internal/Abi.ts"
+import * as Driver from "../src/internal/Driver.ts"
+import type * as Libc from "../src/internal/Libc.ts"
+import * as FakeKernel from "./FakeKernel.ts"
+
+let limits: string
+beforeEach(() => {
+  limits = mkdtempSync(join(tmpdir(), "xen-shbuf-"))
+  writeFileSync(join(limits, "gntalloc"), "2000000\n")
+  writeFileSync(join(limits, "gntdev"), "65536\n")
+})
+afterEach(() => rmSync(limits, { recursive: true }))
+
+/** Sizes at which the calls are counted: one page, about a directory page, frames of 1080p and 4K, the largest share. */
+const sizes = [1, 64, 1023, 1024, 2025, 8100, 60_000]
+
+/** ALLOC_GREF grants and allocates; mmap makes it visible; madvise keeps it from forked children; the rest undoes. */
+const sharing = ["ALLOC_GREF", "mmap", "madvise", "munmap", "DEALLOC_GREF"]
+
+/** MAP_GRANT_REF notes the references; mmap maps them, with all hypercalls. */
+const mapping = ["MAP_GRANT_REF", "mmap", "madvise", "munmap", "UNMAP_GRANT_REF"]
+
+/** References of a peer's buffer of so many pages: the directory's first, then the buffer's. */
+const first = 1000
+
+const directoryOf = (pages: number) => {
+  const links = Array.from({ length: PageDirectory.pagesFor(pages) }, (_, i) => first + i)
+  const refs = Uint32Array.from({ length: pages }, (_, i) => first + links.length + i)
+  return Result.getOrThrow(PageDirectory.fromRefs(links, refs))
+}
+
+/** The names of all calls that an operation makes and its release, the devices being open. */
+const callsOf = (
+  operation: Effect.Effect<unknown, unknown, GrantTable.GrantTable | Scope.Scope>,
+  pages: number
+) =>
+  Effect.gen(function*() {
+    const kernel = FakeKernel.make({ grants: () => 2_000_000 })
+    const directory = directoryOf(pages)
+    let noted = 0
+    // What is mapped of a peer's directory has its contents.
+    const libc: Libc.Libc = {
+      ...kernel.libc,
+      ioctl: (fd, request, words) => {
+        if (request === Abi.MAP_GRANT_REF) noted = words[5]!
+        return kernel.libc.ioctl(fd, request, words)
+      },
+      view: (address, byteLength) => {
+        const view = kernel.libc.view(address, byteLength)
+        const page = noted - first
+        if (page < directory.pages) PageDirectory.copyTo(directory, new Uint8Array(view), page * 4096, (page + 1) * 4096)
+        return view
+      }
+    }
+    const table = GrantTable.make(
+      yield* Driver.make(() => libc, {
+        gntallocLimit: join(limits, "gntalloc"),
+        gntdevLimit: join(limits, "gntdev"),
+        grantTableSize: 1_000_000
+      })
+    )
+    const once = Effect.provideService(Effect.scoped(operation), GrantTable.GrantTable, table)
+    yield* once
+    const before = kernel.calls.length
+    yield* once
+    assert.deepStrictEqual(kernel.errors, [])
+    return kernel.calls.slice(before).map((call) => call.split(" ")[0]!).filter((name) => name !== "view")
+  })
+
+const times = (n: number, calls: ReadonlyArray<string>) => Array.from({ length: n }, () => calls).flat()
+
+describe("system calls", () => {
+  for (const pages of sizes) {
+    const directoryPages = PageDirectory.pagesFor(pages)
+    const at = { peer: 3, byteLength: pages * 4096, maxByteLength: 2 ** 32 }
+    const refs = Uint32Array.from({ length: pages }, (_, i) => 5000 + i)
+
+    it.effect(`${pages} pages`, () =>
+      Effect.gen(function*() {
+        const share = Effect.flatMap(GrantTable.GrantTable, (table) => table.share({ peer: 3, pages }))
+        assert.deepStrictEqual(yield* callsOf(share, pages), sharing)
+        const map = Effect.flatMap(GrantTable.GrantTable, (table) => table.map({ domain: 3, refs }))
+        assert.deepStrictEqual(yield* callsOf(map, pages), mapping)
+        // The buffer and its directory are one allocation.
+        assert.deepStrictEqual(yield* callsOf(SharedBuffer.alloc(at), pages), sharing)
+        // Each page of a peer's directory says where the next one is, so they can't be mapped together.
+        const read = PeerBuffer.map({ ...at, directory: first })
+        assert.deepStrictEqual(yield* callsOf(read, pages), times(directoryPages + 1, mapping))
+        // The directory stays mapped until the buffer's references stand in it.
+        const provided = yield* callsOf(PeerBuffer.provide({ ...at, directory: first }), pages)
+        assert.deepStrictEqual(provided, [
+          ...times(directoryPages, mapping.slice(0, 3)),
+          ...sharing.slice(0, 3),
+          ...times(directoryPages, mapping.slice(3)),
+          ...sharing.slice(3)
+        ])
+      }))
+  }
+
+  it.effect("65 537 pages take one request more than gntdev's limit allows, and one mmap to keep them side by side", () =>
+    Effect.gen(function*() {
+      const refs = Uint32Array.from({ length: 65_537 }, (_, i) => 5000 + i)
+      const map = Effect.flatMap(GrantTable.GrantTable, (table) => table.map({ domain: 3, refs }))
+      assert.deepStrictEqual(yield* callsOf(map, 1), [
+        "MAP_GRANT_REF", "MAP_GRANT_REF", "mmap", "mmap", "mmap", "madvise",
+        "munmap", "UNMAP_GRANT_REF", "UNMAP_GRANT_REF"
+      ])
+    }))
+})
