@@ -249,18 +249,18 @@ const access = (operation: "share" | "map", value: GrantTableError.Access) =>
 type Unchecked<Request> = { readonly [Key in keyof Request]: Request[Key] extends number ? number : Request[Key] }
 
 /** A private copy of a caller's references, checked. */
-const references = Effect.fnUntraced(function*(refs: ArrayLike<number>) {
-  const pages = yield* Input.pageCount("map", "refs.length", refs.length)
-  const copy = new Uint32Array(pages)
-  for (let i = 0; i < pages; i++) {
-    const ref = refs[i]!
-    if (!Number.isInteger(ref) || !GrantRef.isGrantRef(ref)) {
-      return yield* Input.invalid("map", `refs[${i}]`, ref, GrantRef.expected)
+const references = (refs: ArrayLike<number>) =>
+  Effect.flatMap(Input.pageCount("map", "refs.length", refs.length), (pages) => {
+    const copy = new Uint32Array(pages)
+    for (let i = 0; i < pages; i++) {
+      const ref = refs[i]!
+      if (!Number.isInteger(ref) || !GrantRef.isGrantRef(ref)) {
+        return Effect.fail(Input.invalid("map", `refs[${i}]`, ref, GrantRef.expected))
+      }
+      copy[i] = ref
     }
-    copy[i] = ref
-  }
-  return copy
-})
+    return Effect.succeed(copy)
+  })
 
 /** Checks that each segment is a piece of one page. */
 const checkSegments = Effect.fnUntraced(function*(segments: ReadonlyArray<CopySegment>) {

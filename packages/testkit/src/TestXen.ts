@@ -24,6 +24,9 @@ import * as Hypervisor from "./internal/hypervisor.ts"
 /**
  * What a domain can hold. What is left out is as on a real Xen with Linux.
  *
+ * A buffer takes a grant for each page, and one more for each 1023 of them: 256 MiB, which is as much as `PeerBuffer.map`
+ * takes unless told otherwise, need `{ sharedPages: 65_601, grantRefs: 65_609 }`.
+ *
  * @category models
  * @since 0.1.0
  */

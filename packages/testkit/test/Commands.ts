@@ -379,42 +379,28 @@ export const compare = Effect.fnUntraced(function*(sequence: ReadonlyArray<Comma
         return
       }
       case "MapBuffer": {
-        const buffer = pick(buffers, command.buffer)
-        if (buffer === undefined) return
-        const { access } = command
-        const { domain, frames: [page] } = buffer.share
-        const by = user(command.by, buffer.share)
-        const directory = page!.ref
-        const expected = readDirectory(by, domain.id, directory, "read-only", (page) => {
-          const chained = Model.chain(page)
-          if (chained !== Model.ok) return chained
-          const refs = Model.references(page, buffer.pages, [page.ref])
-          return isRefusal(refs) ? refs : Model.map(model, domains[by]!, domain.id, refs, access)
-        })
-        const options = { peer: domain.id, directory, byteLength: buffer.pages * 4096, access }
+        const peers = peersBuffer(command)
+        if (peers === undefined) return
+        const { by, options, pages, share } = peers
+        const page = openDirectory(by, share, "read-only")
+        const refs = isRefusal(page) ? page : Model.references(page, pages, [page.ref])
+        const expected = isRefusal(refs)
+          ? refs
+          : Model.map(model, domains[by]!, share.domain.id, refs, options.access)
         const made = yield* does("MapBuffer", outcomeOf(expected), table(by)(PeerBuffer.map(options)))
-        if (made !== undefined) noteMapping(made, by, expected as ReadonlyArray<Model.Frame>, access)
+        if (made !== undefined) noteMapping(made, by, expected as ReadonlyArray<Model.Frame>, options.access)
         return
       }
       case "Provide": {
-        const buffer = pick(buffers, command.buffer)
-        if (buffer === undefined) return
-        const { access } = command
-        const { domain, frames: [page] } = buffer.share
-        const by = user(command.by, buffer.share)
-        const directory = page!.ref
-        const expected = readDirectory(by, domain.id, directory, "read-write", (page) => {
-          const chained = Model.chain(page)
-          if (chained !== Model.ok) return chained
-          const shared = Model.share(model, domains[by]!, buffer.pages)
-          return shared === Model.ok ? [page] : shared
-        })
-        const options = { peer: domain.id, directory, byteLength: buffer.pages * 4096, access }
-        const made = yield* does("Provide", outcomeOf(expected), table(by)(PeerBuffer.provide(options)))
+        const peers = peersBuffer(command)
+        if (peers === undefined) return
+        const { by, options, pages, share } = peers
+        const page = openDirectory(by, share, "read-write")
+        const expected = isRefusal(page) ? page : Model.share(model, domains[by]!, pages)
+        const made = yield* does("Provide", expected, table(by)(PeerBuffer.provide(options)))
         if (made === undefined) return
-        const share = (yield* noteShare(made, by, ids.indexOf(domain.id), access, 0))!
-        const [filled] = expected as ReadonlyArray<Model.Frame>
-        Model.wordsOf(filled!).fill(0, 1).set(share.frames.map(({ ref }) => ref), 1)
+        const provided = (yield* noteShare(made, by, ids.indexOf(share.domain.id), options.access, 0))!
+        Model.wordsOf(page as Model.Frame).fill(0, 1).set(provided.frames.map(({ ref }) => ref), 1)
         return
       }
       case "MapProvided": {
@@ -431,16 +417,21 @@ export const compare = Effect.fnUntraced(function*(sequence: ReadonlyArray<Comma
     }
   })
 
-  /** What comes of a directory that is opened with this access, if it can be. */
-  const readDirectory = (
-    by: number,
-    domain: number,
-    directory: number,
-    access: Model.Access,
-    then: (page: Model.Frame) => ReadonlyArray<Model.Frame> | Model.Outcome
-  ) => {
-    const opened = Model.map(model, domains[by]!, domain, [directory], access)
-    return isRefusal(opened) ? opened : then(opened[0]!)
+  /** A buffer that a peer maps or provides: which, who does it, and with what. */
+  const peersBuffer = ({ access, buffer: index, by }: Command & { readonly _tag: "MapBuffer" | "Provide" }) => {
+    const buffer = pick(buffers, index)
+    if (buffer === undefined) return
+    const { pages, share } = buffer
+    const options = { peer: share.domain.id, directory: share.frames[0]!.ref, byteLength: pages * 4096, access }
+    return { by: user(by, share), options, pages, share }
+  }
+
+  /** The page of a directory that is opened with this access, or what is wrong with it. */
+  const openDirectory = (by: number, { domain, frames: [page] }: Model.Share, access: Model.Access) => {
+    const opened = Model.map(model, domains[by]!, domain.id, [page!.ref], access)
+    if (isRefusal(opened)) return opened
+    const chained = Model.chain(opened[0]!)
+    return chained === Model.ok ? opened[0]! : chained
   }
 
   /** What is wrong with the live views. */
