@@ -9,7 +9,7 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as DomainId from "./DomainId.ts"
 import * as GrantRef from "./GrantRef.ts"
 import type * as GrantTableError from "./GrantTableError.ts"
@@ -137,21 +137,28 @@ export interface Limits {
 }
 
 /**
+ * Pages that an implementation has acquired, and their release.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Held<Pages> {
+  readonly pages: Pages
+  /** Detaches every view, unmaps, gives back. Called once, however the scope ends; must not throw. */
+  readonly release: () => void
+}
+
+/**
  * What an implementation provides; `make` turns it into the service. Requests, and notifications, arrive checked.
  *
- * Each acquisition is atomic under interruption and all or nothing, each release is synchronous and total:
- * detach every view, unmap, release.
+ * Each acquisition is all or nothing, and runs uninterruptibly; its release is registered with it.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Driver {
-  readonly share: (
-    request: ShareRequest
-  ) => Effect.Effect<SharedPages, GrantTableError.GrantTableError, Scope.Scope>
-  readonly map: (
-    request: MapRequest
-  ) => Effect.Effect<MappedPages, GrantTableError.GrantTableError, Scope.Scope>
+  readonly share: (request: ShareRequest) => Effect.Effect<Held<SharedPages>, GrantTableError.GrantTableError>
+  readonly map: (request: MapRequest) => Effect.Effect<Held<MappedPages>, GrantTableError.GrantTableError>
   readonly copy: (
     segments: ReadonlyArray<CopySegment>
   ) => Effect.Effect<void, GrantTableError.GrantTableError>
@@ -280,6 +287,15 @@ const checkSegments = Effect.fnUntraced(function*(segments: ReadonlyArray<CopySe
   }
 })
 
+/**
+ * Acquires pages for the caller's scope. Not by `acquireRelease`: it gives a release the context of the acquisition, which
+ * none here needs, and which is a good part of the cost of a page.
+ */
+const acquire = <Pages>(held: Effect.Effect<Held<Pages>, GrantTableError.GrantTableError>) =>
+  Effect.uninterruptible(Effect.flatMap(Effect.scope, (scope) =>
+    Effect.flatMap(held, ({ pages, release }) =>
+      Effect.as(Scope.addFinalizer(scope, Effect.sync(release)), pages))))
+
 const portExpected = "a port of an event channel: a whole number from 1 to 4294967295"
 
 const unmapNotify = Effect.fnUntraced(function*(
@@ -321,7 +337,7 @@ export const make = (driver: Driver): GrantTable["Service"] => {
       pages: yield* Input.shareCount("share", "pages", options.pages),
       access: yield* access("share", options.access)
     }
-    const shared = yield* driver.share(request)
+    const shared = yield* acquire(driver.share(request))
     yield* Metric.update(grantsShared, request.pages)
     return { ...shared, unmapNotify: notifying(shared, true) }
   })
@@ -331,7 +347,7 @@ export const make = (driver: Driver): GrantTable["Service"] => {
       refs: yield* references(refs),
       access: yield* access("map", options.access)
     }
-    const mapped = yield* driver.map(request)
+    const mapped = yield* acquire(driver.map(request))
     yield* Metric.update(pagesMapped, request.refs.length)
     return { ...mapped, unmapNotify: notifying(mapped, request.access === "read-write") }
   })

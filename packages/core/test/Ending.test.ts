@@ -13,18 +13,18 @@ const stub = () => {
   const armed: Array<GrantTable.UnmapNotification | undefined> = []
   const table = GrantTable.make({
     share: (request) =>
-      Effect.map(
-        Effect.acquireRelease(
-          Effect.sync(() => new Uint8Array(request.pages * 4096)),
-          ({ buffer }) => Effect.sync(() => void buffer.transfer(0))
-        ),
-        (bytes) => ({
-          ...request,
-          refs: Uint32Array.from({ length: request.pages }, (_, i) => 8 + i),
-          bytes,
-          unmapNotify: (notification) => Effect.sync(() => void armed.push(notification))
-        })
-      ),
+      Effect.sync(() => {
+        const bytes = new Uint8Array(request.pages * 4096)
+        return {
+          pages: {
+            ...request,
+            refs: Uint32Array.from({ length: request.pages }, (_, i) => 8 + i),
+            bytes,
+            unmapNotify: (notification) => Effect.sync(() => void armed.push(notification))
+          },
+          release: () => void bytes.buffer.transfer(0)
+        }
+      }),
     map: () => Effect.die("not used"),
     copy: () => Effect.die("not used"),
     limits: Effect.die("not used")

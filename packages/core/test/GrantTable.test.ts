@@ -14,19 +14,20 @@ const stub = () => {
   const remember = <A>(request: A) => Effect.sync(() => void requests.push(request))
   const bytes = (pages: number) => new Uint8Array(pages * 4096)
   const unmapNotify = remember
+  const held = <Pages>(pages: Pages) => ({ pages, release: () => {} })
   const table = GrantTable.make({
     share: (request) =>
       request.pages > 1000
         ? Effect.fail(
           new GrantTableError({ operation: "share", reason: new OutOfGrants({ requested: request.pages, limit: 1000 }) })
         )
-        : Effect.as(remember(request), {
+        : Effect.as(remember(request), held({
           ...request,
           refs: Uint32Array.from({ length: request.pages }, (_, i) => 8 + i),
           bytes: bytes(request.pages),
           unmapNotify
-        }),
-    map: (request) => Effect.as(remember(request), { ...request, bytes: bytes(request.refs.length), unmapNotify }),
+        })),
+    map: (request) => Effect.as(remember(request), held({ ...request, bytes: bytes(request.refs.length), unmapNotify })),
     copy: remember,
     limits: Effect.succeed({
       shared: { pages: 1000, knob: "/limit" },

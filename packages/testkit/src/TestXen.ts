@@ -152,26 +152,28 @@ const driver = (xen: Hypervisor.Hypervisor, domain: Hypervisor.Domain): GrantTab
     run("unmapNotify", () => Hypervisor.arm(domain, held, notification))
   return {
     share: (request) =>
-      Effect.acquireRelease(
-        run("share", (caller) => Hypervisor.share(xen, domain, request, caller)),
-        (share) => Effect.sync(() => Hypervisor.endShare(xen, share))
-      ).pipe(Effect.map((share) => ({
-        peer: share.peer,
-        access: share.access,
-        refs: share.refs.slice(),
-        bytes: new Uint8Array(share.view.buffer),
-        unmapNotify: arm(share)
-      }))),
+      run("share", (caller) =>
+        Result.map(Hypervisor.share(xen, domain, request, caller), (share) => ({
+          pages: {
+            peer: share.peer,
+            access: share.access,
+            refs: share.refs.slice(),
+            bytes: new Uint8Array(share.view.buffer),
+            unmapNotify: arm(share)
+          },
+          release: () => Hypervisor.endShare(xen, share)
+        }))),
     map: (request) =>
-      Effect.acquireRelease(
-        run("map", (caller) => Hypervisor.map(xen, domain, request, caller)),
-        (mapping) => Effect.sync(() => Hypervisor.unmap(xen, mapping))
-      ).pipe(Effect.map((mapping) => ({
-        domain: request.domain,
-        access: mapping.access,
-        bytes: new Uint8Array(mapping.region.buffer),
-        unmapNotify: arm(mapping)
-      }))),
+      run("map", (caller) =>
+        Result.map(Hypervisor.map(xen, domain, request, caller), (mapping) => ({
+          pages: {
+            domain: request.domain,
+            access: mapping.access,
+            bytes: new Uint8Array(mapping.region.buffer),
+            unmapNotify: arm(mapping)
+          },
+          release: () => Hypervisor.unmap(xen, mapping)
+        }))),
     copy: (segments) => run("copy", () => Hypervisor.copy(xen, domain, segments)),
     limits: run("limits", () =>
       Result.succeed({

@@ -1,5 +1,5 @@
 /**
- * Makes core's driver of the two devices: scopes and typed failures around their synchronous calls.
+ * Makes core's driver of the two devices: effects and typed failures around their synchronous calls.
  *
  * @internal
  */
@@ -49,14 +49,15 @@ const held = <A extends { readonly unmapNotify: GrantTable.UnmapNotify }>(
   operation: Operation,
   acquire: () => Device.Outcome<Device.Held<A>>
 ) =>
-  Effect.map(
-    Effect.acquireRelease(attempt(operation, acquire), ({ release }) => Effect.sync(release)),
-    ({ pages, unmapNotify }) => ({
-      ...pages,
-      unmapNotify: (notification: GrantTable.UnmapNotification | undefined) =>
-        attempt("unmapNotify", () => unmapNotify(notification))
-    })
-  )
+  attempt(operation, () =>
+    Result.map(acquire(), ({ pages, release, unmapNotify }) => ({
+      pages: {
+        ...pages,
+        unmapNotify: (notification: GrantTable.UnmapNotification | undefined) =>
+          attempt("unmapNotify", () => unmapNotify(notification))
+      },
+      release
+    })))
 
 const noLibc = (cause: unknown) =>
   new GrantTableError.Unsupported({

@@ -1,0 +1,45 @@
+/**
+ * A grant table that does nothing: its pages are there already, and stay. What an operation on it takes is our own.
+ */
+import * as GrantTable from "@xen-shbuf/core/GrantTable"
+import * as Page from "@xen-shbuf/core/Page"
+import * as PageDirectory from "@xen-shbuf/core/PageDirectory"
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+
+const peer = 1 as GrantTable.SharedPages["peer"]
+const access = "read-write"
+const unmapNotify = () => Effect.void
+
+const range = (from: number, length: number) => Uint32Array.from({ length }, (_, i) => from + i)
+
+/** The table of domain 1, which shares a buffer of so many pages with itself: the directory begins at reference 8. */
+export const make = (pages: number) => {
+  const directoryPages = PageDirectory.pagesFor(pages)
+  // As alloc lays them out: the directory, then the buffer.
+  const all = { peer, access, refs: range(8, directoryPages + pages), unmapNotify } as const
+  const links = all.refs.subarray(0, directoryPages)
+  const refs = all.refs.slice(directoryPages)
+  const bytes = new Uint8Array(all.refs.length * Page.size)
+  PageDirectory.copyTo(Result.getOrThrow(PageDirectory.fromRefs(links, refs)), bytes)
+  const whole: GrantTable.SharedPages = { ...all, bytes }
+  const buffer: GrantTable.SharedPages = { ...all, refs, bytes: bytes.subarray(directoryPages * Page.size) }
+  const mapped = (bytes: Uint8Array<ArrayBuffer>) => ({ domain: peer, access, bytes, unmapNotify }) as const
+  const mappedBuffer = mapped(buffer.bytes)
+  const directory = Array.from(links, (_, i) => mapped(bytes.subarray(i * Page.size, (i + 1) * Page.size)))
+
+  const share = (count: number) => count === pages ? buffer : whole
+  const map = (refs: Uint32Array) => refs[0]! < 8 + directoryPages ? directory[refs[0]! - 8]! : mappedBuffer
+  /** The last page that was let go, so that letting go is not nothing at all. */
+  const released: { pages: unknown } = { pages: undefined }
+  const release = (pages: unknown) => void (released.pages = pages)
+  const held = <A>(pages: A) => ({ pages, release: () => release(pages) })
+
+  const table = GrantTable.make({
+    share: (request) => Effect.sync(() => held(share(request.pages))),
+    map: (request) => Effect.sync(() => held(map(request.refs))),
+    copy: () => Effect.void,
+    limits: Effect.succeed({ shared: { pages, knob: "" }, mappedPerRequest: { pages, knob: "" } })
+  })
+  return { table, refs, directoryPages, share, map, release }
+}
