@@ -232,7 +232,7 @@ describe("demo", () => {
         [
           { event: "transferred", mode: "frontend-allocates", read: card, equal: true },
           { event: "transferred", mode: "backend-allocates", read: card, equal: true },
-          { event: "released", clean: true, shared: 4054, mapped: 4054 },
+          { event: "released", clean: true, shared: 4054, mapped: 4052 },
           { event: "png" }
         ]
       )

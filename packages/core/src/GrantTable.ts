@@ -159,6 +159,8 @@ export interface Held<Pages> {
 export interface Driver {
   readonly share: (request: ShareRequest) => Effect.Effect<Held<SharedPages>, GrantTableError.GrantTableError>
   readonly map: (request: MapRequest) => Effect.Effect<Held<MappedPages>, GrantTableError.GrantTableError>
+  /** Copies the first `into.length` bytes of a page that it maps read-only, and unmaps, all in one synchronous step. */
+  readonly read: (grant: GrantRef.Grant, into: Uint8Array) => Effect.Effect<void, GrantTableError.GrantTableError>
   readonly copy: (
     segments: ReadonlyArray<CopySegment>
   ) => Effect.Effect<void, GrantTableError.GrantTableError>
@@ -190,6 +192,14 @@ export class GrantTable extends Context.Service<GrantTable, {
     readonly refs: ArrayLike<number>
     readonly access?: GrantTableError.Access | undefined
   }) => Effect.Effect<MappedPages, GrantTableError.GrantTableError, Scope.Scope>
+  /**
+   * Copies the beginning of a granted page into private memory: as many bytes as `into` has, 4096 at most. The page is
+   * mapped read-only for that long, and each byte read once: what a hostile peer does afterwards changes nothing.
+   */
+  readonly read: (
+    grant: { readonly domain: number; readonly ref: number },
+    into: Uint8Array
+  ) => Effect.Effect<void, GrantTableError.GrantTableError>
   /**
    * Lets Xen copy between granted pages and private memory, without mapping. Not all or nothing:
    * segments before a refused one may have been copied. `Unsupported` where the device can't.
@@ -351,6 +361,16 @@ export const make = (driver: Driver): GrantTable["Service"] => {
     yield* Metric.update(pagesMapped, request.refs.length)
     return { ...mapped, unmapNotify: notifying(mapped, request.access === "read-write") }
   })
+  const read = Effect.fnUntraced(function*(options: Unchecked<GrantRef.Grant>, into: Uint8Array) {
+    const grant: GrantRef.Grant = {
+      domain: yield* Input.domainId("read", "domain", options.domain),
+      ref: yield* Input.grantRef("read", "ref", options.ref)
+    }
+    if (into.length > Page.size) {
+      return yield* Input.invalid("read", "into.length", into.length, "at most 4096 bytes: a page")
+    }
+    yield* driver.read(grant, into)
+  })
   return GrantTable.of({
     share: ({ access = "read-write", pages, peer }) => {
       const options = { peer, pages, access }
@@ -359,6 +379,10 @@ export const make = (driver: Driver): GrantTable["Service"] => {
     map: ({ access = "read-write", domain, refs }) => {
       const options = { domain, access }
       return operation("map", { ...options, pages: refs.length }, map(refs, options))
+    },
+    read: ({ domain, ref }, into) => {
+      const grant = { domain, ref }
+      return operation("read", grant, read(grant, into))
     },
     copy: (segments) =>
       operation(

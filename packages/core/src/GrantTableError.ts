@@ -190,7 +190,7 @@ export type Reason = typeof Reason.Type
  * @since 0.1.0
  */
 export class GrantTableError extends Schema.TaggedError<GrantTableError>()("GrantTableError", {
-  operation: Schema.Literals(["share", "map", "unmapNotify", "copy", "limits", "open"]),
+  operation: Schema.Literals(["share", "map", "read", "unmapNotify", "copy", "limits", "open"]),
   reason: Reason
 }) {
   override get message() {

@@ -75,6 +75,15 @@ const wordsOf = (self: PageDirectory): Uint32Array<ArrayBuffer> =>
 const fromWords = (words: Uint32Array<ArrayBuffer>): PageDirectory => new PageDirectoryImpl(new Uint8Array(words.buffer))
 
 /**
+ * Makes a directory of bytes without copying them: 1 to 1026 whole pages in a buffer of their own, which nobody changes
+ * any more. For all other bytes decode {@link FromBytes}.
+ *
+ * @category unsafe
+ * @since 0.1.0
+ */
+export const fromBytesUnsafe = (bytes: Uint8Array<ArrayBuffer>): PageDirectory => new PageDirectoryImpl(bytes)
+
+/**
  * Tells whether a value is a directory.
  *
  * @category guards

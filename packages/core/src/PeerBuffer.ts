@@ -102,7 +102,7 @@ type Located = Effect.Success<ReturnType<typeof locate>>
 
 const decode = Schema.decodeSync(PageDirectory.FromBytes)
 
-/** Visits the pages of a peer's directory in order; `visit` decides how long each stays mapped. */
+/** Visits the pages of a peer's directory in order; `visit` gives what it has copied of one. */
 const chain = Effect.fnUntraced(function*<E, R>(
   { directoryPages, first }: Located,
   visit: (ref: GrantRef.GrantRef) => Effect.Effect<PageDirectory.PageDirectory, E, R>
@@ -115,20 +115,25 @@ const chain = Effect.fnUntraced(function*<E, R>(
     ref = yield* Effect.fromResult(PageDirectory.follow(links, PageDirectory.next(page, 0), directoryPages))
     if (ref !== undefined) links.push(ref)
   }
-  return { links, directory: PageDirectory.concat(parts) }
+  return { links, parts }
 })
 
-/** Copies one page of a peer's directory: mapped read-only, and only for the copy. */
-const readPage = (table: GrantTable["Service"], domain: number) => (ref: GrantRef.GrantRef) =>
-  table.map({ domain, refs: [ref], access: "read-only" }).pipe(
-    Effect.map(({ bytes }) => decode(bytes)),
-    Effect.scoped
-  )
+/** Copies one page of a peer's directory. */
+const readPage = (table: GrantTable["Service"], domain: number) => (ref: GrantRef.GrantRef) => {
+  const bytes = new Uint8Array(Page.size)
+  return Effect.map(table.read({ domain, ref }, bytes), () => PageDirectory.fromBytesUnsafe(bytes))
+}
+
+/** The references of the buffer, checked together with those of its directory. */
+const refsOf = (
+  { pages }: Located,
+  { links, parts }: { readonly links: ReadonlyArray<number>; readonly parts: ReadonlyArray<PageDirectory.PageDirectory> }
+) => Effect.fromResult(PageDirectory.check(links, PageDirectory.slots(PageDirectory.concat(parts), pages)))
 
 /**
  * Maps the buffer behind a frontend's directory as one region, all or nothing.
  *
- * The directory itself is mapped read-only, a page at a time, and let go before the buffer is mapped. `access` is
+ * The directory itself is copied page by page, and checked before the buffer is mapped. `access` is
  * read-write by default; a buffer that was granted read-only must be mapped read-only.
  *
  * @category constructors
@@ -143,8 +148,7 @@ export const map: (
 > = Tracing.fn("PeerBuffer.map", Effect.fnUntraced(function*(options) {
   const at = yield* locate(options)
   const table = yield* GrantTable
-  const { directory, links } = yield* chain(at, readPage(table, at.peer))
-  const refs = yield* Effect.fromResult(PageDirectory.check(links, PageDirectory.slots(directory, at.pages)))
+  const refs = yield* refsOf(at, yield* chain(at, readPage(table, at.peer)))
   const mapped = yield* table.map({ domain: at.peer, refs, access: options.access })
   return {
     peer: mapped.domain,
@@ -242,16 +246,16 @@ export const walk: (
 ) => Effect.Effect<Walk, GrantTableError, GrantTable> = Tracing.fn("PeerBuffer.walk", Effect.fnUntraced(function*(options) {
   const at = yield* locate(options)
   const table = yield* GrantTable
-  const read: Array<Walk["directory"][number]> = []
+  const directory: Array<Walk["directory"][number]> = []
   const problem = yield* Effect.gen(function*() {
-    const { directory, links } = yield* chain(at, (ref) =>
-      Effect.tap(readPage(table, at.peer)(ref), (page) => Effect.sync(() => read.push({ ref, page }))))
-    const refs = yield* Effect.fromResult(PageDirectory.check(links, PageDirectory.slots(directory, at.pages)))
+    const visited = yield* chain(at, (ref) =>
+      Effect.tap(readPage(table, at.peer)(ref), (page) => Effect.sync(() => directory.push({ ref, page }))))
+    const refs = yield* refsOf(at, visited)
     yield* Effect.scoped(table.map({ domain: at.peer, refs, access: "read-only" }))
     return undefined
   }).pipe(
     Effect.catchTag("DirectoryError", Effect.succeed),
     Effect.catchIf((error) => error.reason._tag === "GrantRefused", Effect.succeed)
   )
-  return { pages: at.pages, directory: read, problem }
+  return { pages: at.pages, directory, problem }
 }))

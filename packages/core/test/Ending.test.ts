@@ -26,6 +26,7 @@ const stub = () => {
         }
       }),
     map: () => Effect.die("not used"),
+    read: () => Effect.die("not used"),
     copy: () => Effect.die("not used"),
     limits: Effect.die("not used")
   })

@@ -38,6 +38,8 @@ export const make = (pages: number) => {
   const table = GrantTable.make({
     share: (request) => Effect.sync(() => held(share(request.pages))),
     map: (request) => Effect.sync(() => held(map(request.refs))),
+    read: ({ ref }, into) =>
+      Effect.sync(() => into.set(bytes.subarray((ref - 8) * Page.size, (ref - 8) * Page.size + into.length))),
     copy: () => Effect.void,
     limits: Effect.succeed({ shared: { pages, knob: "" }, mappedPerRequest: { pages, knob: "" } })
   })

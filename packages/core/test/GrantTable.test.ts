@@ -28,6 +28,7 @@ const stub = () => {
           unmapNotify
         })),
     map: (request) => Effect.as(remember(request), held({ ...request, bytes: bytes(request.refs.length), unmapNotify })),
+    read: remember,
     copy: remember,
     limits: Effect.succeed({
       shared: { pages: 1000, knob: "/limit" },
@@ -130,6 +131,24 @@ describe("GrantTable.make", () => {
       assert.deepStrictEqual(requests, [...right.flatMap((one) => [one, one]), { signalPort: 7 }, undefined])
       shared.bytes.buffer.transfer(0)
       assert.isTrue(Exit.hasDies(yield* Effect.exit(shared.unmapNotify({ clearByte: 0 }))))
+    }))
+
+  it.effect("reads at most a page, of a grant that there can be", () =>
+    Effect.gen(function*() {
+      const { requests, table } = stub()
+      const read = (domain: number, ref: number, length: number) => table.read({ domain, ref }, new Uint8Array(length))
+      for (const [argument, effect] of [
+        ["domain", read(0x7ff0, 8, 1)],
+        ["ref", read(3, 7, 1)],
+        ["ref", read(3, 8.5, 1)],
+        ["into.length", read(3, 8, 4097)]
+      ] as const) {
+        const error = yield* refused(effect)
+        assert.deepInclude(error, { operation: "read", _tag: "InvalidInput", argument })
+      }
+      assert.deepStrictEqual(requests, [])
+      yield* read(3, 8, 4096)
+      assert.deepStrictEqual(requests, [{ domain: 3, ref: 8 }])
     }))
 
   it.effect("opens one span an operation and counts grants, pages and refusals", () =>

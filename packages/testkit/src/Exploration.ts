@@ -104,6 +104,14 @@ const refused = new GrantTableError.GrantRefused({
   status: "GNTST_general_error"
 })
 
+const mapping = [
+  invalid,
+  refused,
+  new GrantTableError.OutOfMappings({ domain: DomainId.DomainId.make(0), requested: 1, detail: "injected" }),
+  unavailable,
+  failed
+]
+
 /**
  * The reasons that each operation on a grant table can have to fail, one of each kind.
  *
@@ -112,13 +120,8 @@ const refused = new GrantTableError.GrantRefused({
  */
 export const reasons: { readonly [operation in Faults.Operation]: ReadonlyArray<GrantTableError.Reason> } = {
   share: [invalid, new GrantTableError.OutOfGrants({ requested: 1, limit: 0 }), unavailable, failed],
-  map: [
-    invalid,
-    refused,
-    new GrantTableError.OutOfMappings({ domain: DomainId.DomainId.make(0), requested: 1, detail: "injected" }),
-    unavailable,
-    failed
-  ],
+  map: mapping,
+  read: mapping,
   unmapNotify: [invalid, unavailable, failed],
   copy: [
     invalid,

@@ -19,7 +19,7 @@ import * as Layer from "effect/Layer"
  * @category models
  * @since 0.1.0
  */
-export type Operation = "share" | "map" | "unmapNotify" | "copy" | "limits"
+export type Operation = "share" | "map" | "read" | "unmapNotify" | "copy" | "limits"
 
 /**
  * One thing to go wrong, at one operation.
@@ -121,6 +121,7 @@ export const make = (
     table: GrantTable.of({
       share: (options) => Effect.map(decorate("share", table.share(options)), pages),
       map: (options) => Effect.map(decorate("map", table.map(options)), pages),
+      read: (grant, into) => decorate("read", table.read(grant, into)),
       copy: (segments) => decorate("copy", table.copy(segments)),
       limits: decorate("limits", table.limits)
     }),

@@ -213,6 +213,39 @@ export const laws = (options: Law.Options = {}): ReadonlyArray<Law.Law> => {
       }))
     }),
 
+    law("what is read of a page is a private copy of its beginning, and the page does not stay mapped", function*() {
+      const { backend, frontend } = yield* Domains.Domains
+      const access = Arbitrary.schema(GrantTableError.Access)
+      const inputs = Arbitrary.all({ access, length: between(0, Page.size), place: between(0, 2), seed: Generators.seed })
+      yield* forAll(inputs, Effect.fnUntraced(function*({ access, length, place, seed }) {
+        const refs = yield* Effect.scoped(Effect.gen(function*() {
+          const { bytes, refs } = yield* frontend.table.share({ peer: backend.id, pages: 3, access })
+          const contents = Generators.bytes(seed, bytes.length)
+          bytes.set(contents)
+          const into = new Uint8Array(length + 1).fill(0xaa)
+          yield* backend.table.read({ domain: frontend.id, ref: refs[place]! }, into.subarray(0, length))
+          bytes.fill(0xff)
+          yield* sameBytes("what was read", into.subarray(0, length), page(contents, place).subarray(0, length))
+          yield* Law.equal("the byte behind it", into[length], 0xaa)
+          return refs
+        }))
+        yield* allGone(refs)
+      }))
+    }),
+
+    law("a reference that can't be mapped can't be read, and is named", function*() {
+      const all = yield* Domains.Domains
+      const { backend, frontend } = all
+      const others = yield* frontend.table.share({ peer: Domains.stranger(all), pages: 1 })
+      const past = yield* Effect.scoped(frontend.table.share({ peer: backend.id, pages: 1 }))
+      for (const ref of [0x7fff_0000, others.refs[0]!, past.refs[0]!]) {
+        const into = new Uint8Array(Page.size).fill(0xaa)
+        const reason = yield* Law.refused("GrantRefused", backend.table.read({ domain: frontend.id, ref }, into))
+        yield* sameReason(reason, refusalOf(frontend, [ref], 0, "read-only", reason.status))
+        yield* Law.holds(into.every((byte) => byte === 0xaa), "something was read all the same")
+      }
+    }),
+
     law("a domain that does not exist has no grants", function*() {
       const all = yield* Domains.Domains
       const domain = Domains.stranger(all)

@@ -60,13 +60,15 @@ const walk = Effect.fnUntraced(function*(directory: number, byteLength: number) 
   return yield* PeerBuffer.walk({ peer: frontend.id, directory, byteLength }).pipe(Domains.runIn(backend))
 })
 
-/** Runs what the backend does, with an action of the peer whenever the backend has mapped something. */
+/** Runs what the backend does, with an action of the peer whenever the backend has mapped or read something. */
 const meanwhile = (action: (refs: ArrayLike<number>) => Effect.Effect<void, never, Scope.Scope>) =>
 <A, E, R>(program: Effect.Effect<A, E, R>) =>
   Effect.flatMap(Domains.Domains, (domains) => {
     const { id, table } = domains.backend
     const map: typeof table.map = (options) => Effect.tap(table.map(options), () => action(options.refs))
-    return Effect.provideService(program, Domains.Domains, { ...domains, backend: { id, table: { ...table, map } } })
+    const read: typeof table.read = (grant, into) =>
+      Effect.scoped(Effect.tap(table.read(grant, into), () => action([grant.ref])))
+    return Effect.provideService(program, Domains.Domains, { ...domains, backend: { id, table: { ...table, map, read } } })
   })
 
 /** Fails unless a walk ends with this problem. */
@@ -239,7 +241,7 @@ export const laws = (options: Law.Options = {}): ReadonlyArray<Law.Law> => {
         const { bytes, first, links } = yield* shareDirectory(pages)
         const buffer = yield* sharePages(pages)
         bytes.set(Generators.layOut({ links, refs: buffer.refs }))
-        // The peer acts when the backend unmaps a directory page.
+        // The peer acts as soon as the backend has read a directory page.
         const rewrite = (ref: number) => {
           const page = links.indexOf(ref)
           if (page >= 0) bytes.set(Generators.bytes(seed, Page.size), page * Page.size)

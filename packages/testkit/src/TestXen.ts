@@ -174,6 +174,7 @@ const driver = (xen: Hypervisor.Hypervisor, domain: Hypervisor.Domain): GrantTab
           },
           release: () => Hypervisor.unmap(xen, mapping)
         }))),
+    read: (grant, into) => run("read", () => Hypervisor.read(xen, domain, grant, into)),
     copy: (segments) => run("copy", () => Hypervisor.copy(xen, domain, segments)),
     limits: run("limits", () =>
       Result.succeed({

@@ -117,7 +117,7 @@ describe("Faults", () => {
     }
     const { exit, operations } = yield* run([])
     assert.isTrue(Exit.isSuccess(exit))
-    assert.deepStrictEqual(operations, ["map", "map", "map"])
+    assert.deepStrictEqual(operations, ["read", "read", "map"])
     for (let at = 1; at <= operations.length; at++) {
       const failed = yield* run([Faults.failAt(at, reason)])
       assert.strictEqual(failed.operations.length, at)

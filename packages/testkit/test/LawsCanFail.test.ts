@@ -105,6 +105,20 @@ const faults: { readonly [fault: string]: (table: Table) => Partial<Table> } = {
     notification === undefined ? Effect.void : notify(notification)
   ),
   "takes any notification": notifying((notification, notify) => Effect.ignore(notify(notification))),
+  "reads the end of a page": (table) => ({
+    read: (grant, into) => {
+      const page = new Uint8Array(4096)
+      return Effect.map(table.read(grant, page), () => into.set(page.subarray(page.length - into.length)))
+    }
+  }),
+  "reads what is not granted": (table) => ({ read: (grant, into) => Effect.ignore(table.read(grant, into)) }),
+  "never unmaps what it has read": (table) => ({
+    read: (grant, into) =>
+      Effect.andThen(
+        forgotten(table.map({ domain: grant.domain, refs: [grant.ref], access: "read-only" })),
+        table.read(grant, into)
+      )
+  }),
   "never ends a grant": (table) => ({ share: (options) => forgotten(table.share(options)) }),
   "never unmaps": (table) => ({ map: (options) => forgotten(table.map(options)) })
 }

@@ -266,6 +266,11 @@ const refused = (
 ): GrantTableError.Reason =>
   new GrantTableError.GrantRefused({ grant: { domain, ref: ref as GrantRef.GrantRef }, index, access, status })
 
+const outOfMappings = (mapper: Domain, domain: DomainId, requested: number): GrantTableError.Reason => {
+  const detail = `this domain can map ${mapper.limits.mappedPages} pages in all, and has ${mapper.mappedPages} mapped`
+  return new GrantTableError.OutOfMappings({ domain, requested, detail })
+}
+
 const unpin = (xen: Hypervisor, granter: Domain, refs: Uint32Array, access: GrantTableError.Access): void => {
   for (const ref of refs) {
     granter.pins[access][ref]!--
@@ -299,17 +304,13 @@ export const map = (
 ): Result.Result<Mapping, GrantTableError.Reason> => {
   const granter = find(xen, domain)
   if (granter === undefined) return Result.fail(refused(domain, refs[0]!, 0, access, "GNTST_bad_domain"))
-  const { mappedPages } = mapper.limits
   const undo = (pinned: number, reason: GrantTableError.Reason) => {
     unpin(xen, granter, refs.subarray(0, pinned), access)
     return Result.fail(reason)
   }
   for (let i = 0; i < refs.length; i++) {
     const ref = refs[i]!
-    if (mapper.mappedPages + i === mappedPages) {
-      const detail = `this domain can map ${mappedPages} pages in all, and has ${mapper.mappedPages} mapped`
-      return undo(i, new GrantTableError.OutOfMappings({ domain, requested: refs.length, detail }))
-    }
+    if (mapper.mappedPages + i >= mapper.limits.mappedPages) return undo(i, outOfMappings(mapper, domain, refs.length))
     const status = refusal(granter, ref, mapper.id, access)
     if (status !== undefined) return undo(i, refused(domain, ref, i, access, status))
     granter.pins[access][ref]!++
@@ -347,6 +348,23 @@ export const unmap = (xen: Hypervisor, mapping: Mapping): void => {
   mapper.mappedPages -= refs.length
   unpin(xen, granter, refs, access)
   signal(mapper, notification)
+}
+
+/** Copies from a page as a mapping would show it that lasts for just as long. */
+export const read = (
+  xen: Hypervisor,
+  by: Domain,
+  { domain, ref }: GrantRef.Grant,
+  into: Uint8Array
+): Result.Result<void, GrantTableError.Reason> => {
+  const granter = find(xen, domain)
+  const access = "read-only"
+  if (granter === undefined) return Result.fail(refused(domain, ref, 0, access, "GNTST_bad_domain"))
+  if (by.mappedPages >= by.limits.mappedPages) return Result.fail(outOfMappings(by, domain, 1))
+  const status = refusal(granter, ref, by.id, access)
+  if (status !== undefined) return Result.fail(refused(domain, ref, 0, access, status))
+  fs.readSync(granter.grants[ref]!.memory, into, 0, into.length, granter.pages[ref]! * Page.size)
+  return Result.succeed(undefined)
 }
 
 /** Copies each segment by itself; the refusal of the first that failed. */

@@ -85,6 +85,15 @@ export const around = (
         if (options.refs.length > 1) return mapped
         record.snapshots.push(new Uint32Array(mapped.bytes.slice().buffer, 0, wordsPerPage))
         return { ...mapped, bytes: watch(mapped.bytes) }
+      }),
+      // A mapping that lasts as long as it takes to read each byte once.
+      read: Effect.fnUntraced(function*(grant, into) {
+        yield* begin({ _tag: "map", refs: [grant.ref], access: "read-only" })
+        yield* table.read(grant, into)
+        act("after")
+        act("end")
+        record.snapshots.push(new Uint32Array(into.slice().buffer, 0, wordsPerPage))
+        if (watching) record.reads.push(new Uint8Array(into.length).fill(1))
       })
     })
   }

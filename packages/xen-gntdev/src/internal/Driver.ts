@@ -29,6 +29,7 @@ export const make = Effect.fnUntraced(function*(loadLibc: () => Libc.Libc, optio
   const driver: GrantTable.Driver = {
     share: (request) => held("share", () => alloc.share(request)),
     map: (request) => held("map", () => map.map(request)),
+    read: (grant, into) => attempt("read", () => map.read(grant, into)),
     copy: (segments) => attempt("copy", () => options.grantCopy === true ? map.copy(segments) : copyIsOff()),
     limits: attempt("limits", () => Result.all({ shared: alloc.limit(), mappedPerRequest: map.limit() }))
   }

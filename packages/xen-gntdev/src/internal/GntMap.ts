@@ -1,5 +1,5 @@
 /**
- * Maps and copies grants of peers through gntdev: synchronous, all or nothing, errors as values.
+ * Maps, reads and copies grants of peers through gntdev: synchronous, all or nothing, errors as values.
  *
  * @internal
  */
@@ -18,6 +18,7 @@ import * as Notify from "./Notify.ts"
 /** gntdev, opened at the first mapping, as often as its capacity asks for; `close` is its end. */
 export interface GntMap {
   readonly map: (request: GrantTable.MapRequest) => Device.Outcome<Device.Held<GrantTable.MappedPages>>
+  readonly read: (grant: GrantRef.Grant, into: Uint8Array) => Device.Outcome<void>
   readonly copy: (segments: ReadonlyArray<GrantTable.CopySegment>) => Device.Outcome<void>
   readonly limit: () => Device.Outcome<GrantTable.Limit>
   readonly close: () => void
@@ -235,6 +236,24 @@ export const make = (loadLibc: () => Device.Outcome<Libc.Libc>, device: string, 
             ? explain(libc, request, noted, mapped.failure)
             : Result.succeed(hold(libc, request, noted, mapped.success))
         })),
+    // Nobody sees the mapping: it needs no view, and no child can be forked meanwhile.
+    read: ({ domain, ref }, into) =>
+      Result.flatMap(opened(), (libc) => {
+        const access = "read-only"
+        return Result.flatMap(note(libc, { domain, refs: Uint32Array.of(ref), access }, 0, 1), (noted) => {
+          const address = libc.mmap(null, Page.size, Libc.PROT_READ, Libc.MAP_SHARED, noted.file.fd, noted.index)
+          if (address >= 0n) {
+            libc.memcpy(into, address, into.length)
+            libc.munmap(address, Page.size)
+          }
+          forget(libc, noted)
+          if (address >= 0n) return Result.succeed(undefined)
+          const errno = Libc.errnoName(address)
+          return errno === refusal
+            ? Result.fail(new GrantTableError.GrantRefused({ grant: { domain, ref }, index: 0, access }))
+            : Device.failed(device, "mmap", errno)
+        })
+      }),
     copy: (segments) =>
       Result.gen(function*() {
         const libc = yield* opened()

@@ -26,6 +26,8 @@ export interface Libc {
   readonly madvise: (address: bigint, byteLength: number, advice: number) => number
   readonly memfd: (name: string, flags: number) => number
   readonly ftruncate: (fd: number, byteLength: number) => number
+  /** Copies from `address` on; never called with an address that `mmap` did not give. */
+  readonly memcpy: (into: Uint8Array, address: bigint, byteLength: number) => void
   /** Memory at `address` as a buffer that owns nothing; never called with an address that `mmap` did not give. */
   readonly view: (address: bigint, byteLength: number) => ArrayBuffer
   /** Where the bytes of an array are, for as long as the array lives. */
@@ -70,6 +72,7 @@ const load = (): Libc => {
   const madvise = libc.func("int madvise(void*, size_t, int)") as unknown as Libc["madvise"]
   const memfd = libc.func("int memfd_create(const char*, unsigned int)") as unknown as Libc["memfd"]
   const ftruncate = libc.func("int ftruncate(int, int64_t)") as unknown as Libc["ftruncate"]
+  const memcpy = libc.func("void *memcpy(void*, void*, size_t)")
   // errno is only valid in the tick of the call.
   const checked = (result: number) => result < 0 ? -koffi.errno() : result
   return {
@@ -84,6 +87,9 @@ const load = (): Libc => {
     madvise: (address, byteLength, advice) => checked(madvise(address, byteLength, advice)),
     memfd: (name, flags) => checked(memfd(name, flags)),
     ftruncate: (fd, byteLength) => checked(ftruncate(fd, byteLength)),
+    memcpy: (into, address, byteLength) => {
+      memcpy(into, address, byteLength)
+    },
     view: (address, byteLength) => koffi.view(address, byteLength),
     addressOf: (bytes) => koffi.address(bytes)
   }
