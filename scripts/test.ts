@@ -40,6 +40,7 @@ step("Effect diagnostics: effect-tsgo", () =>
   all(["tsconfig.json", ...packages.map((name) => `packages/${name}/tsconfig.json`)].map((project) =>
     run("effect-tsgo", ["diagnostics", "--project", project, "--strict", "--severity", "error,warning"])
   )))
+step("figures: every ratio in the docs is one that a benchmark has printed", () => run("node", ["scripts/figures.ts"]))
 for (const name of packages) {
   step(`package ${name}: packed, publint, attw`, () => {
     const into = join(scratch, name)

@@ -1,0 +1,180 @@
+/**
+ * What a page directory costs, against a raw copy of the same bytes, and against C that does the same job.
+ */
+import * as PageDirectory from "@xen-shbuf/core/PageDirectory"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import koffi from "koffi"
+import { spawnSync } from "node:child_process"
+import { join } from "node:path"
+import * as Measure from "./Measure.ts"
+import type * as Plot from "./Plot.ts"
+import * as Report from "./Report.ts"
+
+/** Jobs of `c/codec.c`: each does it so many times, and returns µs per time. */
+interface C {
+  readonly copy: (bytes: Uint8Array, pages: number, times: number) => number
+  readonly refsToBytes: (
+    links: Uint32Array,
+    pages: number,
+    refs: Uint32Array,
+    count: number,
+    times: number
+  ) => number
+  readonly bytesToRefs: (bytes: Uint8Array, pages: number, first: number, count: number, times: number) => number
+}
+
+/** Compiles the C side, and loads it; `undefined` where there is no C compiler. */
+const compile = Effect.gen(function*() {
+  const fs = yield* FileSystem.FileSystem
+  const folder = yield* fs.makeTempDirectoryScoped({ prefix: "xen-shbuf-bench-" })
+  const library = join(folder, "codec.so")
+  const source = join(import.meta.dirname, "..", "c", "codec.c")
+  const { error, status, stderr } = spawnSync("cc", ["-O2", "-shared", "-fPIC", "-o", library, source])
+  if (error !== undefined) return undefined
+  if (status !== 0) return yield* Effect.die(new Error(`cc: ${stderr}`))
+  const codec = koffi.load(library)
+  const c: C = {
+    copy: codec.func("double copy(const void *, size_t, size_t)"),
+    refsToBytes: codec.func("double refs_to_bytes(const uint32_t *, size_t, const uint32_t *, size_t, size_t)"),
+    bytesToRefs: codec.func("double bytes_to_refs(const void *, size_t, uint32_t, size_t, size_t)")
+  }
+  return c
+})
+
+/** One job at one size: ours, and C's so many times in a row. */
+interface Job {
+  readonly name: string
+  readonly target?: number | undefined
+  readonly ours: () => unknown
+  readonly c: (c: C, times: number) => number
+}
+
+const decode = Schema.decodeSync(PageDirectory.FromBytes)
+const encode = Schema.encodeSync(PageDirectory.FromBytes)
+
+const names = {
+  decode: "decode: bytes to directory",
+  encode: "encode: directory to bytes",
+  toRefs: "bytes to references, checked",
+  fromRefs: "references to bytes, checked"
+}
+
+/** The bytes of a full directory, and the jobs on it. */
+const jobs = (pages: number): { readonly bytes: Uint8Array; readonly jobs: ReadonlyArray<Job> } => {
+  const count = pages * PageDirectory.refsPerPage
+  const links = Uint32Array.from({ length: pages }, (_, i) => 8 + i)
+  // Not in order, as the free list of a running kernel gives them out.
+  const refs = Uint32Array.from({ length: count }, (_, i) => 5000 + (i ^ 5))
+  const directory = Result.getOrThrow(PageDirectory.fromRefs(links, refs))
+  const bytes = encode(directory)
+  const target = pages === 1 ? 1.5 : pages >= 4 ? 1.25 : undefined
+  const copy: Job["c"] = (c, times) => c.copy(bytes, pages, times)
+  return {
+    bytes,
+    jobs: [
+      { name: names.decode, target, ours: () => decode(bytes), c: copy },
+      { name: names.encode, target, ours: () => encode(directory), c: copy },
+      {
+        name: names.toRefs,
+        ours: () => Result.getOrThrow(PageDirectory.toRefs(decode(bytes), links[0]!, count)),
+        c: (c, times) => c.bytesToRefs(bytes, pages, links[0]!, count, times)
+      },
+      {
+        name: names.fromRefs,
+        ours: () => encode(Result.getOrThrow(PageDirectory.fromRefs(links, refs))),
+        c: (c, times) => c.refsToBytes(links, pages, refs, count, times)
+      }
+    ]
+  }
+}
+
+interface Row {
+  readonly pages: number
+  readonly job: string
+  readonly target?: number | undefined
+  readonly toCopy: Measure.Ratio
+  readonly toC?: Measure.Ratio | undefined
+}
+
+const batchOfC = (c: C, { c: job, name }: Job): Measure.Batch => (times) =>
+  Effect.sync(() => {
+    const micros = job(c, times)
+    if (micros < 0) throw new Error(`C refuses: ${name}`)
+    return micros
+  })
+
+const measure = Effect.fnUntraced(function*(pages: number, pairs: number, c: C | undefined) {
+  const { bytes, jobs: all } = jobs(pages)
+  return yield* Effect.forEach(all, Effect.fnUntraced(function*(job) {
+    const row: Row = {
+      pages,
+      job: job.name,
+      target: job.target,
+      toCopy: Measure.compare(job.ours, () => bytes.slice(), pairs),
+      toC: c && (yield* Measure.compareBatches(Measure.batch(job.ours), batchOfC(c, job), pairs))
+    }
+    return row
+  }))
+})
+
+const curve = (rows: ReadonlyArray<Row>, job: string, of: (row: Row) => Measure.Ratio | undefined): Plot.Curve => ({
+  name: job,
+  points: rows.flatMap((row) => {
+    const ratio = of(row)
+    return row.job === job && ratio !== undefined ? [{ pages: row.pages, ...ratio }] : []
+  })
+})
+
+const columns: ReadonlyArray<Report.Column<Row>> = [
+  { title: "job", show: ({ job }) => job },
+  { title: "directory pages", show: ({ pages }) => String(pages) },
+  { title: "ours / copy", show: ({ toCopy }) => Report.times(toCopy.median) },
+  { title: "quartiles", show: ({ toCopy }) => Report.quartiles(toCopy) },
+  {
+    title: "target",
+    show: ({ target, toCopy }) => target === undefined ? "" : Report.atMost(target, toCopy.median)
+  },
+  { title: "ours / C", show: ({ toC }) => toC === undefined ? "not run: no C compiler" : Report.times(toC.median) },
+  { title: "quartiles", show: ({ toC }) => toC === undefined ? "" : Report.quartiles(toC) },
+  { title: "with collections", show: ({ toC }) => toC === undefined ? "" : Report.times(toC.overall) },
+  { title: "ours", show: ({ toCopy }) => Report.time(toCopy.ours) },
+  { title: "copy", show: ({ toCopy }) => Report.time(toCopy.theirs) },
+  { title: "C", show: ({ toC }) => toC === undefined ? "" : Report.time(toC.theirs) }
+]
+
+/** All jobs at all sizes. */
+export const run = Effect.fnUntraced(function*(pairs: number) {
+  const c = yield* compile
+  const measured = yield* Effect.forEach([1, 2, 4, 8, 16, 64, 256, 1024], (pages) => measure(pages, pairs, c))
+  const rows = Object.values(names).flatMap((job) => measured.flat().filter((row) => row.job === job))
+  const show = (value: number) => `${value}×`
+  const plots: ReadonlyArray<Plot.Plot> = [
+    {
+      name: "copy",
+      title: "Bytes to directory and back: time / time of a raw copy, over directory pages",
+      curves: [names.decode, names.encode].map((job) => curve(rows, job, ({ toCopy }) => toCopy)),
+      targets: [{ from: 1, to: 1, value: 1.5 }, { from: 4, to: 1024, value: 1.25 }],
+      show
+    },
+    {
+      name: "c",
+      title: "Every reference checked: time / time of C for the same checks, over directory pages",
+      curves: [names.toRefs, names.fromRefs].map((job) => curve(rows, job, ({ toC }) => toC)),
+      show
+    }
+  ]
+  return [Report.section({
+    name: "codec",
+    title: "Page directories",
+    about: "Each job on a full directory, in turn with a copy of the same bytes by `slice()`, and with C that does " +
+      "the same (`bench/c/codec.c`, `cc -O2`; for the first two jobs that is `malloc` and `memcpy`): " +
+      `${pairs} pairs of batches of a millisecond, CPU time, medians and quartiles of the ratios. Few batches meet a ` +
+      "garbage collection, so medians leave them out; \"with collections\" is all our time against all of C's.",
+    columns,
+    rows,
+    plots: c === undefined ? plots.slice(0, 1) : plots
+  })]
+}, Effect.scoped)
