@@ -1,15 +1,21 @@
 /**
- * A peer that breaks the rules: its directories are damaged, or change all the time.
- *
- * Usage: node hostile.mjs PEER damaged   shares one damaged directory after the other; each ends at a line of input
- *        node hostile.mjs PEER filling DIRECTORY   fills in the directory of an 8-page buffer, wrongly, in the same way
- *        node hostile.mjs PEER changing PAGES   shares one, and rewrites it without a pause until the input ends
+ * A peer that breaks the rules, in the way that each line of input asks for: its directories are damaged, or change all
+ * the time. Usage: node hostile.mjs PEER
  */
 import { GrantTable } from "@xen-shbuf/core/GrantTable"
 import * as Generators from "@xen-shbuf/testkit/Generators"
 import * as GntDev from "@xen-shbuf/xen-gntdev/GntDev"
 import * as Effect from "effect/Effect"
 import { nextLine, say } from "./Program.ts"
+
+/** What the host can ask for; each ends with the event `end`. */
+export type Request =
+  /** Shares one damaged directory after the other; each ends at a line of input. */
+  | { readonly do: "damaged" }
+  /** Fills in the directory of an 8-page buffer, wrongly, in the same way. */
+  | { readonly do: "filling"; readonly directory: number }
+  /** Shares one, and rewrites it without a pause until the next line of input. */
+  | { readonly do: "changing"; readonly pages: number }
 
 const page = 4096
 const refsPerPage = 1023
@@ -126,11 +132,21 @@ const change = Effect.fnUntraced(function*(pages: number) {
   yield* say("end", { rewrites })
 }, Effect.scoped)
 
-const argument = Number(process.argv[4])
-const program = process.argv[3] === "changing"
-  ? change(argument)
-  : process.argv[3] === "filling"
-  ? fillIn(argument)
-  : offerAll
-await Effect.runPromise(program.pipe(Effect.provide(GntDev.layer())))
+const obey = (request: Request) => {
+  switch (request.do) {
+    case "damaged":
+      return offerAll
+    case "filling":
+      return fillIn(request.directory)
+    case "changing":
+      return change(request.pages)
+  }
+}
+
+const main = Effect.gen(function*() {
+  yield* say("ready")
+  for (let line = yield* nextLine; line !== undefined; line = yield* nextLine) yield* obey(JSON.parse(line) as Request)
+})
+
+await Effect.runPromise(main.pipe(Effect.provide(GntDev.layer())))
 process.exit(0)

@@ -1,7 +1,8 @@
 /**
  * Runs the law suites on the real devices of the domain that it runs in, which shares with itself.
  *
- * Prints one JSON line for every law; ends with exit code 1 if one does not hold. Usage: node laws.mjs [RUNS] [PATTERN]
+ * Each line of input asks for some of them: `{ "runs": N, "pattern": "…" }`. It prints one event for every law whose
+ * name fits, and then `end`.
  */
 import * as Domains from "@xen-shbuf/testkit/Domains"
 import * as GrantTableLaws from "@xen-shbuf/testkit/GrantTableLaws"
@@ -14,16 +15,13 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import * as EventChannels from "./EventChannels.ts"
+import { nextLine, say } from "./Program.ts"
 
-// Cases of a property: each is real system calls under emulation, and memory has had its thousands.
-const options = { runs: Number(process.argv[2] ?? 10) }
-/** Which laws, by their names; all unless said otherwise. */
-const pattern = new RegExp(process.argv[3] ?? "")
-const laws = [
-  ...GrantTableLaws.laws(options),
-  ...SharedBufferLaws.laws(options),
-  ...PeerBufferLaws.laws(options)
-].filter(({ name }) => pattern.test(name))
+/** `runs`: cases of a property. Each is real system calls under emulation, and memory has had its thousands. */
+export interface Request {
+  readonly runs: number
+  readonly pattern: string
+}
 
 /** Signals over `port` arrive at the other end, which this process has too. */
 const openChannel = () =>
@@ -39,10 +37,18 @@ const run = Effect.fnUntraced(function*({ check, name, suite }: Law) {
   const exit = yield* check.pipe(Effect.provide(Layer.fresh(dom0)), Effect.timeout("3 minutes"), Effect.exit)
   const ok = Exit.isSuccess(exit)
   const error = ok ? {} : { error: Cause.pretty(exit.cause) }
-  const millis = Math.round(performance.now() - start)
-  process.stdout.write(`${JSON.stringify({ suite, law: name, ok, millis, ...error })}\n`)
-  return ok
+  yield* say("law", { suite, law: name, ok, millis: Math.round(performance.now() - start), ...error })
 })
 
-const held = await Effect.runPromise(Effect.forEach(laws, run))
-process.exitCode = held.every((ok) => ok) ? 0 : 1
+const main = Effect.gen(function*() {
+  yield* say("ready")
+  for (let line = yield* nextLine; line !== undefined; line = yield* nextLine) {
+    const { pattern, runs } = JSON.parse(line) as Request
+    const laws = [...GrantTableLaws.laws({ runs }), ...SharedBufferLaws.laws({ runs }), ...PeerBufferLaws.laws({ runs })]
+    yield* Effect.forEach(laws.filter(({ name }) => new RegExp(pattern).test(name)), run)
+    yield* say("end")
+  }
+})
+
+await Effect.runPromise(main)
+process.exit(0)

@@ -1,5 +1,6 @@
 /**
- * Reads Xen's own list of active grants (those that somebody has mapped) from Xen's console.
+ * Reads Xen's own list of active grants (those that somebody has mapped) from Xen's console: what its debug key `g`
+ * prints, as `xl debug-keys g` would have it printed.
  *
  * The list owes nothing to this project's code, which makes it the oracle for leaks.
  */
@@ -7,7 +8,7 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import type { PlatformError } from "effect/PlatformError"
-import { type Machine, output, type ProcessError } from "./Machine.ts"
+import * as Stream from "effect/Stream"
 
 /** One active grant: `mapper` has mapped reference `ref` of `granter`; `pins` is Xen's count word. */
 export interface Active {
@@ -15,6 +16,12 @@ export interface Active {
   readonly ref: number
   readonly mapper: number
   readonly pins: number
+}
+
+/** Xen's console: the file that it writes to, and its keyboard. */
+export interface Console {
+  readonly file: string
+  readonly press: (keys: string) => Effect.Effect<void>
 }
 
 /** Says that the list of active grants is not what it should be. */
@@ -56,18 +63,17 @@ export const format = (active: ReadonlyArray<Active>): string => {
 export const isUsers = (grant: Active): boolean => grant.ref >= 8
 
 /** Why the list could not be read. */
-export type ReadError = GrantsError | ProcessError | PlatformError
+export type ReadError = GrantsError | PlatformError
 
-/** Asks Xen, through dom0, and reads the answer from the console's file on the host. One at a time. */
-export const read = Effect.fnUntraced(function*(dom0: Machine, serial: string) {
+/** Asks Xen at its console, and reads the answer there. One at a time. */
+export const read = Effect.fnUntraced(function*({ file, press }: Console) {
   const fs = yield* FileSystem.FileSystem
-  const size = Number((yield* fs.stat(serial)).size)
-  yield* output(dom0, ["xl", "debug-keys", "g"])
-  for (let n = 0; n < 100; n++) {
-    const text = (yield* fs.readFile(serial)).subarray(size)
-    const answer = new TextDecoder().decode(text)
+  const { size } = yield* fs.stat(file)
+  yield* press("g")
+  for (let n = 0; n < 2000; n++) {
+    const answer = yield* Stream.mkString(Stream.decodeText(fs.stream(file, { offset: size })))
     if (answer.includes(end)) return parse(answer.slice(0, answer.indexOf(end)))
-    yield* Effect.sleep("200 millis")
+    yield* Effect.sleep("20 millis")
   }
   return yield* new GrantsError({ message: "Xen did not print its list of active grants" })
 })
@@ -79,10 +85,10 @@ export const settle = (
 ) =>
   Effect.gen(function*() {
     let now: ReadonlyArray<Active> = []
-    for (let n = 0; n < 10; n++) {
+    for (let n = 0; n < 50; n++) {
       now = yield* read
       if (format(now) === format(before)) return
-      yield* Effect.sleep("1 second")
+      yield* Effect.sleep("200 millis")
     }
     return yield* new GrantsError({
       message: `Xen's active grants differ\n  before:\n${format(before)}\n  after:\n${format(now)}`

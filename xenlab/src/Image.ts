@@ -20,11 +20,9 @@ export interface Images {
   readonly dom0: string
   /** The folder that dom0 sees as /mnt/lab: the guests' kernel and initramfs. */
   readonly share: string
-  /** Which of the optional bundles there are. */
-  readonly bundles: ReadonlyArray<string>
 }
 
-/** What to bundle besides the agent: name to entry. An entry that does not exist is left out. */
+/** What to bundle besides the agent: name to entry. */
 export interface Entries {
   readonly [name: string]: string
 }
@@ -32,7 +30,7 @@ export interface Entries {
 /** The project's own entries. */
 export const entries: Entries = {
   cli: join(workspace, "packages", "cli", "src", "bin.ts"),
-  ...Object.fromEntries(["laws", "peer", "hostile", "soak"].map((name) => [name, join(home, "guest", `${name}.ts`)]))
+  ...Object.fromEntries(["tool", "laws", "peer", "hostile", "soak"].map((name) => [name, join(home, "guest", `${name}.ts`)]))
 }
 
 const bundle = (entryPoints: Record<string, string>, outdir: string): Effect.Effect<void, LabError> =>
@@ -49,7 +47,6 @@ const bundle = (entryPoints: Record<string, string>, outdir: string): Effect.Eff
         external: ["koffi"],
         // Under emulation every line that Node parses counts.
         minify: true,
-        keepNames: true,
         // A CommonJS dependency inside an ES module still calls require.
         banner: { js: `import { createRequire as $require } from "node:module"; const require = $require(import.meta.url);` },
         logLevel: "silent"
@@ -76,16 +73,21 @@ const concatenate = Effect.fnUntraced(function*(archives: ReadonlyArray<string>,
   )
 })
 
-/** Makes the images of one run in `folder`. */
-export const make = Effect.fnUntraced(function*(base: Tree.Base, wanted: Entries, folder: string) {
+/** Makes the images of one run in `folder`. What is in the folder `files` goes into every domain, too. */
+export const make = Effect.fnUntraced(function*(
+  base: Tree.Base,
+  wanted: Entries,
+  files: string | undefined,
+  folder: string
+) {
   const fs = yield* FileSystem.FileSystem
-  const present = yield* Effect.filter(Object.entries(wanted), ([, entry]) => fs.exists(entry))
-  yield* say(`bundling ${["agent", ...present.map(([name]) => name)].join(", ")}`)
+  yield* say(`bundling ${["agent", ...Object.keys(wanted)].join(", ")}`)
 
   const project = join(folder, "project")
   const inside = join(project, place)
-  yield* bundle({ agent: join(home, "guest", "agent.ts"), ...Object.fromEntries(present) }, inside)
+  yield* bundle({ agent: join(home, "guest", "agent.ts"), ...wanted }, inside)
   yield* copyKoffi(inside)
+  if (files !== undefined) yield* Command.run("cp", ["-a", `${files}/.`, project])
   yield* Tree.pack(base.busybox, project, join(folder, "project.cpio"))
 
   const init = Effect.fnUntraced(function*(name: string) {
@@ -105,6 +107,6 @@ export const make = Effect.fnUntraced(function*(base: Tree.Base, wanted: Entries
     [base.base, join(folder, "project.cpio"), yield* init("init-guest")],
     join(share, "guest.img")
   )
-  const images: Images = { dom0, share, bundles: present.map(([name]) => name) }
+  const images: Images = { dom0, share }
   return images
 })

@@ -34,3 +34,12 @@ export const cache: Effect.Effect<string, Config.ConfigError> = Effect.gen(funct
 
 /** Memory in MiB: the machine that QEMU emulates, dom0's part, and one guest's. Two guests run side by side. */
 export const memory = { machine: 4096, dom0: 2048, guest: 704 }
+
+/**
+ * Processors of the machine that QEMU emulates. dom0 has the first, and each guest one of its own: nothing that Xen would
+ * have to switch under emulation. With two for dom0 Xen interrupts the other one at every turn: all costs twice as much.
+ */
+export const processors = { machine: 3, dom0: 1, pv: 1, pvh: 2 }
+
+/** Frames of 512 references in dom0's grant table. A guest has 64, Xen's default. */
+export const grantFrames = 256

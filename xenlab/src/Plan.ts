@@ -23,8 +23,6 @@ export const same = (what: string, found: unknown, expected: unknown): Effect.Ef
 /** What every check can use. */
 export interface Lab {
   readonly dom0: Machine
-  /** Which of the project's bundles are in the images. */
-  readonly bundles: ReadonlyArray<string>
   /** Xen's list of active grants. */
   readonly grants: Effect.Effect<ReadonlyArray<Grants.Active>, Grants.ReadError>
 }
@@ -32,13 +30,17 @@ export interface Lab {
 /** One check. `part` records an outcome of its own for something that the check ran inside the domain. */
 export interface Check<C> {
   readonly name: string
-  /** The bundle that it runs; without it the check fails. */
-  readonly needs?: string | undefined
   /** How long it may take in all, default 10 minutes. */
   readonly limit?: Duration.Input | undefined
   /** May give a text: figures, for the report. */
   readonly run: (context: C, part: Part) => Effect.Effect<string | void, unknown, Scope.Scope>
 }
+
+/** The same check, for who has its context as a part of another. */
+export const within = <C, D>(check: Check<C>, context: (whole: D) => C): Check<D> => ({
+  ...check,
+  run: (whole, part) => check.run(context(whole), part)
+})
 
 /** Records an outcome from inside a check. */
 export type Part = (name: string, ok: boolean, millis: number, detail?: string) => Effect.Effect<void>
@@ -67,10 +69,6 @@ export const run = <C>(lab: Lab, group: Group<C>, report: Report): Effect.Effect
     const acquired = yield* Effect.exit(group.acquire)
     for (const check of group.checks) {
       const { name } = check
-      if (check.needs !== undefined && !lab.bundles.includes(check.needs)) {
-        yield* report.record({ where, name, result: "failed", millis: 0, detail: `not run: there is no ${check.needs}` })
-        continue
-      }
       if (Exit.isFailure(acquired)) {
         const detail = `not run: ${explain(acquired.cause)}`
         yield* report.record({ where, name, result: "failed", millis: 0, detail })

@@ -23,8 +23,10 @@ export const packages: ReadonlyArray<string> = [
   "xenstore-utils"
 ]
 
-/** Commands that the host must have, and the Debian package of each. */
-const hostCommands: ReadonlyArray<readonly [command: string, name: string]> = [
+/** A command that the host must have, and the Debian package that it needs for that. */
+export type HostCommand = readonly [command: string, name: string]
+
+const hostCommands: ReadonlyArray<HostCommand> = [
   ["qemu-system-x86_64", "qemu-system-x86"],
   ["dpkg-deb", "dpkg"],
   ["setpriv", "util-linux"],
@@ -58,14 +60,14 @@ const withLists = <A, R>(effect: Effect.Effect<A, LabError, R>) =>
       Effect.andThen(effect)
     ))
 
-/** Installs on the host, as root, what the lab calls there and does not find. */
-export const host = Effect.gen(function*() {
+/** Installs on the host, as root, what is called there and not found. */
+export const commands = Effect.fnUntraced(function*(wanted: ReadonlyArray<HostCommand>) {
   if (process.platform !== "linux" || process.arch !== "x64") {
     return yield* new LabError({ step: "look at the host", detail: "the lab runs on x86-64 Linux" })
   }
   const fs = yield* FileSystem.FileSystem
   const path = (process.env["PATH"] ?? "").split(delimiter).concat("/usr/sbin", "/sbin")
-  const missing = yield* Effect.filter(hostCommands, ([command]) =>
+  const missing = yield* Effect.filter(wanted, ([command]) =>
     Effect.map(
       Effect.forEach(path, (folder) => Effect.orElseSucceed(fs.exists(join(folder, command)), () => false)),
       (found) => !found.includes(true)
@@ -76,8 +78,11 @@ export const host = Effect.gen(function*() {
   yield* withLists(Command.run("apt-get", ["install", "-y", "-qq", "--no-install-recommends", ...names]))
 })
 
-/** Fetches every package that the lab needs into `folder`, each checked against apt's SHA-256. */
-export const debs = Effect.fnUntraced(function*(folder: string) {
+/** Installs what the lab calls on the host. */
+export const host = commands(hostCommands)
+
+/** Fetches packages, and all that they need, into `folder`, each checked against apt's SHA-256. */
+export const debs = Effect.fnUntraced(function*(folder: string, names: ReadonlyArray<string>) {
   const fs = yield* FileSystem.FileSystem
   yield* fs.makeDirectory(folder, { recursive: true })
 
@@ -85,7 +90,7 @@ export const debs = Effect.fnUntraced(function*(folder: string) {
   const resolved = yield* withLists(
     Command.run("apt-get", [
       ...["-s", "-qq", "-o", "Dir::State::status=/dev/null", "-o", "APT::Install-Recommends=false"],
-      ...["install", ...packages]
+      ...["install", ...names]
     ])
   )
   const wanted = [...resolved.matchAll(/^Inst (\S+) \((\S+) /gm)].map(([, name, version]) => `${name}=${version}`)

@@ -14,8 +14,10 @@ import * as Ref from "effect/Ref"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { join } from "node:path"
+import * as Command from "./Command.ts"
+import type { Console } from "./Grants.ts"
 import type { Images } from "./Image.ts"
-import { LabError, memory, results } from "./Lab.ts"
+import { grantFrames, LabError, memory, processors } from "./Lab.ts"
 import type { Machine } from "./Machine.ts"
 import { say } from "./Progress.ts"
 import * as Remote from "./Remote.ts"
@@ -24,10 +26,7 @@ import type { Base } from "./Tree.ts"
 /** A booted lab. */
 export interface Booted {
   readonly dom0: Machine
-  /** The file that Xen's console goes to. */
-  readonly serial: string
-  /** Powers dom0 off and waits for QEMU's end. */
-  readonly powerOff: Effect.Effect<void>
+  readonly console: Console
 }
 
 const attempts = 4
@@ -36,7 +35,9 @@ const silence = 40_000
 /** A boot that has not come to its agent by then hangs, even if it talks. */
 const limit = 300_000
 
-const arguments_ = (base: Base, images: Images, serial: string): ReadonlyArray<string> => {
+const controlA = "\u0001"
+
+const arguments_ = (base: Base, images: Images, console: string): ReadonlyArray<string> => {
   // dom0 is paravirtualised: its DMA goes through swiotlb, which virtio only does when it says so.
   const virtio = "disable-legacy=on,iommu_platform=on"
   return [
@@ -45,18 +46,20 @@ const arguments_ = (base: Base, images: Images, serial: string): ReadonlyArray<s
     ...["-accel", "tcg,thread=multi"],
     // With SMAP dom0 dies at its first page fault, with RDTSCP a PVH guest dies in Xen's instruction emulation, and
     // with XSAVE vector registers of one domain show up in another.
-    ...["-cpu", "max,-smap,-smep,-rdtscp,-xsave", "-smp", "3", "-m", String(memory.machine)],
-    ...["-display", "none", "-monitor", "none", "-nic", "none", "-no-reboot", "-serial", `file:${serial}`],
+    ...["-cpu", "max,-smap,-smep,-rdtscp,-xsave", "-m", String(memory.machine)],
+    ...["-smp", String(processors.machine)],
+    ...["-display", "none", "-monitor", "none", "-nic", "none", "-no-reboot"],
+    ...["-chardev", `pipe,id=console,path=${console}`, "-serial", "chardev:console"],
     ...["-kernel", base.xen],
     ...["-append", [
       ...["console=com1", "com1=115200,8n1", "loglvl=warning", "guest_loglvl=warning"],
-      ...[`dom0_mem=${memory.dom0}M`, "dom0_max_vcpus=1", "dom0_vcpus_pin"]
+      ...[`dom0_mem=${memory.dom0}M`, `dom0_max_vcpus=${processors.dom0}`, "dom0_vcpus_pin"],
+      // QEMU's memory is zero already.
+      ...["bootscrub=off", `gnttab_max_frames=${grantFrames}`]
     ].join(" ")],
     ...["-initrd", `${base.vmlinux} console=hvc0,${images.dom0}`],
     ...["-fsdev", `local,id=lab,path=${images.share},security_model=none,readonly=on`],
     ...["-device", `virtio-9p-pci,fsdev=lab,mount_tag=lab,${virtio}`],
-    ...["-fsdev", `local,id=results,path=${results},security_model=none`],
-    ...["-device", `virtio-9p-pci,fsdev=results,mount_tag=results,${virtio}`],
     ...["-chardev", "stdio,id=agent,signal=off"],
     ...["-device", `virtio-serial-pci,${virtio}`, "-device", "virtserialport,chardev=agent,name=xenlab"]
   ]
@@ -66,11 +69,16 @@ const arguments_ = (base: Base, images: Images, serial: string): ReadonlyArray<s
 const attempt = Effect.fnUntraced(function*(base: Base, images: Images, serial: string, log: (line: string) => void) {
   const fs = yield* FileSystem.FileSystem
   yield* fs.writeFileString(serial, "")
+  // QEMU's pipe: what Xen prints goes to one file, and what is typed comes from the other, which no end closes.
+  const console = join(yield* fs.makeTempDirectoryScoped(), "console")
+  yield* fs.symlink(serial, `${console}.out`)
+  yield* Command.run("mkfifo", [`${console}.in`])
+  const keyboard = yield* fs.open(`${console}.in`, { flag: "a+" })
   const input = yield* Queue.unbounded<Uint8Array, Cause.Done>()
   const lines = yield* Queue.unbounded<string, Cause.Done>()
   const qemu = yield* ChildProcess.make(
     "setpriv",
-    ["--pdeathsig", "KILL", "qemu-system-x86_64", ...arguments_(base, images, serial)],
+    ["--pdeathsig", "KILL", "qemu-system-x86_64", ...arguments_(base, images, console)],
     { stdin: Stream.fromQueue(input), forceKillAfter: "2 seconds" }
   )
   const complaints = yield* Ref.make("")
@@ -107,19 +115,20 @@ const attempt = Effect.fnUntraced(function*(base: Base, images: Images, serial: 
     return yield* new LabError({ step: "boot", detail: `QEMU ended with ${code}: ${yield* Ref.get(complaints)}` })
   })
   const dom0 = yield* Remote.make("dom0", channel, log).pipe(Effect.raceFirst(hung), Effect.raceFirst(ended))
-  return {
-    dom0,
-    serial,
-    powerOff: Effect.scoped(dom0.start(["sh", "-c", "echo o > /proc/sysrq-trigger; sleep 60"])).pipe(
-      Effect.andThen(qemu.exitCode),
-      Effect.timeoutOption("20 seconds"),
-      Effect.ignore
-    )
-  } satisfies Booted
+  const press = (text: string) => Effect.orDie(keyboard.writeAll(Buffer.from(text)))
+  // From dom0's console to Xen's own.
+  yield* press(controlA.repeat(3))
+  const booted: Booted = { dom0, console: { file: serial, press } }
+  return booted
 })
 
-/** Boots; a boot that hangs is tried again a few times. */
-export const boot = Effect.fnUntraced(function*(base: Base, images: Images, log: (line: string) => void) {
+/** Boots, with the serial logs in `results`; a boot that hangs is tried again a few times. */
+export const boot = Effect.fnUntraced(function*(
+  base: Base,
+  images: Images,
+  results: string,
+  log: (line: string) => void
+) {
   const scope = yield* Effect.scope
   for (let n = 1;; n++) {
     yield* say(n === 1 ? "booting Xen and dom0" : `booting again (${n} of ${attempts})`)

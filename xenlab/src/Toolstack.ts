@@ -4,15 +4,12 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import { LabError, memory } from "./Lab.ts"
+import { LabError, memory, processors } from "./Lab.ts"
 import { type Machine, output, run, sh } from "./Machine.ts"
 import * as Remote from "./Remote.ts"
 
 /** How a guest is virtualised. gntdev maps differently in each. */
 export type Kind = "pv" | "pvh"
-
-/** Every domain has a processor of its own, dom0 the first: nothing that Xen would have to switch under emulation. */
-const processor: Record<Kind, number> = { pv: 1, pvh: 2 }
 
 /** A running guest. */
 export interface Guest extends Machine {
@@ -26,7 +23,7 @@ export const guest = Effect.fnUntraced(function*(dom0: Machine, kind: Kind, log:
     `type="${kind}"`,
     `memory=${memory.guest}`,
     "vcpus=1",
-    `cpus="${processor[kind]}"`,
+    `cpus="${processors[kind]}"`,
     `kernel="/mnt/lab/vmlinux"`,
     `ramdisk="/mnt/lab/guest.img"`,
     `extra="console=hvc0 loglevel=5"`,

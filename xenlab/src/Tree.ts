@@ -86,7 +86,7 @@ export const assemble = Effect.fnUntraced(function*(cache: string, run: string) 
     return files
   }
   yield* fs.remove(place, { recursive: true, force: true })
-  const debs = yield* Provision.debs(join(cache, "debs"))
+  const debs = yield* Provision.debs(join(cache, "debs"), Provision.packages)
   yield* say(`assembling the base images from ${debs.length} packages`)
   const work = join(run, "assemble")
   const out = join(work, "out")
@@ -150,7 +150,7 @@ const build = Effect.fnUntraced(function*(
 })
 
 /** Copies a file, following links and making folders on the way. */
-const copy = Effect.fnUntraced(function*(from: string, to: string) {
+export const copy = Effect.fnUntraced(function*(from: string, to: string) {
   const fs = yield* FileSystem.FileSystem
   yield* fs.makeDirectory(dirname(to), { recursive: true })
   yield* fs.copyFile(from, to)
@@ -158,7 +158,7 @@ const copy = Effect.fnUntraced(function*(from: string, to: string) {
 })
 
 /** Copies the shared libraries of a program, found by the tree's own loader within the tree. */
-const copyLibraries = Effect.fnUntraced(function*(tree: string, program: string, to: string) {
+export const copyLibraries = Effect.fnUntraced(function*(tree: string, program: string, to: string) {
   const fs = yield* FileSystem.FileSystem
   const path = libraries.map((folder) => join(tree, folder)).join(":")
   const loader = join(tree, "lib/x86_64-linux-gnu/ld-linux-x86-64.so.2")

@@ -2,28 +2,13 @@
  * Ends processes and whole domains in the middle of their work, and looks at what is left: for the survivor, and for Xen.
  */
 import * as Effect from "effect/Effect"
-import type * as Scope from "effect/Scope"
+import { createHash } from "node:crypto"
 import * as Grants from "../Grants.ts"
 import type { Machine, Process } from "../Machine.ts"
 import { sh } from "../Machine.ts"
 import { type Check, CheckError, type Lab, same } from "../Plan.ts"
-import type { Guest } from "../Toolstack.ts"
+import type { Context } from "./Peer.ts"
 import * as Peer from "./Peer.ts"
-
-/** A guest, and a process on each side that lives through all checks. */
-export interface Context {
-  readonly guest: Guest
-  readonly inGuest: Process
-  readonly inDom0: Process
-}
-
-/** Starts both survivors. */
-export const acquire = Effect.fnUntraced(function*<E>(lab: Lab, guest: Effect.Effect<Guest, E, Scope.Scope>) {
-  const machine = yield* guest
-  const [inGuest, inDom0] = yield* Effect.all([Peer.start(machine), Peer.start(lab.dom0)], { concurrency: 2 })
-  const context: Context = { guest: machine, inGuest, inDom0 }
-  return context
-})
 
 const page = 4096
 const pages = 8
@@ -41,10 +26,10 @@ const active = (lab: Lab, granter: number, mapper: number) =>
 /** Waits for Xen to count so many: a kernel may unmap a little after the process that asked for it. */
 const counts = Effect.fnUntraced(function*(lab: Lab, granter: number, mapper: number, expected: number) {
   let found = -1
-  for (let n = 0; n < 10; n++) {
+  for (let n = 0; n < 50; n++) {
     found = yield* active(lab, granter, mapper)
     if (found === expected) return
-    yield* Effect.sleep("1 second")
+    yield* Effect.sleep("200 millis")
   }
   return yield* new CheckError({
     message: `domain ${mapper} has ${found} grants of domain ${granter} mapped, expected ${expected}`
@@ -54,11 +39,15 @@ const counts = Effect.fnUntraced(function*(lab: Lab, granter: number, mapper: nu
 /** What the process that is to die does at that moment, besides holding what it shares and maps. */
 type Moment = "while it holds buffers" | "while it writes all the time" | "while it maps a second buffer"
 
+/** When one is killed, in ms: any time, but the same for the same seed. */
+const delay = (seed: number, ...check: ReadonlyArray<string>): number =>
+  createHash("sha256").update(JSON.stringify([seed, ...check])).digest().readUInt16BE() % 500
+
 /**
  * The one that dies shares `x`, which the survivor maps, and `unmapped`, which nobody does; it maps the survivor's `y`,
  * and perhaps, again and again, the survivor's `big`. It is both sides at once, so both deaths are seen.
  */
-const killed = (lab: Lab, where: "guest" | "dom0", moment: Moment) =>
+const killed = (lab: Lab, where: "guest" | "dom0", moment: Moment, seed: number) =>
   Effect.fnUntraced(function*({ guest, inDom0, inGuest }: Context) {
     const [home, survivor, victims, survivors]: readonly [Machine, Process, number, number] = where === "guest"
       ? [guest, inDom0, guest.domain, 0]
@@ -94,7 +83,7 @@ const killed = (lab: Lab, where: "guest" | "dom0", moment: Moment) =>
     yield* same("the survivor's signals before", (yield* Peer.ask(survivor, { do: "signalled" }))["ports"], [])
     const before = yield* Peer.ask(survivor, { do: "look", of: "x" })
     if (before["flag"] === 0) return yield* survivor.fail("the flag is 0 before the end")
-    yield* Effect.sleep(Math.random() * 500)
+    yield* Effect.sleep(delay(seed, guest.name, where, moment))
     yield* victim.signal("SIGKILL")
     yield* same("the signal that ended it", (yield* victim.completed).signal, "SIGKILL")
 
@@ -182,23 +171,21 @@ const moments: ReadonlyArray<Moment> = [
   "while it maps a second buffer"
 ]
 
-/** Deaths of processes, on either side. */
-export const checks = (lab: Lab): ReadonlyArray<Check<Context>> => [
+/** Deaths of processes, on either side, at moments that come from the seed. */
+export const checks = (lab: Lab, seed: number): ReadonlyArray<Check<Context>> => [
   ...(["guest", "dom0"] as const).flatMap((where) =>
     moments.map((moment): Check<Context> => ({
       name: `kill -9 in ${where === "guest" ? "the guest" : where} ${moment}: the other side is told, and goes on`,
-      needs: "peer",
-      run: killed(lab, where, moment)
+      run: killed(lab, where, moment, seed)
     }))
   ),
-  { name: "after all these deaths the survivors share with each other", needs: "peer", run: goOn }
+  { name: "after all these deaths the survivors share with each other", run: goOn }
 ]
 
 /** The death of the guest: nothing can be checked in it afterwards. */
 export const lastChecks = (lab: Lab): ReadonlyArray<Check<Context>> => [
   {
     name: "xl destroy while both have the other's pages mapped: dom0 goes on, and no zombie is left",
-    needs: "peer",
     run: destroyed(lab)
   }
 ]

@@ -5,12 +5,34 @@ import * as Effect from "effect/Effect"
 import type { Request } from "../../guest/peer.ts"
 import * as Image from "../Image.ts"
 import type { Event, Machine, Process } from "../Machine.ts"
+import type { Lab } from "../Plan.ts"
+import type { Guest } from "../Toolstack.ts"
 
-/** Starts one, and waits until it listens. */
-export const start = Effect.fnUntraced(function*(machine: Machine) {
-  const process = yield* machine.start(["node", `${Image.place}/peer.mjs`], { patience: "4 minutes" })
+/** A guest, a process on each side that lives through all checks, and one in the guest that breaks the rules. */
+export interface Context {
+  readonly guest: Guest
+  readonly inGuest: Process
+  readonly inDom0: Process
+  readonly hostile: Process
+}
+
+const program = Effect.fnUntraced(function*(machine: Machine, name: string, ...args: ReadonlyArray<string>) {
+  const process = yield* machine.start(["node", `${Image.place}/${name}.mjs`, ...args], { patience: "4 minutes" })
   yield* process.expect("ready")
   return process
+})
+
+/** Starts one, and waits until it listens. */
+export const start = (machine: Machine) => program(machine, "peer")
+
+/** Starts what lives through all checks. */
+export const acquire = Effect.fnUntraced(function*(lab: Lab, guest: Guest) {
+  const [inGuest, inDom0, hostile] = yield* Effect.all(
+    [start(guest), start(lab.dom0), program(guest, "hostile", "0")],
+    { concurrency: "unbounded" }
+  )
+  const context: Context = { guest, inGuest, inDom0, hostile }
+  return context
 })
 
 /** Gives an order without waiting for the answer. */

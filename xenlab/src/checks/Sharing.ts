@@ -3,7 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Grants from "../Grants.ts"
-import { type Event, run } from "../Machine.ts"
+import { type Event, type Machine, run } from "../Machine.ts"
 import type { Lab } from "../Plan.ts"
 import { type Check, CheckError, same } from "../Plan.ts"
 import type { Guest } from "../Toolstack.ts"
@@ -25,8 +25,15 @@ const there = "noise:1"
 const back = "noise:2"
 
 /** Whether a grant is between the guest and anybody else. */
-export const concerns = (guest: Guest, grant: Grants.Active): boolean =>
+export const concerns = ({ guest }: { readonly guest: Guest }, grant: Grants.Active): boolean =>
   Grants.isUsers(grant) && (grant.granter === guest.domain || grant.mapper === guest.domain)
+
+/** A guest, and where the tool runs on either side: in processes of its own, or in one that stays. */
+export interface Context {
+  readonly guest: Guest
+  readonly inGuest: Machine
+  readonly inDom0: Machine
+}
 
 /** What is mapped just now, by whom: counted by Xen, directory pages aside. */
 const mapped = Effect.fnUntraced(function*(lab: Lab, granter: number, mapper: number, bytes: number) {
@@ -44,11 +51,11 @@ const mapped = Effect.fnUntraced(function*(lab: Lab, granter: number, mapper: nu
 
 /** The frontend allocates: it shares, the backend maps its directory, reads, and writes something else. */
 const guestAllocates = (lab: Lab, bytes: number) =>
-  Effect.fnUntraced(function*(guest: Guest) {
-    const front = yield* Tool.start(guest, ["share", "--peer", 0, "--bytes", bytes, "--pattern", there])
+  Effect.fnUntraced(function*({ guest, inDom0, inGuest }: Context) {
+    const front = yield* Tool.start(inGuest, ["share", "--peer", 0, "--bytes", bytes, "--pattern", there])
     const shared = yield* front.expect("shared")
     yield* same("the number of pages", shared["pages"], Math.ceil(bytes / page))
-    const back_ = yield* Tool.start(lab.dom0, [
+    const back_ = yield* Tool.start(inDom0, [
       ...["map", "--peer", guest.domain, "--directory", String(shared["directory"]), "--bytes", bytes],
       ...["--pattern", back, "--hold"]
     ])
@@ -65,12 +72,12 @@ const guestAllocates = (lab: Lab, bytes: number) =>
 
 /** The backend allocates: the frontend shares an empty directory, the backend fills it, the frontend maps. */
 const backendAllocates = (lab: Lab, bytes: number) =>
-  Effect.fnUntraced(function*(guest: Guest) {
-    const front = yield* Tool.start(guest, [
+  Effect.fnUntraced(function*({ guest, inDom0, inGuest }: Context) {
+    const front = yield* Tool.start(inGuest, [
       ...["share", "--peer", 0, "--bytes", bytes, "--backend-alloc", "--pattern", there]
     ])
     const { directory } = yield* front.expect("directory")
-    const back_ = yield* Tool.start(lab.dom0, [
+    const back_ = yield* Tool.start(inDom0, [
       ...["provide", "--peer", guest.domain, "--directory", String(directory), "--bytes", bytes, "--pattern", back]
     ])
     const provided = yield* back_.expect("provided")
@@ -90,81 +97,73 @@ const backendAllocates = (lab: Lab, bytes: number) =>
 
 /** A signal ends a command that waits, and everything is released: the runner compares Xen's list afterwards. */
 const signalled = (lab: Lab, signal: "SIGINT" | "SIGTERM") =>
-  Effect.fnUntraced(function*(guest: Guest) {
-    const front = yield* Tool.start(guest, ["share", "--peer", 0, "--bytes", 64 * page])
+  Effect.fnUntraced(function*({ guest, inDom0, inGuest }: Context) {
+    const front = yield* Tool.start(inGuest, ["share", "--peer", 0, "--bytes", 64 * page])
     const { directory } = yield* front.expect("shared")
-    const back_ = yield* Tool.start(lab.dom0, [
+    const back_ = yield* Tool.start(inDom0, [
       ...["map", "--peer", guest.domain, "--directory", String(directory), "--bytes", 64 * page, "--hold"]
     ])
     yield* back_.expect("mapped")
     yield* mapped(lab, guest.domain, 0, 64 * page)
+    const code = signal === "SIGINT" ? 130 : 143
     yield* back_.signal(signal)
-    yield* back_.completed
-    const left = (yield* lab.grants).filter((grant) => concerns(guest, grant))
-    yield* same("what Xen counts after the signal", Grants.format(left), "")
+    yield* same("dom0's exit code", (yield* back_.completed).code, code)
+    yield* Grants.settle(Effect.map(lab.grants, (all) => all.filter((grant) => concerns({ guest }, grant))), [])
     yield* front.signal(signal)
-    yield* front.completed
+    yield* same("the guest's exit code", (yield* front.completed).code, code)
   })
 
 /** What is shared read-only can be read, but not be mapped for writing; `walk` reads its directory, and finds a lie. */
-const readOnly = (lab: Lab) =>
-  Effect.fnUntraced(function*(guest: Guest) {
-    const bytes = 1030 * page
-    const front = yield* Tool.start(guest, [
-      ...["share", "--peer", 0, "--bytes", bytes, "--pattern", there, "--read-only"]
-    ])
-    const shared = yield* front.expect("shared")
-    const at = ["--peer", guest.domain, "--directory", String(shared["directory"])]
-    const refusal = yield* Tool.refusal(lab.dom0, ["map", ...at, "--bytes", bytes])
-    yield* same("the reason", refusal["reason"], "GrantRefused")
-    const reader = yield* Tool.start(lab.dom0, ["map", ...at, "--bytes", bytes, "--read-only"])
-    yield* same("the hash of what dom0 sees", (yield* reader.expect("mapped"))["sha256"], shared["sha256"])
-    yield* Tool.release(reader)
-    const sound = yield* run(lab.dom0, Tool.command(["walk", ...at, "--bytes", bytes]))
-    yield* same("the exit code of walk", sound.code, 0)
-    yield* same("what walk finds", (JSON.parse(sound.stdout) as Event)["problem"], null)
-    const lie = yield* run(lab.dom0, Tool.command(["walk", ...at, "--bytes", 2 * bytes]))
-    yield* same("the exit code of walk, for twice the size", lie.code, 1)
-    const problem = (JSON.parse(lie.stdout) as { readonly problem: { readonly reason: string } }).problem
-    yield* same("what walk finds, for twice the size", problem.reason, "TooShort")
-    yield* front.enter
-    yield* same("the hash of what is still there", (yield* front.expect("contents"))["sha256"], shared["sha256"])
-    yield* Tool.release(front)
-  })
+const readOnly = Effect.fnUntraced(function*({ guest, inDom0, inGuest }: Context) {
+  const bytes = 1030 * page
+  const front = yield* Tool.start(inGuest, [
+    ...["share", "--peer", 0, "--bytes", bytes, "--pattern", there, "--read-only"]
+  ])
+  const shared = yield* front.expect("shared")
+  const at = ["--peer", guest.domain, "--directory", String(shared["directory"])]
+  const refusal = yield* Tool.refusal(inDom0, ["map", ...at, "--bytes", bytes])
+  yield* same("the reason", refusal["reason"], "GrantRefused")
+  const reader = yield* Tool.start(inDom0, ["map", ...at, "--bytes", bytes, "--read-only"])
+  yield* same("the hash of what dom0 sees", (yield* reader.expect("mapped"))["sha256"], shared["sha256"])
+  yield* Tool.release(reader)
+  const sound = yield* run(inDom0, Tool.command(["walk", ...at, "--bytes", bytes]))
+  yield* same("the exit code of walk", sound.code, 0)
+  yield* same("what walk finds", (JSON.parse(sound.stdout) as Event)["problem"], null)
+  const lie = yield* run(inDom0, Tool.command(["walk", ...at, "--bytes", 2 * bytes]))
+  yield* same("the exit code of walk, for twice the size", lie.code, 1)
+  const problem = (JSON.parse(lie.stdout) as { readonly problem: { readonly reason: string } }).problem
+  yield* same("what walk finds, for twice the size", problem.reason, "TooShort")
+  yield* front.enter
+  yield* same("the hash of what is still there", (yield* front.expect("contents"))["sha256"], shared["sha256"])
+  yield* Tool.release(front)
+})
 
 /** Checks that need a prepared guest and a prepared dom0. */
-export const checks = (lab: Lab): ReadonlyArray<Check<Guest>> => {
-  const needs = "cli"
-  return [
-    ...sizes.map(([name, bytes]): Check<Guest> => ({
-      name: `the guest allocates ${name}`,
-      needs,
-      run: guestAllocates(lab, bytes)
-    })),
-    ...sizes.map(([name, bytes]): Check<Guest> => ({
-      name: `the backend allocates ${name}`,
-      needs,
-      run: backendAllocates(lab, bytes)
-    })),
-    ...(["SIGINT", "SIGTERM"] as const).map((signal): Check<Guest> => ({
-      name: `${signal} releases what both sides hold`,
-      needs,
-      run: signalled(lab, signal)
-    })),
-    {
-      name: "shared read-only: dom0 can read, not map for writing; walk reads the directory and finds a lie",
-      needs,
-      run: readOnly(lab)
-    },
-    {
-      name: "a reference that the guest never gave: map refuses and says which",
-      needs,
-      run: Effect.fnUntraced(function*(guest) {
-        const event = yield* Tool.refusal(lab.dom0, [
-          ...["map", "--peer", guest.domain, "--directory", 31_337, "--bytes", page]
-        ])
-        yield* Tool.mentions(event, "31337")
-      })
-    }
-  ]
-}
+export const checks = (lab: Lab): ReadonlyArray<Check<Context>> => [
+  ...sizes.map(([name, bytes]): Check<Context> => ({
+    name: `the guest allocates ${name}`,
+    run: guestAllocates(lab, bytes)
+  })),
+  ...sizes.map(([name, bytes]): Check<Context> => ({
+    name: `the backend allocates ${name}`,
+    run: backendAllocates(lab, bytes)
+  })),
+  ...(["SIGINT", "SIGTERM"] as const).map((signal): Check<Context> => ({
+    name: `${signal} releases what both sides hold`,
+    // Signals are a matter of real processes.
+    run: ({ guest }) => signalled(lab, signal)({ guest, inGuest: guest, inDom0: lab.dom0 })
+  })),
+  {
+    name: "shared read-only: dom0 can read, not map for writing; walk reads the directory and finds a lie",
+    run: readOnly
+  },
+  {
+    name: "a reference that the guest never gave: map refuses and says which",
+    run: Effect.fnUntraced(function*({ guest, inDom0 }) {
+      const event = yield* Tool.refusal(inDom0, [
+        ...["map", "--peer", guest.domain, "--directory", 31_337, "--bytes", page]
+      ])
+      yield* Tool.mentions(event, "31337")
+    })
+  }
+]

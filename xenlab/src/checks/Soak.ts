@@ -106,15 +106,13 @@ const soak = (
 /** dom0 shares with itself, in one process. */
 export const inDom0 = (lab: Lab, cycles: number): Check<Machine> => ({
   name: `${cycles} random buffers, dom0 with itself: memory, descriptors and Xen's table stay flat`,
-  needs: "soak",
   limit: "20 minutes",
   run: (machine) => soak(lab, cycles, machine, undefined, [0, 0])
 })
 
 /** The guest shares, dom0 maps and provides. */
-export const withGuest = (lab: Lab, cycles: number): Check<Guest> => ({
+export const withGuest = (lab: Lab, cycles: number): Check<{ readonly guest: Guest }> => ({
   name: `${cycles} random buffers, the guest with dom0: memory, descriptors and Xen's table stay flat`,
-  needs: "soak",
   limit: "20 minutes",
-  run: (guest) => soak(lab, cycles, guest, lab.dom0, [guest.domain, 0])
+  run: ({ guest }) => soak(lab, cycles, guest, lab.dom0, [guest.domain, 0])
 })

@@ -1,11 +1,14 @@
 /**
  * Calls the command line tool inside a domain.
  */
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Scope from "effect/Scope"
 import * as Image from "../Image.ts"
 import type { Event, Machine, Process, ProcessError } from "../Machine.ts"
 import { run } from "../Machine.ts"
 import { CheckError } from "../Plan.ts"
+import * as Remote from "../Remote.ts"
 
 /** The command line of `xen-shbuf` with `--json`. */
 export const command = (args: ReadonlyArray<string | number>): ReadonlyArray<string> => [
@@ -15,7 +18,25 @@ export const command = (args: ReadonlyArray<string | number>): ReadonlyArray<str
   "--json"
 ]
 
-/** Starts the tool. */
+/**
+ * A process that stays and runs the tool's commands in it, as a machine: what is started on it is a command, and costs
+ * no start of Node. It starts with the first command.
+ */
+export const resident = Effect.fnUntraced(function*(machine: Machine) {
+  const scope = yield* Effect.scope
+  const process = Effect.gen(function*() {
+    const process = yield* machine.start(["node", `${Image.place}/tool.mjs`], { patience: Duration.infinity })
+    return yield* Remote.make(machine.name, { nextLine: process.nextLine, send: process.send }, () => {})
+  })
+  const started = yield* Effect.cached(Scope.provide(process, scope))
+  const resident: Machine = {
+    name: machine.name,
+    start: (argv, options) => Effect.flatMap(started, ({ start }) => start(argv, options))
+  }
+  return resident
+})
+
+/** Starts the tool, on a domain or on a resident process. */
 export const start = (machine: Machine, args: ReadonlyArray<string | number>) => machine.start(command(args))
 
 /** Lets a waiting tool go on to its end: it must say that it released everything, and end with exit code 0. */

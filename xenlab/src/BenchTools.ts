@@ -1,0 +1,54 @@
+/**
+ * Makes what only the benchmark has in the domains: our C program, Debian's libxengnttab that it is linked with, strace.
+ */
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import { createHash } from "node:crypto"
+import { join } from "node:path"
+import * as Command from "./Command.ts"
+import { place } from "./Image.ts"
+import { cache, workspace } from "./Lab.ts"
+import { say } from "./Progress.ts"
+import * as Provision from "./Provision.ts"
+import * as Tree from "./Tree.ts"
+
+const packages = ["libxen-dev", "strace"]
+
+const source = join(workspace, "bench", "c", "grants.c")
+
+/** How the C program is compiled: on the host, which has the same Debian as the domains. */
+const flags = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"]
+
+/** Gives the folder of files to add to the images, from the cache if it is there. */
+export const make = Effect.gen(function*() {
+  const fs = yield* FileSystem.FileSystem
+  const folder = yield* cache
+  yield* fs.makeDirectory(folder, { recursive: true })
+  const key = createHash("sha256").update(JSON.stringify([packages, flags, yield* fs.readFileString(source)])).digest("hex")
+  const made = join(folder, `bench-${key.slice(0, 16)}`)
+  if (yield* fs.exists(made)) return made
+
+  yield* Provision.commands([["gcc", "gcc"], ["gcc", "libc6-dev"]])
+  const debs = yield* Provision.debs(join(folder, "debs"), packages)
+  yield* say("compiling the C program of the benchmark")
+  const work = yield* fs.makeTempDirectoryScoped({ directory: folder, prefix: `run-${process.pid}-` })
+  const tree = join(work, "tree")
+  yield* fs.makeDirectory(tree)
+  yield* Effect.forEach(debs, (deb) => Command.run("dpkg-deb", ["-x", deb.path, tree]))
+
+  const files = join(work, "files")
+  const libraries = join(tree, "usr", "lib", "x86_64-linux-gnu")
+  const program = join(files, place, "grants")
+  const strace = join(tree, "usr", "bin", "strace")
+  yield* fs.makeDirectory(join(files, place), { recursive: true })
+  yield* Command.run("gcc", [
+    ...flags,
+    ...["-I", join(tree, "usr", "include"), "-o", program, source],
+    ...["-L", libraries, `-Wl,-rpath-link=${libraries}`, "-lxengnttab"]
+  ])
+  yield* Tree.copyLibraries(tree, program, files)
+  yield* Tree.copy(strace, join(files, "usr", "bin", "strace"))
+  yield* Tree.copyLibraries(tree, strace, files)
+  yield* fs.rename(files, made)
+  return made
+}).pipe(Effect.scoped)

@@ -1,0 +1,87 @@
+/**
+ * Boots a real Xen on this machine and measures the library against C in it: `npm run bench:xen`.
+ */
+import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Effect from "effect/Effect"
+import { join } from "node:path"
+import * as Report from "../../bench/src/Report.ts"
+import * as BenchCalls from "./BenchCalls.ts"
+import * as BenchCopy from "./BenchCopy.ts"
+import * as BenchDomain from "./BenchDomain.ts"
+import * as BenchEmulator from "./BenchEmulator.ts"
+import * as BenchStart from "./BenchStart.ts"
+import * as BenchTimes from "./BenchTimes.ts"
+import * as BenchTools from "./BenchTools.ts"
+import * as Boot from "./Boot.ts"
+import * as Image from "./Image.ts"
+import { grantFrames, home } from "./Lab.ts"
+import { say } from "./Progress.ts"
+
+/** What can be asked for by name. */
+const parts = ["times", "copy", "calls", "start", "emulator"] as const
+type Part = typeof parts[number]
+
+const needsGuests: ReadonlyArray<Part> = ["times", "copy", "start"]
+
+const only = Flag.Literals("only", parts).pipe(
+  Flag.atLeast(0),
+  Flag.withDescription("Measures nothing but this; may be repeated")
+)
+const quick = Flag.Boolean("quick").pipe(
+  Flag.withDefault(false),
+  Flag.withDescription("Measures little, prints it, and writes nothing: to see that it works")
+)
+
+const refsPerFrame = 512
+const tableSize = { dom0: grantFrames * refsPerFrame, guest: 64 * refsPerFrame }
+
+const programs = ["grants", "frame", "frameEager", "empty", "emulator"]
+const entries: Image.Entries = {
+  cli: Image.entries["cli"]!,
+  ...Object.fromEntries(programs.map((name) => [name, join(home, "bench", `${name}.ts`)]))
+}
+
+const where = "in domains of Xen 4.17 with Linux 6.1, all of it emulated by QEMU (TCG)"
+
+const bench = Effect.fnUntraced(function*(options: { readonly only: ReadonlyArray<Part>; readonly quick: boolean }) {
+  const { quick } = options
+  const isWanted = (part: Part) => options.only.length === 0 || options.only.includes(part)
+  const publish = (section: Report.Section) => quick ? Report.print(section) : Report.publish(section)
+
+  const files = yield* BenchTools.make
+  const lab = yield* Boot.boot({ entries, files, results: join(home, "bench", ".results") })
+  const kinds = parts.some((part) => isWanted(part) && needsGuests.includes(part)) ? ["pv", "pvh"] as const : []
+  const starting = yield* Effect.forEach(kinds, (kind) =>
+    Effect.map(Boot.startGuest(lab, kind), (guest) => ({ kind, guest })))
+  yield* BenchDomain.prepare(lab.dom0, tableSize.dom0)
+  const dom0 = yield* BenchDomain.start(lab.dom0, 0, tableSize.dom0)
+  const guests = yield* Effect.forEach(
+    starting,
+    Effect.fnUntraced(function*({ guest, kind }) {
+      const machine = yield* guest
+      yield* BenchDomain.prepare(machine, tableSize.guest)
+      return { ...yield* BenchDomain.start(machine, machine.domain, tableSize.guest), kind }
+    })
+  )
+  yield* say("measuring")
+  if (isWanted("calls")) {
+    for (const section of yield* BenchCalls.sections(dom0, tableSize.dom0, where, quick)) yield* publish(section)
+  }
+  if (isWanted("emulator")) yield* publish(yield* BenchEmulator.section(lab.dom0, where))
+  const [guest] = guests
+  if (isWanted("start") && guest !== undefined) {
+    yield* publish(yield* BenchStart.section(dom0, guest, where, quick))
+  }
+  if (isWanted("copy")) yield* publish(yield* BenchCopy.section(dom0, guests, where, quick))
+  if (isWanted("times")) yield* publish(yield* BenchTimes.section(dom0, guests, where, quick))
+}, Effect.scoped)
+
+Command.make("bench:xen", { only, quick }, bench).pipe(
+  Command.withDescription("Boots a real Xen under QEMU and measures the library against C with libxengnttab in it"),
+  Command.run({ version: "0.1.0" }),
+  Effect.provide(NodeServices.layer),
+  NodeRuntime.runMain
+)
