@@ -83,7 +83,7 @@ const batchOf = (way: Exclude<Way, "c">, job: Job): Batch => {
   })
 }
 
-/** Does it so many times, since V8 and the emulator compile what runs often, and then tells how many are a batch. */
+/** Does it so many times, since V8 and the emulator compile what runs often; then tells how many are a batch. */
 const warmUp = Effect.fnUntraced(function*(batch: Batch, runs: number) {
   let times = 1
   let best = Infinity
@@ -97,11 +97,13 @@ const warmUp = Effect.fnUntraced(function*(batch: Batch, runs: number) {
 
 /** Each goes first in every other pair: what one leaves behind hits both alike. */
 const inTurn = Effect.fnUntraced(function*(ours: Batch, theirs: Batch, pairs: number, warmUpRuns: number) {
-  const timed = Effect.fnUntraced(function*(batch: Batch) {
-    const times = yield* warmUp(batch, warmUpRuns)
+  const timed = Effect.fnUntraced(function*(batch: Batch, runs: number) {
+    const times = yield* warmUp(batch, runs)
     return Effect.map(batch(times), (nanos) => nanos / times)
   })
-  const [us, them] = [yield* timed(ours), yield* timed(theirs)]
+  const us = yield* timed(ours, warmUpRuns)
+  // C has no compiler that must see it run.
+  const them = yield* timed(theirs, warmUpRuns / 20)
   const samples: Array<readonly [ours: number, theirs: number]> = []
   while (samples.length < pairs) {
     if (samples.length % 2 === 0) {

@@ -35,7 +35,7 @@ const names: Partial<Record<BenchDomain.Operation, string>> = {
 /** V8 optimises in earnest what was called 3000 times; what is called for more pages was called for one before. */
 const effort = (pages: number, isQuick: boolean): BenchDomain.Effort => {
   if (isQuick) return { pairs: 3, warmUpRuns: Math.ceil(100 / pages) }
-  if (pages === 1) return { pairs: 31, warmUpRuns: 4000 }
+  if (pages === 1) return { pairs: 31, warmUpRuns: 3000 }
   return { pairs: pages > 10_000 ? 5 : pages > 4000 ? 9 : 15, warmUpRuns: Math.ceil(40_000 / pages) }
 }
 
