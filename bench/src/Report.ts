@@ -49,8 +49,9 @@ export const times = (value: number): string => `${value.toFixed(2)}×`
 
 export const quartiles = ({ high, low }: Spread): string => `${low.toFixed(2)} to ${high.toFixed(2)}`
 
-/** A time in µs, or in ms from 1000 µs on. */
+/** A time in µs, in ms from 1000 µs on, or in s from 1000 ms on. */
 export const time = (micros: number): string => {
+  if (micros >= 999_500) return `${(micros / 1e6).toPrecision(3)} s`
   if (micros >= 1000) return `${(micros / 1000).toPrecision(3)} ms`
   return `${micros.toFixed(micros < 10 ? 2 : micros < 100 ? 1 : 0)} µs`
 }

@@ -1,5 +1,6 @@
 /**
- * Measures the library against C inside a domain, batch by batch in turn, and holds buffers for who measures in another.
+ * Measures the library against C inside a domain, batch by batch in turn, and holds buffers for whoever measures in
+ * another one.
  *
  * Usage: node grants.mjs GRANT_TABLE_SIZE; then a JSON request a line (see `Request`), each answered by a line.
  */

@@ -193,13 +193,15 @@ export const sections = Effect.fnUntraced(function*(
       return { operation, pages, ours: always(ours[at] ?? []), theirs: always(theirs[at] ?? []) }
     })
   )
-  const used = Object.entries(purposes).filter(([name]) => rows.some(({ ours, theirs }) => name in ours || name in theirs))
+  const used = Object.entries(purposes).filter(([name]) =>
+    rows.some(({ ours, theirs }) => name in ours || name in theirs)
+  )
   return [
     Report.section<Row>({
       name: "xen-calls",
       title: "System calls of an operation",
-      about: "Counted with strace in dom0, which is its own peer: what the main thread calls every time. What V8 does " +
-        "for itself is left out: memory, clocks, locks between its threads.",
+      about: "Counted with strace in dom0, which is its own peer: what the main thread calls every time. What V8 " +
+        "does for itself is left out: memory, clocks, locks between its threads.",
       where,
       columns: [
         { title: "operation", show: ({ operation }) => operation },

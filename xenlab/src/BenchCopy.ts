@@ -44,8 +44,8 @@ export const section = Effect.fnUntraced(function*(
   return Report.section<Row>({
     name: "xen-copy",
     title: "Copying through a mapping of a peer's frame",
-    about: `${pages} pages, a frame of 1920×1080 with 4 bytes a pixel, mapped in dom0: the throughput of copying into ` +
-      "it and out of it against that of copying between two plain buffers of the same size in the same program.",
+    about: `${pages} pages, a frame of 1920×1080 with 4 bytes a pixel, mapped in dom0: the throughput of copying ` +
+      "into it and out of it against that of copying between two plain buffers of the same size in the same program.",
     where,
     columns: [
       { title: "peer", show: ({ peer }) => peer },

@@ -22,12 +22,14 @@ export interface Domain {
 }
 
 /** Prepares a domain for shares of so many pages, its whole grant table. */
-export const prepare = (machine: Machine, tableSize: number) =>
-  sh(machine, `modprobe xen-gntalloc; modprobe xen-gntdev; echo ${tableSize} > /sys/module/xen_gntalloc/parameters/limit`)
+export const prepare = (machine: Machine, tableSize: number) => {
+  const limit = "/sys/module/xen_gntalloc/parameters/limit"
+  return sh(machine, `modprobe xen-gntalloc; modprobe xen-gntdev; echo ${tableSize} > ${limit}`)
+}
 
 /**
- * The program's command line, on one processor: the clocks of two are not the same under emulation, and the other side
- * is to have the same. The library leaves an eighth of the table alone; the largest buffer needs nearly all of a guest's.
+ * The program's command line, on one processor: under emulation the clocks of two are not the same. The library leaves
+ * an eighth of the table alone, but the largest buffer needs nearly all of a guest's.
  */
 export const argv = (tableSize: number): ReadonlyArray<string> => [
   ...["taskset", "1", "node"],

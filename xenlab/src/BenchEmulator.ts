@@ -20,14 +20,14 @@ interface Row {
 /** Measures it all. */
 export const section = Effect.fnUntraced(function*(dom0: Machine, where: string) {
   const host = JSON.parse(yield* Command.run(process.execPath, [join(home, "bench", "emulator.ts")])) as Figures
-  const inside = JSON.parse(yield* output(dom0, ["node", `${Image.place}/emulator.mjs`])) as Figures
+  const inside = JSON.parse(yield* output(dom0, ["taskset", "1", "node", `${Image.place}/emulator.mjs`])) as Figures
   const row = (what: string, of: (figures: Figures) => number): Row => ({ what, host: of(host), dom0: of(inside) })
   return Report.section<Row>({
     name: "xen-emulator",
     title: "What the emulator adds",
-    about: "The same program on this machine and in dom0, and no device in either: two calls of getuid, GrantTable.map " +
-      "with its release, and both together. What the third takes more than the other two is what JavaScript loses when " +
-      "it goes on after a system call: the emulator has forgotten where the memory is then.",
+    about: "The same program on this machine and in dom0, and no device in either: two calls of getuid, " +
+      "GrantTable.map with its release, and both together. What the third takes more than the other two is what " +
+      "JavaScript loses when it goes on after a system call: the emulator has forgotten where the memory is then.",
     where,
     columns: [
       { title: "what", show: ({ what }) => what },

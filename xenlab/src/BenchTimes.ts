@@ -27,8 +27,8 @@ const names: Partial<Record<BenchDomain.Operation, string>> = {
   share: "share + release",
   alloc: "share with directory + release",
   map: "map + unmap",
-  walk: "walk directory + map + unmap",
-  provide: "fill in a directory + release",
+  walk: "walk + map + unmap",
+  provide: "fill in + release",
   mapProvided: "map what was filled in + unmap"
 }
 
@@ -151,7 +151,8 @@ const plot = (where: string, rows: ReadonlyArray<Row>): Plot.Plot => {
     name: where.replaceAll(/[^a-z0-9]+/g, "-"),
     title: `${where}: time of the library / time of C, over pages`,
     curves: [...new Set(here.map(({ operation }) => operation))].map((operation) => ({
-      name: operation,
+      // The legend has one line: without "+ release", "+ map + unmap".
+      name: operation.replace(/ \+.*/, ""),
       points: here.flatMap(({ operation: name, pages, ratio }) =>
         name === operation && ratio !== undefined ? [{ pages, ...ratio }] : []
       )
@@ -172,9 +173,11 @@ export const section = Effect.fnUntraced(function*(
   return Report.section<Row>({
     name: "xen",
     title: "On the real Xen: the library against C with libxengnttab",
-    about: "Each operation acquires and releases: once by the library, through its public interface in one running " +
-      "fiber, and once by a C program that does the same work with the same checks. Batches of 30 ms in turn, at " +
-      "the longest one operation; a ratio is that of two neighbours, all time is the ratio of the sums.",
+    about: "Walk is to read a peer's directory page by page, and to check it; fill in is to share pages and to write " +
+      "their references into a peer's directory. Each operation acquires and releases: once by the library, through " +
+      "its public interface in one running fiber, and once by a C program that does the same work with the same " +
+      "checks. Batches of 30 ms in turn, at the longest one operation; a ratio is that of two neighbours, all time is " +
+      "the ratio of the sums.",
     where,
     columns: [
       { title: "where", show: ({ where }) => where },

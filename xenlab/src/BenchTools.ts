@@ -1,5 +1,5 @@
 /**
- * Makes what only the benchmark has in the domains: our C program, Debian's libxengnttab that it is linked with, strace.
+ * Makes what only the benchmark has in the domains: our C program, Debian's libxengnttab that it links to, and strace.
  */
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -24,8 +24,8 @@ export const make = Effect.gen(function*() {
   const fs = yield* FileSystem.FileSystem
   const folder = yield* cache
   yield* fs.makeDirectory(folder, { recursive: true })
-  const key = createHash("sha256").update(JSON.stringify([packages, flags, yield* fs.readFileString(source)])).digest("hex")
-  const made = join(folder, `bench-${key.slice(0, 16)}`)
+  const recipe = JSON.stringify([packages, flags, yield* fs.readFileString(source)])
+  const made = join(folder, `bench-${createHash("sha256").update(recipe).digest("hex").slice(0, 16)}`)
   if (yield* fs.exists(made)) return made
 
   yield* Provision.commands([["gcc", "gcc"], ["gcc", "libc6-dev"]])
