@@ -13,6 +13,7 @@ const pages = 2025
 interface Row {
   readonly peer: Kind
   readonly copy: string
+  readonly isOurs: boolean
   /** Throughput through the mapping / throughput of plain memory, in the same language. */
   readonly ratio: Measure.Ratio
 }
@@ -36,7 +37,12 @@ export const section = Effect.fnUntraced(function*(
       for (const [operation, direction] of directions) {
         const plain = { way, operation: "copyPlain" } as const
         const samples = yield* BenchDomain.measure(dom0, buffer, plain, { way, operation }, effort)
-        rows.push({ peer: kind, copy: `${language}, ${direction}`, ratio: Measure.ratio(samples) })
+        rows.push({
+          peer: kind,
+          copy: `${language}, ${direction}`,
+          isOurs: way !== "c",
+          ratio: Measure.ratio(samples)
+        })
       }
     }
     yield* BenchDomain.ask(process, { do: "release" })
@@ -51,7 +57,7 @@ export const section = Effect.fnUntraced(function*(
       { title: "peer", show: ({ peer }) => peer },
       { title: "copy", show: ({ copy }) => copy },
       ...Report.ratioColumns<Row>(({ ratio }) => ratio, "plain", "mapped"),
-      { title: "target", show: ({ ratio }) => Report.atLeast(0.95, ratio.median) }
+      { title: "target", show: ({ isOurs, ratio }) => isOurs ? Report.atLeast(0.95, ratio.median) : "" }
     ],
     rows,
     plots: []

@@ -27,7 +27,7 @@ export const section = Effect.fnUntraced(function*(dom0: Machine, where: string)
     title: "What the emulator adds",
     about: "The same program on this machine and in dom0, and no device in either: two calls of getuid, " +
       "GrantTable.map with its release, and both together. What the third takes more than the other two is what " +
-      "JavaScript loses when it goes on after a system call: the emulator has forgotten where the memory is then.",
+      "JavaScript loses when it goes on after a system call.",
     where,
     columns: [
       { title: "what", show: ({ what }) => what },

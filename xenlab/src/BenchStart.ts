@@ -106,8 +106,8 @@ export const section = Effect.fnUntraced(function*(
     name: "xen-start",
     title: "Time to the first frame",
     about: `From the start of a process in dom0 until a guest's frame of 1920×1080 with 4 bytes a pixel, ${pages} ` +
-      "pages, is mapped, all variants in turn. The library's programs are bundled into one file; koffi is loaded from " +
-      "its package.",
+      "pages, is mapped, all variants in turn. The library's programs are bundled into one file; koffi is loaded " +
+      "from its package.",
     where,
     columns: [
       { title: "program", show: ({ name }) => name },

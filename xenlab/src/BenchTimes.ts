@@ -176,8 +176,8 @@ export const section = Effect.fnUntraced(function*(
     about: "Walk is to read a peer's directory page by page, and to check it; fill in is to share pages and to write " +
       "their references into a peer's directory. Each operation acquires and releases: once by the library, through " +
       "its public interface in one running fiber, and once by a C program that does the same work with the same " +
-      "checks. Batches of 30 ms in turn, at the longest one operation; a ratio is that of two neighbours, all time is " +
-      "the ratio of the sums.",
+      "checks. Batches of 30 ms in turn, at the longest one operation; a ratio is that of two neighbours, all time " +
+      "is the ratio of the sums.",
     where,
     columns: [
       { title: "where", show: ({ where }) => where },

@@ -13,7 +13,7 @@ import * as Queue from "effect/Queue"
 import * as Ref from "effect/Ref"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { join } from "node:path"
+import { dirname, join } from "node:path"
 import * as Command from "./Command.ts"
 import type { Console } from "./Grants.ts"
 import type { Images } from "./Image.ts"
@@ -70,7 +70,7 @@ const attempt = Effect.fnUntraced(function*(base: Base, images: Images, serial: 
   const fs = yield* FileSystem.FileSystem
   yield* fs.writeFileString(serial, "")
   // QEMU's pipe: what Xen prints goes to one file, and what is typed comes from the other, which no end closes.
-  const console = join(yield* fs.makeTempDirectoryScoped(), "console")
+  const console = join(yield* fs.makeTempDirectoryScoped({ directory: dirname(images.dom0) }), "console")
   yield* fs.symlink(serial, `${console}.out`)
   yield* Command.run("mkfifo", [`${console}.in`])
   const keyboard = yield* fs.open(`${console}.in`, { flag: "a+" })
