@@ -298,8 +298,8 @@ const checkSegments = Effect.fnUntraced(function*(segments: ReadonlyArray<CopySe
 })
 
 /**
- * Acquires pages for the caller's scope. Not by `acquireRelease`: it gives a release the context of the acquisition, which
- * none here needs, and which is a good part of the cost of a page.
+ * Acquires pages for the caller's scope. Not by `acquireRelease`: it gives a release the context of the acquisition,
+ * which none here needs, and which is a good part of the cost of a page.
  */
 const acquire = <Pages>(held: Effect.Effect<Held<Pages>, GrantTableError.GrantTableError>) =>
   Effect.uninterruptible(Effect.flatMap(Effect.scope, (scope) =>
@@ -335,7 +335,7 @@ const notifying = (pages: SharedPages | MappedPages, isWritable: boolean): Unmap
   operation("unmapNotify", { ...notification }, unmapNotify(pages, isWritable, notification))
 
 /**
- * Makes the service from an implementation: checks every argument, opens a span, counts.
+ * Makes the service from an implementation: checks every argument, opens a span where somebody traces, counts.
  *
  * @category constructors
  * @since 0.1.0

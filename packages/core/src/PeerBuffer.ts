@@ -18,7 +18,7 @@ import type { Access, GrantTableError } from "./GrantTableError.ts"
 import { atomic } from "./internal/atomic.ts"
 import { ending, notifyIn } from "./internal/ending.ts"
 import * as Input from "./internal/input.ts"
-import * as Tracing from "./internal/tracing.ts"
+import { operation } from "./internal/tracing.ts"
 import * as Page from "./Page.ts"
 import * as PageDirectory from "./PageDirectory.ts"
 
@@ -145,7 +145,7 @@ export const map: (
   MappedBuffer,
   GrantTableError | DirectoryError.DirectoryError,
   GrantTable | Scope.Scope
-> = Tracing.fn("PeerBuffer.map", Effect.fnUntraced(function*(options) {
+> = Effect.fnUntraced(function*(options) {
   const at = yield* locate(options)
   const table = yield* GrantTable
   const refs = yield* refsOf(at, yield* chain(at, readPage(table, at.peer)))
@@ -157,7 +157,7 @@ export const map: (
     bytes: mapped.bytes.subarray(0, at.byteLength),
     unmapNotify: notifyIn(mapped.unmapNotify, 0, at.byteLength)
   }
-}))
+}, operation("PeerBuffer.map"))
 
 /**
  * Allocates a zeroed buffer, shares it with the frontend, and fills the frontend's directory with its references.
@@ -174,7 +174,7 @@ export const provide: (
   ProvidedBuffer,
   GrantTableError | DirectoryError.DirectoryError,
   GrantTable | Scope.Scope
-> = Tracing.fn("PeerBuffer.provide", Effect.fnUntraced(function*(options) {
+> = Effect.fnUntraced(function*(options) {
   const at = yield* locate(options)
   const table = yield* GrantTable
   return yield* atomic((scope) =>
@@ -194,7 +194,7 @@ export const provide: (
         end: ending(scope)
       }
     })))
-}))
+}, operation("PeerBuffer.provide"))
 
 /** Maps the pages of a peer's directory for writing, and checks its chain. */
 const open = Effect.fnUntraced(function*(table: GrantTable["Service"], at: Located) {
@@ -243,7 +243,7 @@ export interface Walk {
  */
 export const walk: (
   options: Location
-) => Effect.Effect<Walk, GrantTableError, GrantTable> = Tracing.fn("PeerBuffer.walk", Effect.fnUntraced(function*(options) {
+) => Effect.Effect<Walk, GrantTableError, GrantTable> = Effect.fnUntraced(function*(options) {
   const at = yield* locate(options)
   const table = yield* GrantTable
   const directory: Array<Walk["directory"][number]> = []
@@ -258,4 +258,4 @@ export const walk: (
     Effect.catchIf((error) => error.reason._tag === "GrantRefused", Effect.succeed)
   )
   return { pages: at.pages, directory, problem }
-}))
+}, operation("PeerBuffer.walk"))

@@ -19,7 +19,7 @@ import type { Access, GrantTableError } from "./GrantTableError.ts"
 import { atomic } from "./internal/atomic.ts"
 import { ending, notifyIn } from "./internal/ending.ts"
 import * as Input from "./internal/input.ts"
-import * as Tracing from "./internal/tracing.ts"
+import { operation } from "./internal/tracing.ts"
 import * as Page from "./Page.ts"
 import * as PageDirectory from "./PageDirectory.ts"
 import type { MappedBuffer } from "./PeerBuffer.ts"
@@ -90,9 +90,8 @@ export const alloc: (options: {
   readonly peer: number
   readonly byteLength: number
   readonly access?: Access | undefined
-}) => Effect.Effect<SharedBuffer, GrantTableError, GrantTable | Scope.Scope> = Tracing.fn(
-  "SharedBuffer.alloc",
-  Effect.fnUntraced(function*({ access, byteLength: length, peer }) {
+}) => Effect.Effect<SharedBuffer, GrantTableError, GrantTable | Scope.Scope> = Effect.fnUntraced(
+  function*({ access, byteLength: length, peer }) {
     const { byteLength, directoryPages, pages } = yield* sizes(length)
     const table = yield* GrantTable
     return yield* atomic(Effect.fnUntraced(function*(scope) {
@@ -113,8 +112,9 @@ export const alloc: (options: {
         end: ending(scope)
       }
     }))
-  }
-))
+  },
+  operation("SharedBuffer.alloc")
+)
 
 /**
  * Shares an empty page directory with `peer`, which is to allocate the buffer and fill the directory in.
@@ -128,9 +128,9 @@ export const alloc: (options: {
 export const allocByBackend: (options: {
   readonly peer: number
   readonly byteLength: number
-}) => Effect.Effect<BackendBuffer, GrantTableError, GrantTable | Scope.Scope> = Tracing.fn(
-  "SharedBuffer.allocByBackend",
-  Effect.fnUntraced(function*({ byteLength: length, peer }) {
+}) => Effect.Effect<BackendBuffer, GrantTableError, GrantTable | Scope.Scope> = Effect.fnUntraced(function*(
+  { byteLength: length, peer }
+) {
   const { byteLength, directoryPages, pages } = yield* sizes(length)
   const table = yield* GrantTable
   return yield* atomic(Effect.fnUntraced(function*(scope) {
@@ -140,7 +140,7 @@ export const allocByBackend: (options: {
       peer: shared.peer,
       directory: shared.refs[0] as GrantRef,
       pages,
-      map: Tracing.fn("SharedBuffer.map", Effect.fnUntraced(function*(options) {
+      map: Effect.fnUntraced(function*(options) {
         if (shared.bytes.length === 0) return yield* Effect.die(new Error("The scope of this directory has ended"))
         // The links are ours and known: only what the backend filled in is read, once, into a private copy.
         const filled = decode(shared.bytes)
@@ -155,9 +155,8 @@ export const allocByBackend: (options: {
           bytes: mapped.bytes.subarray(0, byteLength),
           unmapNotify: notifyIn(mapped.unmapNotify, 0, byteLength)
         }
-      })),
-
+      }, operation("SharedBuffer.map")),
       end: ending(scope)
     }
   }))
-}))
+}, operation("SharedBuffer.allocByBackend"))

@@ -108,7 +108,8 @@ const signalled = (lab: Lab, signal: "SIGINT" | "SIGTERM") =>
     const code = signal === "SIGINT" ? 130 : 143
     yield* back_.signal(signal)
     yield* same("dom0's exit code", (yield* back_.completed).code, code)
-    yield* Grants.settle(Effect.map(lab.grants, (all) => all.filter((grant) => concerns({ guest }, grant))), [])
+    const left = (yield* lab.grants).filter((grant) => concerns({ guest }, grant))
+    yield* same("what Xen counts after the signal", Grants.format(left), "")
     yield* front.signal(signal)
     yield* same("the guest's exit code", (yield* front.completed).code, code)
   })

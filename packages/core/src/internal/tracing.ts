@@ -20,22 +20,15 @@ export const traced = <A, E, R>(
 const traces = Error as ErrorConstructor & { stackTraceLimit: number }
 
 /**
- * Makes an operation of a generator function: a span where somebody traces, and in any case the place of the call in
- * stack traces, as `Effect.fn` gives both.
+ * Names an operation, as the last step of `Effect.fnUntraced`: a span where somebody traces, and in any case the place of
+ * the call in stack traces. `Effect.fn` gives both too, but its span always.
  */
-export const fn = <Args extends ReadonlyArray<unknown>, A, E, R>(
-  name: string,
-  body: (...args: Args) => Effect.Effect<A, E, R>
-) =>
-(...args: Args): Effect.Effect<A, E, R> => {
+export const operation = (name: string) => <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => {
   const limit = traces.stackTraceLimit
-  traces.stackTraceLimit = 2
+  traces.stackTraceLimit = 3
   const here = new Error()
   traces.stackTraceLimit = limit
-  const stack = () => here.stack?.split("\n")[2]?.trim()
-  return Effect.updateService(
-    traced(name, {}, body(...args)),
-    References.CurrentStackFrame,
-    (parent) => ({ name, stack, parent })
-  )
+  // Behind this function and that of `Effect.fnUntraced`.
+  const stack = () => here.stack?.split("\n")[3]?.trim()
+  return Effect.updateService(traced(name, {}, self), References.CurrentStackFrame, (parent) => ({ name, stack, parent }))
 }

@@ -242,16 +242,17 @@ export const make = (loadLibc: () => Device.Outcome<Libc.Libc>, device: string, 
         const access = "read-only"
         return Result.flatMap(note(libc, { domain, refs: Uint32Array.of(ref), access }, 0, 1), (noted) => {
           const address = libc.mmap(null, Page.size, Libc.PROT_READ, Libc.MAP_SHARED, noted.file.fd, noted.index)
-          if (address >= 0n) {
-            libc.memcpy(into, address, into.length)
-            libc.munmap(address, Page.size)
+          if (address < 0n) {
+            forget(libc, noted)
+            const errno = Libc.errnoName(address)
+            return errno === refusal
+              ? Result.fail(new GrantTableError.GrantRefused({ grant: { domain, ref }, index: 0, access }))
+              : Device.failed(device, "mmap", errno)
           }
+          libc.memcpy(into, address, into.length)
+          libc.munmap(address, Page.size)
           forget(libc, noted)
-          if (address >= 0n) return Result.succeed(undefined)
-          const errno = Libc.errnoName(address)
-          return errno === refusal
-            ? Result.fail(new GrantTableError.GrantRefused({ grant: { domain, ref }, index: 0, access }))
-            : Device.failed(device, "mmap", errno)
+          return Result.succeed(undefined)
         })
       }),
     copy: (segments) =>
