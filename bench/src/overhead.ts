@@ -9,7 +9,6 @@ import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as FixedTable from "../../packages/core/test/FixedTable.ts"
 import * as Allocations from "./Allocations.ts"
@@ -23,8 +22,6 @@ interface Operation {
   readonly plain: () => unknown
 }
 
-const decode = Schema.decodeSync(PageDirectory.FromBytes)
-
 const operations = (pages: number): ReadonlyArray<Operation> => {
   const { directoryPages, map, refs, release, share, table } = FixedTable.make(pages)
   const byteLength = pages * Page.size
@@ -34,19 +31,22 @@ const operations = (pages: number): ReadonlyArray<Operation> => {
   const inTable = <A, E>(effect: Effect.Effect<A, E, GrantTable | Scope.Scope>): Effect.Effect<A> =>
     Effect.updateContext(Effect.orDie(Effect.scoped(effect)), () => context)
 
-  /** Walks the chain; `visit` has each page that is mapped. */
-  const chain = (visit: (bytes: Uint8Array) => void) => {
+  /** Walks the chain; `visit` has each page that is mapped, and its link. */
+  const chain = (visit: (bytes: Uint8Array) => number) => {
     const links = [8]
-    const parts: Array<PageDirectory.PageDirectory> = []
     for (let ref: number | undefined = 8; ref !== undefined;) {
-      const { bytes } = map(new Uint32Array([ref]))
-      const page = decode(bytes)
-      parts.push(page)
-      visit(bytes)
-      ref = Result.getOrThrow(PageDirectory.follow(links, PageDirectory.next(page, 0), directoryPages))
+      const link = visit(map(new Uint32Array([ref])).bytes)
+      ref = Result.getOrThrow(PageDirectory.follow(links, link, directoryPages))
       if (ref !== undefined) links.push(ref)
     }
-    return { links, directory: PageDirectory.concat(parts) }
+    return links
+  }
+
+  /** The words of a page that count, copied. */
+  const words = (bytes: Uint8Array, page: number) => {
+    const copy = new Uint32Array(1 + Math.min(PageDirectory.refsPerPage, pages - page * PageDirectory.refsPerPage))
+    new Uint8Array(copy.buffer).set(bytes.subarray(0, copy.byteLength))
+    return copy
   }
 
   return [
@@ -66,8 +66,8 @@ const operations = (pages: number): ReadonlyArray<Operation> => {
       plain: () => {
         const shared = share(directoryPages + pages)
         const links = shared.refs.subarray(0, directoryPages)
-        const directory = PageDirectory.fromRefs(links, shared.refs.subarray(directoryPages))
-        PageDirectory.copyTo(Result.getOrThrow(directory), shared.bytes)
+        const refs = Result.getOrThrow(PageDirectory.check(links, shared.refs.subarray(directoryPages)))
+        PageDirectory.write(shared.bytes, links, refs)
         release(shared)
       }
     },
@@ -75,8 +75,16 @@ const operations = (pages: number): ReadonlyArray<Operation> => {
       name: "PeerBuffer.map",
       ours: inTable(Effect.suspend(() => PeerBuffer.map(at))),
       plain: () => {
-        const { directory, links } = chain(release)
-        release(map(Result.getOrThrow(PageDirectory.check(links, PageDirectory.slots(directory, pages)))))
+        const parts: Array<Uint32Array<ArrayBuffer>> = []
+        const links = chain((bytes) => {
+          const copy = words(bytes, parts.length)
+          parts.push(copy.subarray(1))
+          release(bytes)
+          return copy[0]!
+        })
+        const all = parts.length === 1 ? parts[0]! : new Uint32Array(pages)
+        if (parts.length > 1) parts.forEach((part, page) => all.set(part, page * PageDirectory.refsPerPage))
+        release(map(Result.getOrThrow(PageDirectory.check(links, all))))
       }
     },
     {
@@ -84,12 +92,13 @@ const operations = (pages: number): ReadonlyArray<Operation> => {
       ours: inTable(Effect.suspend(() => PeerBuffer.provide(at))),
       plain: () => {
         const targets: Array<Uint8Array> = []
-        const { links } = chain((bytes) => targets.push(bytes))
+        chain((bytes) => {
+          targets.push(bytes)
+          return PageDirectory.linkIn(bytes)
+        })
         const shared = share(pages)
-        const filled = Result.getOrThrow(PageDirectory.fromRefs(links, shared.refs))
-        for (const [page, target] of targets.entries()) {
-          PageDirectory.copyTo(filled, target.subarray(4), page * Page.size + 4, (page + 1) * Page.size)
-        }
+        const filled = Result.getOrThrow(PageDirectory.check([], shared.refs))
+        for (const [page, target] of targets.entries()) PageDirectory.writeRefs(target, page, filled)
         targets.forEach(release)
         release(shared)
       }

@@ -244,95 +244,84 @@ export const refusals: Metric.Counter<number> = Metric.counter("xen_shbuf_refusa
   incremental: true
 })
 
+const countRefusal = ({ reason }: GrantTableError.GrantTableError) =>
+  Metric.update(Metric.withAttributes(refusals, { reason: reason._tag }), 1)
+
 /** What all operations have alike: a span with what was asked for, and the count of refusals. */
 const operation = <A, R>(
   name: string,
   attributes: Record<string, unknown>,
-  self: Effect.Effect<A, GrantTableError.GrantTableError, R>
-) =>
-  traced(
-    `GrantTable.${name}`,
-    attributes,
-    Effect.tapError(self, ({ reason }) =>
-      Metric.update(Metric.withAttributes(refusals, { reason: reason._tag }), 1))
-  )
-
-const access = (operation: "share" | "map", value: GrantTableError.Access) =>
-  value === "read-write" || value === "read-only"
-    ? Effect.succeed(value)
-    : Effect.fail(Input.invalid(operation, "access", value, `"read-write" or "read-only"`))
-
-/** A request whose numbers may be any. */
-type Unchecked<Request> = { readonly [Key in keyof Request]: Request[Key] extends number ? number : Request[Key] }
+  run: () => Effect.Effect<A, GrantTableError.GrantTableError, R>
+) => traced(`GrantTable.${name}`, attributes, Effect.tapError(Effect.suspend(run), countRefusal))
 
 /** A private copy of a caller's references, checked. */
-const references = (refs: ArrayLike<number>) =>
-  Effect.flatMap(Input.pageCount("map", "refs.length", refs.length), (pages) => {
-    const copy = new Uint32Array(pages)
-    for (let i = 0; i < pages; i++) {
-      const ref = refs[i]!
-      if (!Number.isInteger(ref) || !GrantRef.isGrantRef(ref)) {
-        return Effect.fail(Input.invalid("map", `refs[${i}]`, ref, GrantRef.expected))
-      }
-      copy[i] = ref
+const references = (refs: ArrayLike<number>): Uint32Array<ArrayBuffer> | GrantTableError.GrantTableError => {
+  const pages = refs.length
+  const problem = Input.pageCount("map", "refs.length", pages)
+  if (problem !== undefined) return problem
+  const copy = new Uint32Array(pages)
+  for (let i = 0; i < pages; i++) {
+    const ref = refs[i]!
+    if (!Number.isInteger(ref) || !GrantRef.isGrantRef(ref)) {
+      return Input.invalid("map", `refs[${i}]`, ref, GrantRef.expected)
     }
-    return Effect.succeed(copy)
-  })
-
-/** Checks that each segment is a piece of one page. */
-const checkSegments = Effect.fnUntraced(function*(segments: ReadonlyArray<CopySegment>) {
-  for (const [i, segment] of segments.entries()) {
-    const { grant, offset } = segment
-    yield* Input.domainId("copy", `segments[${i}].grant.domain`, grant.domain)
-    yield* Input.grantRef("copy", `segments[${i}].grant.ref`, grant.ref)
-    const length = segment._tag === "Read" ? segment.into.length : segment.from.length
-    if (!Number.isInteger(offset) || offset < 0 || offset + length > Page.size) {
-      return yield* Input.invalid(
-        "copy",
-        `segments[${i}]`,
-        `${length} bytes at offset ${offset}`,
-        "a piece of one page: offset and length add up to 4096 at most"
-      )
-    }
+    copy[i] = ref
   }
-})
+  return copy
+}
+
+/** Checks that a segment is a piece of one page. */
+const checkSegment = (segment: CopySegment, i: number): GrantTableError.GrantTableError | undefined => {
+  const { grant, offset } = segment
+  const length = segment._tag === "Read" ? segment.into.length : segment.from.length
+  const isPiece = Number.isInteger(offset) && offset >= 0 && offset + length <= Page.size
+  const expected = "a piece of one page: offset and length add up to 4096 at most"
+  return Input.domainId("copy", `segments[${i}].grant.domain`, grant.domain) ??
+    Input.grantRef("copy", `segments[${i}].grant.ref`, grant.ref) ??
+    (isPiece ? undefined : Input.invalid("copy", `segments[${i}]`, `${length} bytes at offset ${offset}`, expected))
+}
 
 /**
- * Acquires pages for the caller's scope. Not by `acquireRelease`: it gives a release the context of the acquisition,
- * which none here needs, and which is a good part of the cost of a page.
+ * Acquires pages for the caller's scope, and counts them. Not by `acquireRelease`: it gives a release the context of the
+ * acquisition, which none here needs, and which is a good part of the cost of a page.
  */
-const acquire = <Pages>(held: Effect.Effect<Held<Pages>, GrantTableError.GrantTableError>) =>
+const acquire = <Pages extends SharedPages | MappedPages>(
+  held: Effect.Effect<Held<Pages>, GrantTableError.GrantTableError>,
+  isWritable: boolean,
+  metric: Metric.Counter<number>,
+  count: number
+) =>
   Effect.uninterruptible(Effect.flatMap(Effect.scope, (scope) =>
     Effect.flatMap(held, ({ pages, release }) =>
-      Effect.as(Scope.addFinalizer(scope, Effect.sync(release)), pages))))
+      Effect.as(
+        Effect.andThen(Scope.addFinalizer(scope, Effect.sync(release)), Metric.update(metric, count)),
+        { ...pages, unmapNotify: notifying(pages, isWritable) }
+      ))))
 
 const portExpected = "a port of an event channel: a whole number from 1 to 4294967295"
 
-const unmapNotify = Effect.fnUntraced(function*(
-  { bytes, unmapNotify }: SharedPages | MappedPages,
-  isWritable: boolean,
-  notification: UnmapNotification | undefined
-) {
-  if (bytes.length === 0) return yield* Effect.die(new Error("The scope of these pages has ended"))
-  if (notification !== undefined) {
-    const { clearByte, signalPort: port } = notification
-    if (clearByte === undefined && port === undefined) {
-      const expected = "an offset in these bytes, if there is no signalPort"
-      return yield* Input.invalid("unmapNotify", "clearByte", clearByte, expected)
-    }
-    if (clearByte !== undefined) {
-      yield* Input.byteOffset(clearByte, bytes.length)
-      if (!isWritable) return yield* Input.invalid("unmapNotify", "clearByte", clearByte, "left out for a read-only mapping")
-    }
-    if (port !== undefined && !(Number.isInteger(port) && port > 0 && port < 2 ** 32)) {
-      return yield* Input.invalid("unmapNotify", "signalPort", port, portExpected)
-    }
+/** What is wrong with a notification for so many bytes, if anything. */
+const checkNotification = ({ clearByte, signalPort: port }: UnmapNotification, isWritable: boolean, length: number) => {
+  if (clearByte === undefined && port === undefined) {
+    const expected = "an offset in these bytes, if there is no signalPort"
+    return Input.invalid("unmapNotify", "clearByte", clearByte, expected)
   }
-  yield* unmapNotify(notification)
-})
+  if (clearByte !== undefined) {
+    const problem = Input.byteOffset(clearByte, length)
+    if (problem !== undefined) return problem
+    if (!isWritable) return Input.invalid("unmapNotify", "clearByte", clearByte, "left out for a read-only mapping")
+  }
+  return port === undefined || (Number.isInteger(port) && port > 0 && port < 2 ** 32)
+    ? undefined
+    : Input.invalid("unmapNotify", "signalPort", port, portExpected)
+}
 
-const notifying = (pages: SharedPages | MappedPages, isWritable: boolean): UnmapNotify => (notification) =>
-  operation("unmapNotify", { ...notification }, unmapNotify(pages, isWritable, notification))
+const notifying = ({ bytes, unmapNotify }: SharedPages | MappedPages, isWritable: boolean): UnmapNotify => (notification) =>
+  operation("unmapNotify", { ...notification }, () => {
+    if (bytes.length === 0) return Effect.die(new Error("The scope of these pages has ended"))
+    const problem = notification && checkNotification(notification, isWritable, bytes.length)
+    return problem ?? unmapNotify(notification)
+  })
 
 /**
  * Makes the service from an implementation: checks every argument, opens a span where somebody traces, counts.
@@ -340,56 +329,43 @@ const notifying = (pages: SharedPages | MappedPages, isWritable: boolean): Unmap
  * @category constructors
  * @since 0.1.0
  */
-export const make = (driver: Driver): GrantTable["Service"] => {
-  const share = Effect.fnUntraced(function*(options: Unchecked<ShareRequest>) {
-    const request: ShareRequest = {
-      peer: yield* Input.domainId("share", "peer", options.peer),
-      pages: yield* Input.shareCount("share", "pages", options.pages),
-      access: yield* access("share", options.access)
-    }
-    const shared = yield* acquire(driver.share(request))
-    yield* Metric.update(grantsShared, request.pages)
-    return { ...shared, unmapNotify: notifying(shared, true) }
-  })
-  const map = Effect.fnUntraced(function*(refs: ArrayLike<number>, options: Unchecked<Omit<MapRequest, "refs">>) {
-    const request: MapRequest = {
-      domain: yield* Input.domainId("map", "domain", options.domain),
-      refs: yield* references(refs),
-      access: yield* access("map", options.access)
-    }
-    const mapped = yield* acquire(driver.map(request))
-    yield* Metric.update(pagesMapped, request.refs.length)
-    return { ...mapped, unmapNotify: notifying(mapped, request.access === "read-write") }
-  })
-  const read = Effect.fnUntraced(function*(options: Unchecked<GrantRef.Grant>, into: Uint8Array) {
-    const grant: GrantRef.Grant = {
-      domain: yield* Input.domainId("read", "domain", options.domain),
-      ref: yield* Input.grantRef("read", "ref", options.ref)
-    }
-    if (into.length > Page.size) {
-      return yield* Input.invalid("read", "into.length", into.length, "at most 4096 bytes: a page")
-    }
-    yield* driver.read(grant, into)
-  })
-  return GrantTable.of({
+export const make = (driver: Driver): GrantTable["Service"] =>
+  GrantTable.of({
     share: ({ access = "read-write", pages, peer }) => {
       const options = { peer, pages, access }
-      return operation("share", options, share(options))
+      return operation("share", options, () =>
+        Input.domainId("share", "peer", peer) ??
+          Input.shareCount("share", "pages", pages) ??
+          Input.access("share", "access", access) ??
+          acquire(driver.share(options as ShareRequest), true, grantsShared, pages))
     },
-    map: ({ access = "read-write", domain, refs }) => {
-      const options = { domain, access }
-      return operation("map", { ...options, pages: refs.length }, map(refs, options))
-    },
+    map: ({ access = "read-write", domain, refs: given }) =>
+      operation("map", { domain, access, pages: given.length }, () => {
+        const problem = Input.domainId("map", "domain", domain)
+        if (problem !== undefined) return problem
+        const refs = references(given)
+        if (!(refs instanceof Uint32Array)) return refs
+        const request = { domain, refs, access } as MapRequest
+        return Input.access("map", "access", access) ??
+          acquire(driver.map(request), access === "read-write", pagesMapped, refs.length)
+      }),
     read: ({ domain, ref }, into) => {
       const grant = { domain, ref }
-      return operation("read", grant, read(grant, into))
+      return operation("read", grant, () => {
+        const isPiece = into.length <= Page.size
+        return Input.domainId("read", "domain", domain) ??
+          Input.grantRef("read", "ref", ref) ??
+          (isPiece ? undefined : Input.invalid("read", "into.length", into.length, "at most 4096 bytes: a page")) ??
+          driver.read(grant as GrantRef.Grant, into)
+      })
     },
     copy: (segments) =>
-      operation(
-        "copy",
-        { segments: segments.length },
-        Effect.andThen(checkSegments(segments), driver.copy(segments))
-      ),
-    limits: operation("limits", {}, driver.limits)
+      operation("copy", { segments: segments.length }, () => {
+        for (const [i, segment] of segments.entries()) {
+          const problem = checkSegment(segment, i)
+          if (problem !== undefined) return problem
+        }
+        return driver.copy(segments)
+      }),
+    limits: operation("limits", {}, () => driver.limits)
   })
-}

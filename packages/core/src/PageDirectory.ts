@@ -72,7 +72,8 @@ class PageDirectoryImpl implements PageDirectory {
 const wordsOf = (self: PageDirectory): Uint32Array<ArrayBuffer> =>
   new Uint32Array((self as PageDirectoryImpl).bytes.buffer)
 
-const fromWords = (words: Uint32Array<ArrayBuffer>): PageDirectory => new PageDirectoryImpl(new Uint8Array(words.buffer))
+const bytesOf = ({ buffer, byteOffset, byteLength }: Uint32Array<ArrayBuffer>) =>
+  new Uint8Array(buffer, byteOffset, byteLength)
 
 /**
  * Makes a directory of bytes without copying them: 1 to 1026 whole pages in a buffer of their own, which nobody changes
@@ -133,23 +134,50 @@ export const concat = (parts: ReadonlyArray<PageDirectory>): PageDirectory => {
 }
 
 /**
- * Copies a directory's bytes, those from `start` up to `end`, into the beginning of `target`: into shared pages, without
- * a copy in between as encoding would make. Throws a RangeError where `target` is too small.
+ * The link that stands at the beginning of a page's bytes, each read once: they may be shared memory.
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const linkIn = (page: Uint8Array): number =>
+  (page[0]! | page[1]! << 8 | page[2]! << 16 | page[3]! << 24) >>> 0
+
+/**
+ * Writes the references of page number `page` into the bytes of that page; places beyond the last become 0, and the link
+ * stays. Checks nothing. Throws a RangeError where the references don't fit into the bytes.
  *
  * @category conversions
  * @since 0.1.0
  */
-export const copyTo = (self: PageDirectory, target: Uint8Array, start?: number, end?: number): void =>
-  target.set((self as PageDirectoryImpl).bytes.subarray(start, end))
+export const writeRefs = (target: Uint8Array, page: number, refs: Uint32Array<ArrayBuffer>): void => {
+  const own = bytesOf(refs.subarray(page * refsPerPage, (page + 1) * refsPerPage))
+  target.set(own, 4)
+  target.subarray(4 + own.length, Page.size).fill(0)
+}
 
-const layOut = (links: ArrayLike<number>, refs: Uint32Array): PageDirectory => {
-  const words = new Uint32Array(links.length * wordsPerPage)
+const word = new Uint32Array(1)
+const wordBytes = bytesOf(word)
+
+/**
+ * Writes a directory into the beginning of `target`: into shared pages, without a copy in between as encoding would make.
+ * Checks nothing: `links` and `refs` are those of {@link fromRefs}. Throws a RangeError where `target` is too small.
+ *
+ * @category conversions
+ * @since 0.1.0
+ */
+export const write = (target: Uint8Array, links: ArrayLike<number>, refs: Uint32Array<ArrayBuffer>): void => {
   for (let page = 0; page < links.length; page++) {
-    const word = page * wordsPerPage
-    words[word] = links[page + 1] ?? 0
-    words.set(refs.subarray(page * refsPerPage, (page + 1) * refsPerPage), word + 1)
+    const at = page * Page.size
+    word[0] = links[page + 1] ?? 0
+    target.set(wordBytes, at)
+    writeRefs(target.subarray(at, at + Page.size), page, refs)
   }
-  return fromWords(words)
+}
+
+const layOut = (links: ArrayLike<number>, refs: Uint32Array<ArrayBuffer>): PageDirectory => {
+  const bytes = new Uint8Array(links.length * Page.size)
+  write(bytes, links, refs)
+  return new PageDirectoryImpl(bytes)
 }
 
 /**

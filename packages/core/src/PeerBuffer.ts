@@ -7,7 +7,7 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
-import * as Schema from "effect/Schema"
+import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type * as DirectoryError from "./DirectoryError.ts"
 import type * as DomainId from "./DomainId.ts"
@@ -84,51 +84,73 @@ export interface Location {
  */
 export const defaultMaxByteLength = 2 ** 28
 
-const locate = Effect.fnUntraced(function*(
-  { byteLength: length, directory, maxByteLength = defaultMaxByteLength, peer: id }: Location
-) {
-  const maximum = yield* Input.byteLength("map", "maxByteLength", maxByteLength)
-  const peer = yield* Input.domainId("map", "peer", id)
-  const byteLength = yield* Input.byteLength("map", "byteLength", length)
-  if (byteLength > maximum) {
-    return yield* Input.invalid("map", "byteLength", byteLength, `at most ${maximum} bytes, this caller's limit (maxByteLength)`)
-  }
-  const first = yield* Input.grantRef("map", "directory", directory)
-  const pages = Page.countFor(byteLength)
-  return { peer, first, byteLength, pages, directoryPages: PageDirectory.pagesFor(pages) }
-})
-
-type Located = Effect.Success<ReturnType<typeof locate>>
-
-const decode = Schema.decodeSync(PageDirectory.FromBytes)
-
-/** Visits the pages of a peer's directory in order; `visit` gives what it has copied of one. */
-const chain = Effect.fnUntraced(function*<E, R>(
-  { directoryPages, first }: Located,
-  visit: (ref: GrantRef.GrantRef) => Effect.Effect<PageDirectory.PageDirectory, E, R>
-) {
-  const links = [first]
-  const parts: Array<PageDirectory.PageDirectory> = []
-  for (let ref: GrantRef.GrantRef | undefined = first; ref !== undefined;) {
-    const page: PageDirectory.PageDirectory = yield* visit(ref)
-    parts.push(page)
-    ref = yield* Effect.fromResult(PageDirectory.follow(links, PageDirectory.next(page, 0), directoryPages))
-    if (ref !== undefined) links.push(ref)
-  }
-  return { links, parts }
-})
-
-/** Copies one page of a peer's directory. */
-const readPage = (table: GrantTable["Service"], domain: number) => (ref: GrantRef.GrantRef) => {
-  const bytes = new Uint8Array(Page.size)
-  return Effect.map(table.read({ domain, ref }, bytes), () => PageDirectory.fromBytesUnsafe(bytes))
+/** A location, checked, and what follows from it. */
+interface Located {
+  readonly peer: DomainId.DomainId
+  readonly first: GrantRef.GrantRef
+  readonly byteLength: number
+  readonly pages: Page.PageCount
+  readonly directoryPages: number
 }
 
-/** The references of the buffer, checked together with those of its directory. */
-const refsOf = (
-  { pages }: Located,
-  { links, parts }: { readonly links: ReadonlyArray<number>; readonly parts: ReadonlyArray<PageDirectory.PageDirectory> }
-) => Effect.fromResult(PageDirectory.check(links, PageDirectory.slots(PageDirectory.concat(parts), pages)))
+const locate = (
+  { byteLength, directory, maxByteLength: maximum = defaultMaxByteLength, peer }: Location
+): Effect.Effect<Located, GrantTableError> => {
+  const problem = Input.byteLength("map", "maxByteLength", maximum) ??
+    Input.domainId("map", "peer", peer) ??
+    Input.byteLength("map", "byteLength", byteLength) ??
+    (byteLength <= maximum
+      ? undefined
+      : Input.invalid("map", "byteLength", byteLength, `at most ${maximum} bytes, this caller's limit (maxByteLength)`)) ??
+    Input.grantRef("map", "directory", directory)
+  if (problem !== undefined) return problem
+  const pages = Page.countFor(byteLength as Page.ByteLength)
+  return Effect.succeed({
+    peer: peer as DomainId.DomainId,
+    first: directory as GrantRef.GrantRef,
+    byteLength,
+    pages,
+    directoryPages: PageDirectory.pagesFor(pages)
+  })
+}
+
+/** Visits the pages of a peer's directory in order; `visit` gives the link that it has copied of one. */
+const chain = Effect.fnUntraced(function*<E, R>(
+  { directoryPages, first }: Located,
+  visit: (ref: GrantRef.GrantRef, page: number) => Effect.Effect<number, E, R>
+) {
+  const links = [first]
+  for (let ref: GrantRef.GrantRef | undefined = first; ref !== undefined;) {
+    const word: number = yield* visit(ref, links.length - 1)
+    const link = PageDirectory.follow(links, word, directoryPages)
+    if (Result.isFailure(link)) return yield* link.failure
+    ref = link.success
+    if (ref !== undefined) links.push(ref)
+  }
+  return links
+})
+
+/** Copies the references of the buffer out of a peer's directory, page by page, and checks them together with its links. */
+const readRefs = Effect.fnUntraced(function*(table: GrantTable["Service"], at: Located) {
+  // Not all at once: a claim alone takes no memory.
+  const parts: Array<Uint32Array<ArrayBuffer>> = []
+  const links = yield* chain(at, (ref, page) => {
+    const words = new Uint32Array(1 + Math.min(PageDirectory.refsPerPage, at.pages - page * PageDirectory.refsPerPage))
+    return Effect.map(table.read({ domain: at.peer, ref }, new Uint8Array(words.buffer)), () => {
+      parts.push(words.subarray(1))
+      return words[0]!
+    })
+  })
+  return yield* Effect.fromResult(PageDirectory.check(links, join(parts, at.pages)))
+})
+
+const join = (parts: ReadonlyArray<Uint32Array<ArrayBuffer>>, count: number) => {
+  const [only] = parts
+  if (only?.length === count) return only
+  const all = new Uint32Array(count)
+  for (const [page, part] of parts.entries()) all.set(part, page * PageDirectory.refsPerPage)
+  return all
+}
 
 /**
  * Maps the buffer behind a frontend's directory as one region, all or nothing.
@@ -145,10 +167,12 @@ export const map: (
   MappedBuffer,
   GrantTableError | DirectoryError.DirectoryError,
   GrantTable | Scope.Scope
-> = Effect.fnUntraced(function*(options) {
+> = (options) => operation("PeerBuffer.map", mapLocated(options))
+
+const mapLocated = Effect.fnUntraced(function*(options: Parameters<typeof map>[0]) {
   const at = yield* locate(options)
   const table = yield* GrantTable
-  const refs = yield* refsOf(at, yield* chain(at, readPage(table, at.peer)))
+  const refs = yield* readRefs(table, at)
   const mapped = yield* table.map({ domain: at.peer, refs, access: options.access })
   return {
     peer: mapped.domain,
@@ -157,7 +181,7 @@ export const map: (
     bytes: mapped.bytes.subarray(0, at.byteLength),
     unmapNotify: notifyIn(mapped.unmapNotify, 0, at.byteLength)
   }
-}, operation("PeerBuffer.map"))
+})
 
 /**
  * Allocates a zeroed buffer, shares it with the frontend, and fills the frontend's directory with its references.
@@ -174,18 +198,22 @@ export const provide: (
   ProvidedBuffer,
   GrantTableError | DirectoryError.DirectoryError,
   GrantTable | Scope.Scope
-> = Effect.fnUntraced(function*(options) {
+> = (options) => operation("PeerBuffer.provide", provideLocated(options))
+
+const provideLocated = Effect.fnUntraced(function*(options: Parameters<typeof provide>[0]) {
   const at = yield* locate(options)
   const table = yield* GrantTable
   return yield* atomic((scope) =>
     // The directory's pages stay mapped from the check of the chain until they are filled in; the buffer stays on.
     Effect.scoped(Effect.gen(function*() {
-      const { links, targets } = yield* open(table, at)
+      const targets = yield* open(table, at)
       const shared = yield* Scope.provide(
         table.share({ peer: at.peer, pages: at.pages, access: options.access }),
         scope
       )
-      yield* fill(links, targets, shared.refs)
+      // Our own grant table gave out the references: it is a bug of ours, not of the caller, if they don't fit.
+      const refs = yield* Effect.orDie(Effect.fromResult(PageDirectory.check([], shared.refs)))
+      for (const [page, target] of targets.entries()) PageDirectory.writeRefs(target, page, refs)
       return {
         peer: shared.peer,
         pages: at.pages,
@@ -194,29 +222,17 @@ export const provide: (
         end: ending(scope)
       }
     })))
-}, operation("PeerBuffer.provide"))
-
-/** Maps the pages of a peer's directory for writing, and checks its chain. */
-const open = Effect.fnUntraced(function*(table: GrantTable["Service"], at: Located) {
-  const targets: Array<Uint8Array> = []
-  const { links } = yield* chain(at, (ref) =>
-    Effect.map(table.map({ domain: at.peer, refs: [ref] }), ({ bytes }) => {
-      targets.push(bytes)
-      return decode(bytes)
-    }))
-  return { links, targets }
 })
 
-/** Writes `refs` into the pages of a directory; the links between them are the peer's, and stay as they are. */
-const fill = Effect.fnUntraced(function*(
-  links: ReadonlyArray<number>,
-  targets: ReadonlyArray<Uint8Array>,
-  refs: Uint32Array<ArrayBuffer>
-) {
-  const filled = yield* Effect.orDie(Effect.fromResult(PageDirectory.fromRefs(links, refs)))
-  for (const [page, target] of targets.entries()) {
-    PageDirectory.copyTo(filled, target.subarray(4), page * Page.size + 4, (page + 1) * Page.size)
-  }
+/** Maps the pages of a peer's directory for writing, and checks its chain; its links are the peer's, and stay. */
+const open = Effect.fnUntraced(function*(table: GrantTable["Service"], at: Located) {
+  const targets: Array<Uint8Array> = []
+  yield* chain(at, (ref) =>
+    Effect.map(table.map({ domain: at.peer, refs: [ref] }), ({ bytes }) => {
+      targets.push(bytes)
+      return PageDirectory.linkIn(bytes)
+    }))
+  return targets
 })
 
 /**
@@ -243,14 +259,23 @@ export interface Walk {
  */
 export const walk: (
   options: Location
-) => Effect.Effect<Walk, GrantTableError, GrantTable> = Effect.fnUntraced(function*(options) {
+) => Effect.Effect<Walk, GrantTableError, GrantTable> = (options) => operation("PeerBuffer.walk", walkLocated(options))
+
+const walkLocated = Effect.fnUntraced(function*(options: Location) {
   const at = yield* locate(options)
   const table = yield* GrantTable
   const directory: Array<Walk["directory"][number]> = []
   const problem = yield* Effect.gen(function*() {
-    const visited = yield* chain(at, (ref) =>
-      Effect.tap(readPage(table, at.peer)(ref), (page) => Effect.sync(() => directory.push({ ref, page }))))
-    const refs = yield* refsOf(at, visited)
+    const links = yield* chain(at, (ref) => {
+      const bytes = new Uint8Array(Page.size)
+      return Effect.map(table.read({ domain: at.peer, ref }, bytes), () => {
+        const page = PageDirectory.fromBytesUnsafe(bytes)
+        directory.push({ ref, page })
+        return PageDirectory.next(page, 0)
+      })
+    })
+    const slots = PageDirectory.slots(PageDirectory.concat(directory.map(({ page }) => page)), at.pages)
+    const refs = yield* Effect.fromResult(PageDirectory.check(links, slots))
     yield* Effect.scoped(table.map({ domain: at.peer, refs, access: "read-only" }))
     return undefined
   }).pipe(
@@ -258,4 +283,4 @@ export const walk: (
     Effect.catchIf((error) => error.reason._tag === "GrantRefused", Effect.succeed)
   )
   return { pages: at.pages, directory, problem }
-}, operation("PeerBuffer.walk"))
+})

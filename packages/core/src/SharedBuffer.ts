@@ -8,13 +8,14 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type { DirectoryError } from "./DirectoryError.ts"
 import type * as DomainId from "./DomainId.ts"
 import type { End } from "./Ending.ts"
 import type { GrantRef } from "./GrantRef.ts"
-import { GrantTable, type UnmapNotify } from "./GrantTable.ts"
+import { GrantTable, type SharedPages, type UnmapNotify } from "./GrantTable.ts"
 import type { Access, GrantTableError } from "./GrantTableError.ts"
 import { atomic } from "./internal/atomic.ts"
 import { ending, notifyIn } from "./internal/ending.ts"
@@ -68,14 +69,22 @@ export interface BackendBuffer {
   readonly end: End
 }
 
-const decode = Schema.decodeSync(PageDirectory.FromBytes)
-
-/** The sizes that follow from the buffer's size in bytes. */
-const sizes = Effect.fnUntraced(function*(value: number) {
-  const byteLength = yield* Input.byteLength("share", "byteLength", value)
-  const pages = Page.countFor(byteLength)
-  return { byteLength, pages, directoryPages: PageDirectory.pagesFor(pages) }
-})
+/** Checks the buffer's size in bytes, and allocates by the sizes that follow from it. */
+const allocate = <A>(
+  byteLength: number,
+  acquire: (
+    table: GrantTable["Service"],
+    pages: Page.PageCount,
+    directoryPages: number,
+    scope: Scope.Closeable
+  ) => Effect.Effect<A, GrantTableError, Scope.Scope>
+) =>
+  Effect.flatMap(GrantTable, (table) => {
+    const problem = Input.byteLength("share", "byteLength", byteLength)
+    if (problem !== undefined) return problem
+    const pages = Page.countFor(byteLength as Page.ByteLength)
+    return atomic((scope) => acquire(table, pages, PageDirectory.pagesFor(pages), scope))
+  })
 
 /**
  * Allocates a zeroed buffer and shares it with `peer` through a page directory, all in one request to the grant table.
@@ -90,31 +99,28 @@ export const alloc: (options: {
   readonly peer: number
   readonly byteLength: number
   readonly access?: Access | undefined
-}) => Effect.Effect<SharedBuffer, GrantTableError, GrantTable | Scope.Scope> = Effect.fnUntraced(
-  function*({ access, byteLength: length, peer }) {
-    const { byteLength, directoryPages, pages } = yield* sizes(length)
-    const table = yield* GrantTable
-    return yield* atomic(Effect.fnUntraced(function*(scope) {
-      const shared = yield* table.share({ peer, pages: directoryPages + pages, access })
-      const links = shared.refs.subarray(0, directoryPages)
-      // Our own grant table gave out the references: it is a bug of ours, not of the caller, if they don't fit.
-      const directory = yield* Effect.orDie(
-        Effect.fromResult(PageDirectory.fromRefs(links, shared.refs.subarray(directoryPages)))
-      )
-      PageDirectory.copyTo(directory, shared.bytes)
-      const start = directoryPages * Page.size
-      return {
-        peer: shared.peer,
-        directory: links[0] as GrantRef,
-        pages,
-        bytes: shared.bytes.subarray(start, start + byteLength),
-        unmapNotify: notifyIn(shared.unmapNotify, start, byteLength),
-        end: ending(scope)
-      }
-    }))
-  },
-  operation("SharedBuffer.alloc")
-)
+}) => Effect.Effect<SharedBuffer, GrantTableError, GrantTable | Scope.Scope> = ({ access, byteLength, peer }) =>
+  operation(
+    "SharedBuffer.alloc",
+    allocate(byteLength, (table, pages, directoryPages, scope) =>
+      Effect.flatMap(table.share({ peer, pages: directoryPages + pages, access }), (shared) => {
+        const links = shared.refs.subarray(0, directoryPages)
+        const refs = shared.refs.subarray(directoryPages)
+        const checked = PageDirectory.check(links, refs)
+        // Our own grant table gave out the references: it is a bug of ours, not of the caller, if they don't fit.
+        if (Result.isFailure(checked)) return Effect.die(checked.failure)
+        PageDirectory.write(shared.bytes, links, refs)
+        const start = directoryPages * Page.size
+        return Effect.succeed({
+          peer: shared.peer,
+          directory: links[0] as GrantRef,
+          pages,
+          bytes: shared.bytes.subarray(start, start + byteLength),
+          unmapNotify: notifyIn(shared.unmapNotify, start, byteLength),
+          end: ending(scope)
+        })
+      }))
+  )
 
 /**
  * Shares an empty page directory with `peer`, which is to allocate the buffer and fill the directory in.
@@ -128,35 +134,41 @@ export const alloc: (options: {
 export const allocByBackend: (options: {
   readonly peer: number
   readonly byteLength: number
-}) => Effect.Effect<BackendBuffer, GrantTableError, GrantTable | Scope.Scope> = Effect.fnUntraced(function*(
-  { byteLength: length, peer }
-) {
-  const { byteLength, directoryPages, pages } = yield* sizes(length)
-  const table = yield* GrantTable
-  return yield* atomic(Effect.fnUntraced(function*(scope) {
-    const shared = yield* table.share({ peer, pages: directoryPages })
-    PageDirectory.copyTo(PageDirectory.fromLinks(shared.refs), shared.bytes)
-    return {
-      peer: shared.peer,
-      directory: shared.refs[0] as GrantRef,
-      pages,
-      map: Effect.fnUntraced(function*(options) {
-        if (shared.bytes.length === 0) return yield* Effect.die(new Error("The scope of this directory has ended"))
-        // The links are ours and known: only what the backend filled in is read, once, into a private copy.
-        const filled = decode(shared.bytes)
-        const refs = yield* Effect.fromResult(
-          PageDirectory.check([], PageDirectory.slots(filled, pages))
-        )
-        const mapped = yield* table.map({ domain: shared.peer, refs, access: options?.access })
+}) => Effect.Effect<BackendBuffer, GrantTableError, GrantTable | Scope.Scope> = ({ byteLength, peer }) =>
+  operation(
+    "SharedBuffer.allocByBackend",
+    allocate(byteLength, (table, pages, directoryPages, scope) =>
+      Effect.map(table.share({ peer, pages: directoryPages }), (shared) => {
+        PageDirectory.write(shared.bytes, shared.refs, new Uint32Array(0))
         return {
           peer: shared.peer,
-          access: mapped.access,
+          directory: shared.refs[0] as GrantRef,
           pages,
-          bytes: mapped.bytes.subarray(0, byteLength),
-          unmapNotify: notifyIn(mapped.unmapNotify, 0, byteLength)
+          map: (options) => operation("SharedBuffer.map", mapFilled(table, shared, pages, byteLength, options?.access)),
+          end: ending(scope)
         }
-      }, operation("SharedBuffer.map")),
-      end: ending(scope)
-    }
-  }))
-}, operation("SharedBuffer.allocByBackend"))
+      }))
+  )
+
+const decode = Schema.decodeSync(PageDirectory.FromBytes)
+
+/** Maps what a backend has filled into a directory of ours. */
+const mapFilled = Effect.fnUntraced(function*(
+  table: GrantTable["Service"],
+  { bytes, peer }: SharedPages,
+  pages: Page.PageCount,
+  byteLength: number,
+  access: Access | undefined
+) {
+  if (bytes.length === 0) return yield* Effect.die(new Error("The scope of this directory has ended"))
+  // The links are ours and known: only what the backend filled in is read, once, into a private copy.
+  const refs = yield* Effect.fromResult(PageDirectory.check([], PageDirectory.slots(decode(bytes), pages)))
+  const mapped = yield* table.map({ domain: peer, refs, access })
+  return {
+    peer,
+    access: mapped.access,
+    pages,
+    bytes: mapped.bytes.subarray(0, byteLength),
+    unmapNotify: notifyIn(mapped.unmapNotify, 0, byteLength)
+  }
+})

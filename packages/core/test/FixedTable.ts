@@ -5,7 +5,6 @@ import * as GrantTable from "@xen-shbuf/core/GrantTable"
 import * as Page from "@xen-shbuf/core/Page"
 import * as PageDirectory from "@xen-shbuf/core/PageDirectory"
 import * as Effect from "effect/Effect"
-import * as Result from "effect/Result"
 
 const peer = 1 as GrantTable.SharedPages["peer"]
 const access = "read-write"
@@ -21,7 +20,7 @@ export const make = (pages: number) => {
   const links = all.refs.subarray(0, directoryPages)
   const refs = all.refs.slice(directoryPages)
   const bytes = new Uint8Array(all.refs.length * Page.size)
-  PageDirectory.copyTo(Result.getOrThrow(PageDirectory.fromRefs(links, refs)), bytes)
+  PageDirectory.write(bytes, links, refs)
   const whole: GrantTable.SharedPages = { ...all, bytes }
   const buffer: GrantTable.SharedPages = { ...all, refs, bytes: bytes.subarray(directoryPages * Page.size) }
   const mapped = (bytes: Uint8Array<ArrayBuffer>) => ({ domain: peer, access, bytes, unmapNotify }) as const

@@ -89,17 +89,37 @@ describe("PageDirectory", () => {
     assert.strictEqual(PageDirectory.next(directory, 0), 0)
   })
 
-  it("copyTo writes what encoding gives, whole or in part", () => {
-    const { directory } = build(1024)
+  it.each([1, 1023, 1024, 2047])("write lays out %d references as encoding does, and nothing more", (count) => {
+    const { directory, links, refs } = build(count)
     const bytes = encode(directory)
-    const target = new Uint8Array(bytes.length + 1).fill(0xff)
-    PageDirectory.copyTo(directory, target)
-    assert.deepStrictEqual(target.subarray(0, bytes.length), bytes)
-    assert.strictEqual(target.at(-1), 0xff)
-    target.fill(0xff)
-    PageDirectory.copyTo(directory, target, 4096, 4104)
-    assert.deepStrictEqual([...target.subarray(0, 9)], [...bytes.subarray(4096, 4104), 0xff])
-    assert.throws(() => PageDirectory.copyTo(directory, target.subarray(2)), RangeError)
+    const target = new Uint8Array(4096 + bytes.length + 1)
+    PageDirectory.write(target.subarray(4096), links, refs)
+    assert.deepStrictEqual(target.subarray(4096, -1), bytes)
+    assert.isTrue(target.subarray(0, 4096).every((byte) => byte === 0))
+    assert.strictEqual(target.at(-1), 0)
+    assert.throws(() => PageDirectory.write(new Uint8Array(4), links, refs), RangeError)
+  })
+
+  it.each([1, 1023, 1024, 2047])("writeRefs fills in the pages of %d references, and leaves their links", (count) => {
+    const { directory, refs } = build(count)
+    const bytes = encode(directory)
+    for (let page = 0; page < directory.pages; page++) {
+      const target = new Uint8Array(3 * 4096).fill(0xff)
+      PageDirectory.writeRefs(target.subarray(4096), page, refs)
+      assert.deepStrictEqual(target.slice(4100, 8192), bytes.slice(page * 4096 + 4, (page + 1) * 4096))
+      assert.isTrue([target.subarray(0, 4100), target.subarray(8192)].every((rest) => rest.every((byte) => byte === 0xff)))
+    }
+  })
+
+  it("linkIn reads what next does", () => {
+    const links = [8, 0xffff_fffe, 0x0123_4567]
+    const directory = PageDirectory.fromLinks(links)
+    const bytes = encode(directory)
+    for (const page of [0, 1, 2]) {
+      const own = bytes.subarray(page * 4096, (page + 1) * 4096)
+      assert.strictEqual(PageDirectory.linkIn(own), PageDirectory.next(directory, page))
+      assert.strictEqual(PageDirectory.linkIn(own), links[page + 1] ?? 0)
+    }
   })
 
   it("single pages join to the chain that they came from", () => {

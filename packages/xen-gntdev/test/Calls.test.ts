@@ -9,6 +9,7 @@ import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
 import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -55,11 +56,12 @@ const callsOf = (
   Effect.gen(function*() {
     const kernel = FakeKernel.make({ grants: () => 2_000_000 })
     const directory = directoryOf(pages)
+    const bytes = Schema.encodeSync(PageDirectory.FromBytes)(directory)
     let noted = 0
     // What is mapped of a peer's directory has its contents.
     const contents = (into: Uint8Array) => {
       const page = noted - first
-      if (page < directory.pages) PageDirectory.copyTo(directory, into, page * 4096, (page + 1) * 4096)
+      if (page < directory.pages) into.set(bytes.subarray(page * 4096, page * 4096 + into.length))
     }
     const libc: Libc.Libc = {
       ...kernel.libc,

@@ -19,7 +19,6 @@ export const ending = (scope: Scope.Closeable): End => ({ consent, otherwise, wi
 /** Notifications of a part of the pages: offsets count from its `start`, and lie in it. */
 export const notifyIn = (whole: UnmapNotify, start: number, byteLength: number): UnmapNotify => (notification) => {
   const clearByte = notification?.clearByte
-  return clearByte === undefined
-    ? whole(notification)
-    : Effect.andThen(byteOffset(clearByte, byteLength), whole({ ...notification, clearByte: start + clearByte }))
+  if (clearByte === undefined) return whole(notification)
+  return byteOffset(clearByte, byteLength) ?? whole({ ...notification, clearByte: start + clearByte })
 }

@@ -1,8 +1,7 @@
-import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import * as DomainId from "../DomainId.ts"
 import * as GrantRef from "../GrantRef.ts"
-import { GrantTableError, InvalidInput } from "../GrantTableError.ts"
+import { type Access, GrantTableError, InvalidInput } from "../GrantTableError.ts"
 import * as Page from "../Page.ts"
 
 type Operation = GrantTableError["operation"]
@@ -13,11 +12,13 @@ const text = (value: unknown): string => typeof value === "string" ? JSON.string
 export const invalid = (operation: Operation, argument: string, value: unknown, expected: string): GrantTableError =>
   new GrantTableError({ operation, reason: new InvalidInput({ argument, value: text(value), expected }) })
 
+/** What is wrong with an argument, if anything: join the checks of several by `??`. */
+type Check<A> = (operation: Operation, argument: string, value: A) => GrantTableError | undefined
+
 /** The one way from a caller's number to a word of the field: its schema, and its bounds in words. */
-const word = <A extends number>(schema: Schema.Codec<A, number>, expected: string) => {
+const word = (schema: Schema.Codec<number>, expected: string): Check<number> => {
   const isWord = Schema.is(schema)
-  return (operation: Operation, argument: string, value: unknown): Effect.Effect<A, GrantTableError> =>
-    isWord(value) ? Effect.succeed(value) : Effect.fail(invalid(operation, argument, value, expected))
+  return (operation, argument, value) => isWord(value) ? undefined : invalid(operation, argument, value, expected)
 }
 
 export const domainId = word(DomainId.DomainId, DomainId.expected)
@@ -26,10 +27,13 @@ export const pageCount = word(Page.PageCount, Page.countExpected)
 export const shareCount = word(Page.ShareCount, Page.shareExpected)
 export const byteLength = word(Page.ByteLength, Page.lengthExpected)
 
+export const access: Check<Access> = (operation, argument, value) =>
+  value === "read-write" || value === "read-only"
+    ? undefined
+    : invalid(operation, argument, value, `"read-write" or "read-only"`)
+
 /** Checks an offset in so many bytes. */
-export const byteOffset = (offset: number, length: number): Effect.Effect<void, GrantTableError> =>
+export const byteOffset = (offset: number, length: number): GrantTableError | undefined =>
   Number.isInteger(offset) && offset >= 0 && offset < length
-    ? Effect.void
-    : Effect.fail(
-      invalid("unmapNotify", "clearByte", offset, `an offset in these bytes: a whole number from 0 to ${length - 1}`)
-    )
+    ? undefined
+    : invalid("unmapNotify", "clearByte", offset, `an offset in these bytes: a whole number from 0 to ${length - 1}`)

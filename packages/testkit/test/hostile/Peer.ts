@@ -12,7 +12,7 @@ const tooMany = 24
 
 export interface Record {
   readonly operations: Array<Operation>
-  /** The words of every single page that was mapped, when its mapping was handed out. */
+  /** The words of every single page that was mapped, when its mapping was handed out; 0 where it was not asked for. */
   readonly snapshots: Array<Uint32Array>
   /** Mappings that the victim has not let go of. */
   mapped: number
@@ -92,7 +92,9 @@ export const around = (
         yield* table.read(grant, into)
         act("after")
         act("end")
-        record.snapshots.push(new Uint32Array(into.slice().buffer, 0, wordsPerPage))
+        const words = new Uint32Array(wordsPerPage)
+        new Uint8Array(words.buffer).set(into)
+        record.snapshots.push(words)
         if (watching) record.reads.push(new Uint8Array(into.length).fill(1))
       })
     })
