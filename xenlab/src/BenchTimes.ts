@@ -36,7 +36,7 @@ const names: Partial<Record<BenchDomain.Operation, string>> = {
 const effort = (pages: number, isQuick: boolean): BenchDomain.Effort => {
   if (isQuick) return { pairs: 3, warmUpRuns: Math.ceil(100 / pages) }
   if (pages === 1) return { pairs: 31, warmUpRuns: 3000 }
-  return { pairs: pages > 10_000 ? 5 : pages > 4000 ? 9 : 15, warmUpRuns: Math.ceil(40_000 / pages) }
+  return { pairs: pages > 10_000 ? 5 : pages > 4000 ? 9 : 15, warmUpRuns: Math.ceil(300_000 / pages) }
 }
 
 /** Something to measure. */

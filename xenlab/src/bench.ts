@@ -18,6 +18,7 @@ import * as BenchTools from "./BenchTools.ts"
 import * as Boot from "./Boot.ts"
 import * as Image from "./Image.ts"
 import { grantFrames, home } from "./Lab.ts"
+import { type Machine, sh } from "./Machine.ts"
 import { say } from "./Progress.ts"
 
 /** What can be asked for by name. */
@@ -44,7 +45,13 @@ const entries: Image.Entries = {
   ...Object.fromEntries(programs.map((name) => [name, join(home, "bench", `${name}.ts`)]))
 }
 
-const where = "in domains of Xen 4.17 with Linux 6.1, all of it emulated by QEMU (TCG)"
+/** What was measured on, as dom0 says it. */
+const whereIn = Effect.fnUntraced(function*(dom0: Machine) {
+  const [major, minor, linux] = (yield* sh(dom0, versions)).trim().split("\n")
+  return `in domains of Xen ${major}.${minor} with Linux ${linux}, all of it emulated by QEMU (TCG)`
+})
+
+const versions = "cat /sys/hypervisor/version/major /sys/hypervisor/version/minor; uname -r"
 
 const bench = Effect.fnUntraced(function*(options: { readonly only: ReadonlyArray<Part>; readonly quick: boolean }) {
   const { quick } = options
@@ -66,6 +73,7 @@ const bench = Effect.fnUntraced(function*(options: { readonly only: ReadonlyArra
       return { ...yield* BenchDomain.start(machine, machine.domain, tableSize.guest), kind }
     })
   )
+  const where = yield* whereIn(lab.dom0)
   yield* say("measuring")
   if (isWanted("calls")) {
     for (const section of yield* BenchCalls.sections(dom0, tableSize.dom0, where, quick)) yield* publish(section)

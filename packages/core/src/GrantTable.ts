@@ -254,20 +254,24 @@ const operation = <A, R>(
   run: () => Effect.Effect<A, GrantTableError.GrantTableError, R>
 ) => traced(`GrantTable.${name}`, attributes, Effect.tapError(Effect.suspend(run), countRefusal))
 
+/** The place of the first word that can't be a reference; -1 if there is none. On its own since it runs for every page. */
+const firstNoRef = (words: Uint32Array): number => {
+  for (let i = 0; i < words.length; i++) {
+    if (!GrantRef.isGrantRef(words[i]!)) return i
+  }
+  return -1
+}
+
 /** A private copy of a caller's references, checked. */
 const references = (refs: ArrayLike<number>): Uint32Array<ArrayBuffer> | GrantTableError.GrantTableError => {
-  const pages = refs.length
-  const problem = Input.pageCount("map", "refs.length", pages)
+  const problem = Input.pageCount("map", "refs.length", refs.length)
   if (problem !== undefined) return problem
-  const copy = new Uint32Array(pages)
-  for (let i = 0; i < pages; i++) {
-    const ref = refs[i]!
-    if (!Number.isInteger(ref) || !GrantRef.isGrantRef(ref)) {
-      return Input.invalid("map", `refs[${i}]`, ref, GrantRef.expected)
-    }
-    copy[i] = ref
-  }
-  return copy
+  // Not every number is a word: of -1 it would make another number. 0 stands for all that can't be references.
+  const isRef = (ref: number) => Number.isInteger(ref) && GrantRef.isGrantRef(ref)
+  const words = refs instanceof Uint32Array ? refs : Array.from(refs, (ref) => isRef(ref) ? ref : 0)
+  const copy = new Uint32Array(words)
+  const bad = firstNoRef(copy)
+  return bad < 0 ? copy : Input.invalid("map", `refs[${bad}]`, refs[bad], GrantRef.expected)
 }
 
 /** Checks that a segment is a piece of one page. */
