@@ -65,9 +65,8 @@ const operations = (pages: number): ReadonlyArray<Operation> => {
       ours: inTable(Effect.suspend(() => SharedBuffer.alloc({ peer: 1, byteLength }))),
       plain: () => {
         const shared = share(directoryPages + pages)
-        const links = shared.refs.subarray(0, directoryPages)
-        const refs = Result.getOrThrow(PageDirectory.check(links, shared.refs.subarray(directoryPages)))
-        PageDirectory.write(shared.bytes, links, refs)
+        const refs = Result.getOrThrow(PageDirectory.check([], shared.refs))
+        PageDirectory.write(shared.bytes, refs.subarray(0, directoryPages), refs.subarray(directoryPages))
         release(shared)
       }
     },

@@ -104,12 +104,11 @@ export const alloc: (options: {
     "SharedBuffer.alloc",
     allocate(byteLength, (table, pages, directoryPages, scope) =>
       Effect.flatMap(table.share({ peer, pages: directoryPages + pages, access }), (shared) => {
-        const links = shared.refs.subarray(0, directoryPages)
-        const refs = shared.refs.subarray(directoryPages)
-        const checked = PageDirectory.check(links, refs)
+        const checked = PageDirectory.check([], shared.refs)
         // Our own grant table gave out the references: it is a bug of ours, not of the caller, if they don't fit.
         if (Result.isFailure(checked)) return Effect.die(checked.failure)
-        PageDirectory.write(shared.bytes, links, refs)
+        const links = shared.refs.subarray(0, directoryPages)
+        PageDirectory.write(shared.bytes, links, shared.refs.subarray(directoryPages))
         const start = directoryPages * Page.size
         return Effect.succeed({
           peer: shared.peer,

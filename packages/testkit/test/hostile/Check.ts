@@ -123,12 +123,12 @@ type Directory = ReturnType<typeof makeDirectory>
 const untouched = ({ expected, words }: Pick<Directory, "expected" | "words">) =>
   demand(Buffer.compare(bytesOf(words), bytesOf(expected)) === 0, () => "The peer's directory was written to")
 
-/** Each link of the directory is read exactly once, no other byte of it twice, and of nothing else any. */
-const readOnce = (reads: ReadonlyArray<Uint8Array>, pages: number) =>
+/** Each byte of the directory is read exactly once, or of each page the first ones only, and of nothing else any. */
+const readOnce = (reads: ReadonlyArray<Uint8Array>, pages: number, first = Infinity) =>
   reads.forEach((counts, i) => {
-    const once = i < pages ? 1 : 0
-    const at = counts.findIndex((count, at) => at < 4 ? count !== once : count > once)
-    demand(at < 0, () => `Byte ${at} of watched memory number ${i} was read ${counts[at]} times instead of ${once}`)
+    const times = (byte: number) => i < pages && byte < first ? 1 : 0
+    const at = counts.findIndex((count, byte) => count !== times(byte))
+    demand(at < 0, () => `Byte ${at} of watched memory number ${i} was read ${counts[at]} times instead of ${times(at)}`)
   })
 
 /** What the victim has to say for itself: nothing but a result or a typed failure. */
@@ -201,11 +201,11 @@ const hostileFrontend = Effect.fnUntraced(function*(world: World, self: Case.Cas
   }
 
   let view: Uint8Array | undefined
-  const judged = Effect.fnUntraced(function*<A, E>(exit: Exit.Exit<A, E>, mappings: number) {
+  const judged = Effect.fnUntraced(function*<A, E>(exit: Exit.Exit<A, E>, mappings: number, firstBytes?: number) {
     const result = settled(exit)
     const verdict = judgeFrontend(world, self, first, record)
     sameOperations(record.operations, verdict.operations)
-    readOnce(record.reads, verdict.links.length)
+    readOnce(record.reads, verdict.links.length, firstBytes)
     // The scope is still open: the directory is let go already, and after a failure so is all else.
     const held = Result.isSuccess(result) ? mappings : 0
     demand(record.mapped === held, () => `${record.mapped} mappings are held instead of ${held}`)
@@ -238,7 +238,8 @@ const hostileFrontend = Effect.fnUntraced(function*(world: World, self: Case.Cas
 
   const provided = Effect.fnUntraced(function*() {
     const exit = yield* Effect.exit(PeerBuffer.provide(location))
-    const { result, verdict } = yield* judged(exit, 0)
+    // Of a page that it fills in, it needs nothing but the link.
+    const { result, verdict } = yield* judged(exit, 0, 4)
     if (Result.isFailure(result)) {
       untouched(atEnd)
       untouched(directory)
