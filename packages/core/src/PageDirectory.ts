@@ -69,15 +69,35 @@ class PageDirectoryImpl implements PageDirectory {
 }
 
 // Typed arrays have the byte order of the host: little-endian, as on every host that Xen runs on.
-const wordsOf = (self: PageDirectory): Uint32Array<ArrayBuffer> =>
-  new Uint32Array((self as PageDirectoryImpl).bytes.buffer)
+const wordsOf = (self: PageDirectory): Uint32Array<ArrayBuffer> => {
+  const { buffer, byteLength, byteOffset } = (self as PageDirectoryImpl).bytes
+  return new Uint32Array(buffer, byteOffset, byteLength / 4)
+}
+
+// A runtime takes longer for the memory of one page than for copying it. So directories of one or two pages lie side by
+// side in blocks, which nobody else ever sees; one directory keeps no more than its block alive.
+const blockSize = 8 * Page.size
+let block = new Uint8Array(0)
+let used = 0
+
+/** Zeroed memory for a directory, given out once. */
+const blank = (byteLength: number): Uint8Array<ArrayBuffer> => {
+  if (byteLength > blockSize / 4) return new Uint8Array(byteLength)
+  if (used + byteLength > block.length) {
+    block = new Uint8Array(blockSize)
+    used = 0
+  }
+  const bytes = new Uint8Array(block.buffer, used, byteLength)
+  used += byteLength
+  return bytes
+}
 
 const bytesOf = ({ buffer, byteOffset, byteLength }: Uint32Array<ArrayBuffer>) =>
   new Uint8Array(buffer, byteOffset, byteLength)
 
 /**
- * Makes a directory of bytes without copying them: 1 to 1026 whole pages in a buffer of their own, which nobody changes
- * any more. For all other bytes decode {@link FromBytes}.
+ * Makes a directory of bytes without copying them: 1 to 1026 whole pages at a multiple of 4 bytes in their buffer, which
+ * nobody changes any more. For all other bytes decode {@link FromBytes}.
  *
  * @category unsafe
  * @since 0.1.0
@@ -175,7 +195,7 @@ export const write = (target: Uint8Array, links: ArrayLike<number>, refs: Uint32
 }
 
 const layOut = (links: ArrayLike<number>, refs: Uint32Array<ArrayBuffer>): PageDirectory => {
-  const bytes = new Uint8Array(links.length * Page.size)
+  const bytes = blank(links.length * Page.size)
   write(bytes, links, refs)
   return new PageDirectoryImpl(bytes)
 }
@@ -375,8 +395,7 @@ const PageBytes = Schema.declare(
 )
 
 /** Not slice(): that of a Buffer shares memory. */
-const copyOf = (bytes: Uint8Array): Uint8Array<ArrayBuffer> => {
-  const copy = new Uint8Array(bytes.length)
+const copyTo = (copy: Uint8Array<ArrayBuffer>, bytes: Uint8Array): Uint8Array<ArrayBuffer> => {
   copy.set(bytes)
   return copy
 }
@@ -391,7 +410,10 @@ const copyOf = (bytes: Uint8Array): Uint8Array<ArrayBuffer> => {
 export const FromBytes = PageBytes.pipe(Schema.decodeTo(
   PageDirectory,
   SchemaTransformation.transform<PageDirectory, Uint8Array>({
-    decode: (bytes) => new PageDirectoryImpl(copyOf(bytes)),
-    encode: (self) => copyOf((self as PageDirectoryImpl).bytes)
+    decode: (bytes) => new PageDirectoryImpl(copyTo(blank(bytes.length), bytes)),
+    encode: (self) => {
+      const { bytes } = self as PageDirectoryImpl
+      return copyTo(new Uint8Array(bytes.length), bytes) // The caller's alone, so memory of its own.
+    }
   })
 ))

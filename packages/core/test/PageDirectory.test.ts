@@ -89,6 +89,23 @@ describe("PageDirectory", () => {
     assert.strictEqual(PageDirectory.next(directory, 0), 0)
   })
 
+  it("directories that were made one after the other have nothing in common, and nobody else has their memory", () => {
+    const fill = (pages: number, byte: number) => new Uint8Array(pages * 4096).fill(byte)
+    const sizes = [1, 2, 1, 3, 1, 1, 2, 1, 8, 1, 2, 2, 1, 1]
+    const made = sizes.map((pages, i) => ({ pages, byte: i + 1, directory: decode(fill(pages, i + 1)) }))
+    const blank = PageDirectory.fromLinks([8])
+    for (const { byte, directory, pages } of made) {
+      const bytes = encode(directory)
+      assert.deepStrictEqual(bytes, fill(pages, byte))
+      assert.deepStrictEqual([bytes.byteOffset, bytes.buffer.byteLength], [0, pages * 4096])
+      assert.strictEqual(PageDirectory.next(directory, pages - 1), byte * 0x01010101)
+      bytes.fill(0xff)
+      PageDirectory.slots(directory, 1023).fill(0xff)
+      assert.deepStrictEqual(encode(directory), fill(pages, byte))
+    }
+    assert.deepStrictEqual(encode(blank), fill(1, 0))
+  })
+
   it.each([1, 1023, 1024, 2047])("write lays out %d references as encoding does, and nothing more", (count) => {
     const { directory, links, refs } = build(count)
     const bytes = encode(directory)
