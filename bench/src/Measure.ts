@@ -91,7 +91,7 @@ const batchSize = Effect.fnUntraced(function*<E, R>(batch: Batch<E, R>) {
 })
 
 /** Two kinds of batches in turn. */
-export const compareBatches = Effect.fnUntraced(function*<E, R>(
+export const sampleBatches = Effect.fnUntraced(function*<E, R>(
   ours: Batch<E, R>,
   theirs: Batch<E, R>,
   pairs: number
@@ -108,16 +108,12 @@ export const compareBatches = Effect.fnUntraced(function*<E, R>(
       samples.push({ ours: first, theirs: yield* theirs(sizes.theirs) })
     }
   }
-  return ratio(samples)
+  return samples
 })
-
-/** Two functions. */
-export const compare = (ours: () => unknown, theirs: () => unknown, pairs: number): Ratio =>
-  Effect.runSync(compareBatches(batch(ours), batch(theirs), pairs))
 
 /** An effect, repeated inside of one fiber, against a plain function. */
 export const compareEffect = <E, R>(
   ours: Effect.Effect<unknown, E, R>,
   theirs: () => unknown,
   pairs: number
-): Effect.Effect<Ratio, E, R> => compareBatches<E, R>(batchEffect(ours), batch(theirs), pairs)
+): Effect.Effect<Ratio, E, R> => Effect.map(sampleBatches<E, R>(batchEffect(ours), batch(theirs), pairs), ratio)

@@ -1,13 +1,14 @@
 /**
  * What a page directory costs, against a raw copy of the same bytes, and against C that does the same job.
  */
+import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as PageDirectory from "@xen-shbuf/core/PageDirectory"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import koffi from "koffi"
-import { spawnSync } from "node:child_process"
+import { execFileSync, spawnSync } from "node:child_process"
 import { join } from "node:path"
 import * as Measure from "./Measure.ts"
 import type * as Plot from "./Plot.ts"
@@ -91,6 +92,53 @@ const jobs = (pages: number): { readonly bytes: Uint8Array; readonly jobs: Reado
   }
 }
 
+const batchOfC = (c: C, { c: job, name }: Job): Measure.Batch => (times) =>
+  Effect.sync(() => {
+    const micros = job(c, times)
+    if (micros < 0) throw new Error(`C refuses: ${name}`)
+    return micros
+  })
+
+interface Samples {
+  readonly job: string
+  readonly target?: number | undefined
+  readonly toCopy: ReadonlyArray<Measure.Sample>
+  readonly toC?: ReadonlyArray<Measure.Sample> | undefined
+}
+
+/** All jobs at one size, in this process. */
+const here = Effect.fnUntraced(function*(pages: number, pairs: number, c: C | undefined) {
+  const { bytes, jobs: all } = jobs(pages)
+  return yield* Effect.forEach(all, Effect.fnUntraced(function*(job) {
+    const ours = Measure.batch(job.ours)
+    const samples: Samples = {
+      job: job.name,
+      target: job.target,
+      toCopy: yield* Measure.sampleBatches(ours, Measure.batch(() => bytes.slice()), pairs),
+      toC: c && (yield* Measure.sampleBatches(ours, batchOfC(c, job), pairs))
+    }
+    return samples
+  }))
+})
+
+/** Directories this small are measured in several processes: how fast arrays of a page come differs between them. */
+const small = 2
+const processes = 5
+
+/** The same in some processes, one after the other. */
+const apart = (pages: number, pairs: number) =>
+  Effect.sync((): ReadonlyArray<Samples> => {
+    const args = [import.meta.filename, String(pages), String(Math.ceil(pairs / processes))]
+    const runs = Array.from({ length: processes }, (): ReadonlyArray<Samples> =>
+      JSON.parse(execFileSync(process.execPath, args, { encoding: "utf8", maxBuffer: Infinity })))
+    return runs[0]!.map(({ job, target, toC }, i) => ({
+      job,
+      target,
+      toCopy: runs.flatMap((run) => run[i]!.toCopy),
+      toC: toC && runs.flatMap((run) => run[i]!.toC!)
+    }))
+  })
+
 interface Row {
   readonly pages: number
   readonly job: string
@@ -99,24 +147,13 @@ interface Row {
   readonly toC?: Measure.Ratio | undefined
 }
 
-const batchOfC = (c: C, { c: job, name }: Job): Measure.Batch => (times) =>
-  Effect.sync(() => {
-    const micros = job(c, times)
-    if (micros < 0) throw new Error(`C refuses: ${name}`)
-    return micros
-  })
-
 const measure = Effect.fnUntraced(function*(pages: number, pairs: number, c: C | undefined) {
-  const { bytes, jobs: all } = jobs(pages)
-  return yield* Effect.forEach(all, Effect.fnUntraced(function*(job) {
-    const row: Row = {
-      pages,
-      job: job.name,
-      target: job.target,
-      toCopy: Measure.compare(job.ours, () => bytes.slice(), pairs),
-      toC: c && (yield* Measure.compareBatches(Measure.batch(job.ours), batchOfC(c, job), pairs))
-    }
-    return row
+  const all = yield* pages <= small ? apart(pages, pairs) : here(pages, pairs, c)
+  return all.map(({ toC, toCopy, ...job }): Row => ({
+    pages,
+    ...job,
+    toCopy: Measure.ratio(toCopy),
+    toC: toC && Measure.ratio(toC)
   }))
 })
 
@@ -171,10 +208,20 @@ export const run = Effect.fnUntraced(function*(pairs: number) {
     title: "Page directories",
     about: "Each job on a full directory, in turn with a copy of the same bytes by `slice()`, and with C that does " +
       "the same (`bench/c/codec.c`, `cc -O2`; for the first two jobs that is `malloc` and `memcpy`): " +
-      `${pairs} pairs of batches of a millisecond, CPU time, medians and quartiles of the ratios. Few batches meet a ` +
+      `${pairs} pairs of batches of a millisecond, CPU time, medians and quartiles of the ratios; up to ${small} pages ` +
+      `these are from ${processes} processes, because V8 and malloc take other ways in each. Few batches meet a ` +
       "garbage collection, so medians leave them out; \"with collections\" is all our time against all of C's.",
     columns,
     rows,
     plots: c === undefined ? plots.slice(0, 1) : plots
   })]
 }, Effect.scoped)
+
+if (import.meta.main) {
+  const [, , pages, pairs] = process.argv
+  const program = Effect.flatMap(compile, (c) => here(Number(pages), Number(pairs), c)).pipe(
+    Effect.scoped,
+    Effect.provide(NodeFileSystem.layer)
+  )
+  console.log(JSON.stringify(await Effect.runPromise(program)))
+}
