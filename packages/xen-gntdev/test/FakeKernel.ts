@@ -55,6 +55,8 @@ export interface Rules {
   readonly grants?: () => number
   /** References in the grant table. */
   readonly references?: number
+  /** Whether the calls come from a worker thread. */
+  readonly worker?: boolean
   /** Ports that are bound. */
   readonly ports?: ReadonlyArray<number>
   /** The errno for a call, by its number among those that can fail, from 0; undefined where it works. */
@@ -62,7 +64,7 @@ export interface Rules {
 }
 
 export const make = (rules: Rules = {}) => {
-  const { fail = () => undefined, ports = [], references = Infinity, refuses = () => false } = rules
+  const { fail = () => undefined, ports = [], references = Infinity, refuses = () => false, worker = false } = rules
   const files = new Map<number, Open>()
   const mappings = new Map<bigint, Mapping>()
   const calls: Array<string> = []
@@ -222,6 +224,7 @@ export const make = (rules: Rules = {}) => {
   }
 
   const libc: Libc.Libc = {
+    isMainThread: !worker,
     open: (path, flags) => {
       const failed = failing("open", path)
       if (failed !== undefined) return failed

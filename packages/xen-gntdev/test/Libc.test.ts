@@ -1,4 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
+import { spawn } from "node:child_process"
+import { readlinkSync } from "node:fs"
 import * as Libc from "../src/internal/Libc.ts"
 
 const FIONREAD = 0x541b
@@ -22,6 +24,15 @@ describe("Libc", () => {
     assert.strictEqual(Libc.errnoName(libc.ioctl(-1, FIONREAD, new Uint32Array(1))), "EBADF")
     assert.strictEqual(Libc.errnoName(libc.mmap(null, 1, Libc.PROT_READ, Libc.MAP_SHARED, -1, 0)), "EBADF")
     assert.strictEqual(Libc.errnoName(-4000), "errno 4000")
+  })
+
+  it("whoever starts a child goes on when the child runs its program, with nothing of ours mapped any more", () => {
+    for (let i = 0; i < 20; i++) {
+      const child = spawn("sleep", ["60"], { stdio: "ignore" })
+      const program = readlinkSync(`/proc/${child.pid}/exe`)
+      child.kill()
+      assert.notStrictEqual(program, process.execPath)
+    }
   })
 
   it("knows where an array's bytes are, small ones too", () => {

@@ -6,11 +6,14 @@
 import type * as Koffi from "koffi"
 import { createRequire } from "node:module"
 import { constants } from "node:os"
+import { isMainThread } from "node:worker_threads"
 
 /**
  * System calls in the kernel's own convention: a result below 0 is an errno, negated. Tests put a fake kernel here.
  */
 export interface Libc {
+  /** Whether the calls come from the thread that the process began with. */
+  readonly isMainThread: boolean
   readonly open: (path: string, flags: number) => number
   readonly close: (fd: number) => number
   readonly ioctl: (fd: number, request: number, argument: Uint32Array) => number
@@ -76,6 +79,7 @@ const load = (): Libc => {
   // errno is only valid in the tick of the call.
   const checked = (result: number) => result < 0 ? -koffi.errno() : result
   return {
+    isMainThread,
     open: (path, flags) => checked(open(path, flags)),
     close: (fd) => checked(close(fd)),
     ioctl: (fd, request, argument) => checked(ioctl(fd, request, argument)),

@@ -61,8 +61,10 @@ const mapSeveral = (libc: Libc.Libc, pieces: ReadonlyArray<Piece>, protection: n
 }
 
 const finish = (libc: Libc.Libc, address: bigint, byteLength: number): Result.Result<Region, MapFailure> => {
-  // A child between fork and exec would keep the pages in use. Advice only: without it nothing breaks.
-  libc.madvise(address, byteLength, Libc.MADV_DONTFORK)
+  // A child between fork and exec would keep pages in use that are released meanwhile. A thread that starts a child
+  // waits until the child has come that far, so only pages of other threads can meet one: those of workers, while the
+  // main thread starts children. Advice only: without it they are released a little later.
+  if (!libc.isMainThread) libc.madvise(address, byteLength, Libc.MADV_DONTFORK)
   // V8 counts a view as memory that it could free, and starts a major garbage collection with every 64 MiB of them: for
   // big regions that is most of the time of mapping. It doesn't count shared buffers, but those can't be detached.
   try {
