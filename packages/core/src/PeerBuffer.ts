@@ -18,6 +18,7 @@ import type { Access, GrantTableError } from "./GrantTableError.ts"
 import { atomic } from "./internal/atomic.ts"
 import { ending, notifyIn } from "./internal/ending.ts"
 import * as Input from "./internal/input.ts"
+import { mapBuffer } from "./internal/mapping.ts"
 import { operation } from "./internal/tracing.ts"
 import * as Page from "./Page.ts"
 import * as PageDirectory from "./PageDirectory.ts"
@@ -95,7 +96,7 @@ interface Located {
 
 const locate = (
   { byteLength, directory, maxByteLength: maximum = defaultMaxByteLength, peer }: Location
-): Effect.Effect<Located, GrantTableError> => {
+): Located | GrantTableError => {
   const problem = Input.byteLength("map", "maxByteLength", maximum) ??
     Input.domainId("map", "peer", peer) ??
     Input.byteLength("map", "byteLength", byteLength) ??
@@ -105,44 +106,55 @@ const locate = (
     Input.grantRef("map", "directory", directory)
   if (problem !== undefined) return problem
   const pages = Page.countFor(byteLength as Page.ByteLength)
-  return Effect.succeed({
+  return {
     peer: peer as DomainId.DomainId,
     first: directory as GrantRef.GrantRef,
     byteLength,
     pages,
     directoryPages: PageDirectory.pagesFor(pages)
-  })
+  }
 }
 
+/** Checks where a buffer is, and does with it what there is to do. */
+const located = <A, E, R>(
+  location: Location,
+  use: (table: GrantTable["Service"], at: Located) => Effect.Effect<A, E, R>
+): Effect.Effect<A, E | GrantTableError, GrantTable | R> =>
+  Effect.flatMap(GrantTable, (table): Effect.Effect<A, E | GrantTableError, R> => {
+    const at = locate(location)
+    return "pages" in at ? use(table, at) : at
+  })
+
 /** Visits the pages of a peer's directory in order; `visit` gives the link that it has copied of one. */
-const chain = Effect.fnUntraced(function*<E, R>(
+const chain = <E, R>(
   { directoryPages, first }: Located,
   visit: (ref: GrantRef.GrantRef, page: number) => Effect.Effect<number, E, R>
-) {
+): Effect.Effect<ReadonlyArray<GrantRef.GrantRef>, E | DirectoryError.DirectoryError, R> => {
   const links = [first]
-  for (let ref: GrantRef.GrantRef | undefined = first; ref !== undefined;) {
-    const word: number = yield* visit(ref, links.length - 1)
-    const link = PageDirectory.follow(links, word, directoryPages)
-    if (Result.isFailure(link)) return yield* link.failure
-    ref = link.success
-    if (ref !== undefined) links.push(ref)
-  }
-  return links
-})
+  const from = (ref: GrantRef.GrantRef): ReturnType<typeof chain<E, R>> =>
+    Effect.flatMap(visit(ref, links.length - 1), (word) => {
+      const link = PageDirectory.follow(links, word, directoryPages)
+      if (Result.isFailure(link)) return link.failure
+      if (link.success === undefined) return Effect.succeed(links)
+      links.push(link.success)
+      return from(link.success)
+    })
+  return from(first)
+}
 
 /** Copies the references of the buffer out of a peer's directory, page by page, and checks them together with its links. */
-const readRefs = Effect.fnUntraced(function*(table: GrantTable["Service"], at: Located) {
+const readRefs = (table: GrantTable["Service"], at: Located) => {
   // Not all at once: a claim alone takes no memory.
   const parts: Array<Uint32Array<ArrayBuffer>> = []
-  const links = yield* chain(at, (ref, page) => {
+  const links = chain(at, (ref, page) => {
     const words = new Uint32Array(1 + Math.min(PageDirectory.refsPerPage, at.pages - page * PageDirectory.refsPerPage))
     return Effect.map(table.read({ domain: at.peer, ref }, new Uint8Array(words.buffer)), () => {
       parts.push(words.subarray(1))
       return words[0]!
     })
   })
-  return yield* Effect.fromResult(PageDirectory.check(links, join(parts, at.pages)))
-})
+  return Effect.flatMap(links, (links) => Effect.fromResult(PageDirectory.check(links, join(parts, at.pages))))
+}
 
 const join = (parts: ReadonlyArray<Uint32Array<ArrayBuffer>>, count: number) => {
   const [only] = parts
@@ -167,21 +179,12 @@ export const map: (
   MappedBuffer,
   GrantTableError | DirectoryError.DirectoryError,
   GrantTable | Scope.Scope
-> = (options) => operation("PeerBuffer.map", mapLocated(options))
-
-const mapLocated = Effect.fnUntraced(function*(options: Parameters<typeof map>[0]) {
-  const at = yield* locate(options)
-  const table = yield* GrantTable
-  const refs = yield* readRefs(table, at)
-  const mapped = yield* table.map({ domain: at.peer, refs, access: options.access })
-  return {
-    peer: mapped.domain,
-    access: mapped.access,
-    pages: at.pages,
-    bytes: mapped.bytes.subarray(0, at.byteLength),
-    unmapNotify: notifyIn(mapped.unmapNotify, 0, at.byteLength)
-  }
-})
+> = (options) =>
+  operation(
+    "PeerBuffer.map",
+    located(options, (table, at) =>
+      Effect.flatMap(readRefs(table, at), (refs) => mapBuffer(table, at, refs, options.access)))
+  )
 
 /**
  * Allocates a zeroed buffer, shares it with the frontend, and fills the frontend's directory with its references.
@@ -198,42 +201,41 @@ export const provide: (
   ProvidedBuffer,
   GrantTableError | DirectoryError.DirectoryError,
   GrantTable | Scope.Scope
-> = (options) => operation("PeerBuffer.provide", provideLocated(options))
-
-const provideLocated = Effect.fnUntraced(function*(options: Parameters<typeof provide>[0]) {
-  const at = yield* locate(options)
-  const table = yield* GrantTable
-  return yield* atomic((scope) =>
-    // The directory's pages stay mapped from the check of the chain until they are filled in; the buffer stays on.
-    Effect.scoped(Effect.gen(function*() {
-      const targets = yield* open(table, at)
-      const shared = yield* Scope.provide(
-        table.share({ peer: at.peer, pages: at.pages, access: options.access }),
-        scope
-      )
-      // Our own grant table gave out the references: it is a bug of ours, not of the caller, if they don't fit.
-      const refs = yield* Effect.orDie(Effect.fromResult(PageDirectory.check([], shared.refs)))
-      for (const [page, target] of targets.entries()) PageDirectory.writeRefs(target, page, refs)
-      return {
-        peer: shared.peer,
-        pages: at.pages,
-        bytes: shared.bytes.subarray(0, at.byteLength),
-        unmapNotify: notifyIn(shared.unmapNotify, 0, at.byteLength),
-        end: ending(scope)
-      }
-    })))
-})
+> = (options) =>
+  operation(
+    "PeerBuffer.provide",
+    located(options, (table, at) =>
+      atomic((scope) =>
+        // The directory's pages stay mapped from the check of the chain until they are filled in; the buffer stays on.
+        Effect.scoped(Effect.flatMap(open(table, at), (targets) => {
+          const sharing = table.share({ peer: at.peer, pages: at.pages, access: options.access })
+          return Effect.flatMap(Scope.provide(sharing, scope), (shared) => {
+            const checked = PageDirectory.check([], shared.refs)
+            // Our own grant table gave out the references: it is a bug of ours, not of the caller, if they don't fit.
+            if (Result.isFailure(checked)) return Effect.die(checked.failure)
+            for (const [page, target] of targets.entries()) PageDirectory.writeRefs(target, page, shared.refs)
+            return Effect.succeed({
+              peer: shared.peer,
+              pages: at.pages,
+              bytes: shared.bytes.subarray(0, at.byteLength),
+              unmapNotify: notifyIn(shared.unmapNotify, 0, at.byteLength),
+              end: ending(scope)
+            })
+          })
+        }))
+      ))
+  )
 
 /** Maps the pages of a peer's directory for writing, and checks its chain; its links are the peer's, and stay. */
-const open = Effect.fnUntraced(function*(table: GrantTable["Service"], at: Located) {
+const open = (table: GrantTable["Service"], at: Located) => {
   const targets: Array<Uint8Array> = []
-  yield* chain(at, (ref) =>
+  const links = chain(at, (ref) =>
     Effect.map(table.map({ domain: at.peer, refs: [ref] }), ({ bytes }) => {
       targets.push(bytes)
       return PageDirectory.linkIn(bytes)
     }))
-  return targets
-})
+  return Effect.as(links, targets)
+}
 
 /**
  * What a frontend's directory looks like, sound or not.
@@ -259,11 +261,10 @@ export interface Walk {
  */
 export const walk: (
   options: Location
-) => Effect.Effect<Walk, GrantTableError, GrantTable> = (options) => operation("PeerBuffer.walk", walkLocated(options))
+) => Effect.Effect<Walk, GrantTableError, GrantTable> = (options) =>
+  operation("PeerBuffer.walk", located(options, walkLocated))
 
-const walkLocated = Effect.fnUntraced(function*(options: Location) {
-  const at = yield* locate(options)
-  const table = yield* GrantTable
+const walkLocated = Effect.fnUntraced(function*(table: GrantTable["Service"], at: Located) {
   const directory: Array<Walk["directory"][number]> = []
   const problem = yield* Effect.gen(function*() {
     const links = yield* chain(at, (ref) => {

@@ -15,11 +15,12 @@ import type { DirectoryError } from "./DirectoryError.ts"
 import type * as DomainId from "./DomainId.ts"
 import type { End } from "./Ending.ts"
 import type { GrantRef } from "./GrantRef.ts"
-import { GrantTable, type SharedPages, type UnmapNotify } from "./GrantTable.ts"
+import { GrantTable, type UnmapNotify } from "./GrantTable.ts"
 import type { Access, GrantTableError } from "./GrantTableError.ts"
 import { atomic } from "./internal/atomic.ts"
 import { ending, notifyIn } from "./internal/ending.ts"
 import * as Input from "./internal/input.ts"
+import { mapBuffer } from "./internal/mapping.ts"
 import { operation } from "./internal/tracing.ts"
 import * as Page from "./Page.ts"
 import * as PageDirectory from "./PageDirectory.ts"
@@ -139,11 +140,12 @@ export const allocByBackend: (options: {
     allocate(byteLength, (table, pages, directoryPages, scope) =>
       Effect.map(table.share({ peer, pages: directoryPages }), (shared) => {
         PageDirectory.write(shared.bytes, shared.refs, new Uint32Array(0))
+        const buffer = { peer: shared.peer, pages, byteLength }
         return {
           peer: shared.peer,
           directory: shared.refs[0] as GrantRef,
           pages,
-          map: (options) => operation("SharedBuffer.map", mapFilled(table, shared, pages, byteLength, options?.access)),
+          map: (options) => operation("SharedBuffer.map", mapFilled(table, shared.bytes, buffer, options?.access)),
           end: ending(scope)
         }
       }))
@@ -151,23 +153,16 @@ export const allocByBackend: (options: {
 
 const decode = Schema.decodeSync(PageDirectory.FromBytes)
 
-/** Maps what a backend has filled into a directory of ours. */
-const mapFilled = Effect.fnUntraced(function*(
+/** Maps what a backend has filled into a directory of ours, which is `bytes`. */
+const mapFilled = (
   table: GrantTable["Service"],
-  { bytes, peer }: SharedPages,
-  pages: Page.PageCount,
-  byteLength: number,
+  bytes: Uint8Array,
+  buffer: Parameters<typeof mapBuffer>[1],
   access: Access | undefined
-) {
-  if (bytes.length === 0) return yield* Effect.die(new Error("The scope of this directory has ended"))
-  // The links are ours and known: only what the backend filled in is read, once, into a private copy.
-  const refs = yield* Effect.fromResult(PageDirectory.check([], PageDirectory.slots(decode(bytes), pages)))
-  const mapped = yield* table.map({ domain: peer, refs, access })
-  return {
-    peer,
-    access: mapped.access,
-    pages,
-    bytes: mapped.bytes.subarray(0, byteLength),
-    unmapNotify: notifyIn(mapped.unmapNotify, 0, byteLength)
-  }
-})
+) =>
+  Effect.suspend((): Effect.Effect<MappedBuffer, GrantTableError | DirectoryError, Scope.Scope> => {
+    if (bytes.length === 0) return Effect.die(new Error("The scope of this directory has ended"))
+    // The links are ours and known: only what the backend filled in is read, once, into a private copy.
+    const refs = PageDirectory.check([], PageDirectory.slots(decode(bytes), buffer.pages))
+    return Result.isFailure(refs) ? refs.failure : mapBuffer(table, buffer, refs.success, access)
+  })
