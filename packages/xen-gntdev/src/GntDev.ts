@@ -10,6 +10,8 @@
  * - Xen has no revocation: a peer that mapped our pages may go on using them after our scope is left. The kernel keeps
  *   them from other uses until the peer unmaps. Such pages take up references, and are not counted by us.
  * - Mapped memory must not be given to `fs`, `net`, `crypto` or workers: they may use it after the release. Copy.
+ * - A child process that a worker starts may keep what the main thread releases just then, for the milliseconds until it
+ *   runs its program. The other way around this can't happen.
  * - gntdev says EINVAL whatever the cause. When not even one more page can be mapped, because this domain's maptrack
  *   table is full, that looks like a refused grant.
  *
