@@ -1,6 +1,8 @@
 import { afterEach, assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"
+import { execFileSync } from "node:child_process"
 import { readFileSync } from "node:fs"
+import { join } from "node:path"
 import * as MappedMemory from "../src/MappedMemory.ts"
 
 const page = 4096
@@ -22,6 +24,14 @@ const mappings = () =>
   readFileSync("/proc/self/maps", "utf8").split("\n").filter((line) => line.includes("memfd:test")).length
 
 describe("MappedMemory", () => {
+  it("children of the main thread have mappings until they run their program, those of other threads never do", () => {
+    const program = join(import.meta.dirname, "inherited.ts")
+    const node = (...args: ReadonlyArray<string>) => execFileSync(process.execPath, args, { encoding: "utf8" }).trim()
+    assert.strictEqual(node(program), "true")
+    const inWorker = `new (require("node:worker_threads").Worker)(${JSON.stringify(program)})`
+    assert.strictEqual(node("-e", inWorker), "false")
+  })
+
   it("maps pieces in any order and repeated, aliasing at once, each view dying alone", () => {
     const fd = memfd(4 * page)
     const several = Result.getOrThrow(map(fd, [3 * page, page, page, 0]))
