@@ -14,6 +14,8 @@ import { say } from "./Progress.ts"
 const purposes: Readonly<Record<string, string>> = {
   "ALLOC_GREF": "allocates pages and grants them",
   "mmap": "maps the device's pages into the process",
+  // Not expected of a main thread; counted all the same, so that it shows.
+  "madvise DONTFORK": "keeps them out of forked children, where they would stay in use",
   "munmap": "unmaps them",
   "DEALLOC_GREF": "ends the grants (C does so while they are mapped, and they end with that)",
   "MAP_GRANT_REF": "notes which grants the next mmap shall map",
@@ -39,6 +41,7 @@ const nameOf = (line: string, memory: Set<string>): string => {
   const [, name = line, text = "", result = ""] = /^(\w+)\((.*)\)\s+= (\S+)/.exec(line) ?? []
   const parts = text.split(", ")
   if (name === "ioctl") return requests[parts[1] ?? ""] ?? `ioctl ${parts[1]}`
+  if (name === "madvise" && parts[2] === "0xa") return "madvise DONTFORK"
   if (name === "mmap" && parts[4] === "-1") {
     memory.add(result)
     return "mmap memory"
