@@ -8,8 +8,9 @@ import * as FileSystem from "effect/FileSystem"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import koffi from "koffi"
-import { execFileSync, spawnSync } from "node:child_process"
+import { spawnSync } from "node:child_process"
 import { join } from "node:path"
+import * as Apart from "./Apart.ts"
 import * as Measure from "./Measure.ts"
 import type * as Plot from "./Plot.ts"
 import * as Report from "./Report.ts"
@@ -127,17 +128,18 @@ const processes = 5
 
 /** The same in some processes, one after the other. */
 const apart = (pages: number, pairs: number) =>
-  Effect.sync((): ReadonlyArray<Samples> => {
-    const args = [import.meta.filename, String(pages), String(Math.ceil(pairs / processes))]
-    const runs = Array.from({ length: processes }, (): ReadonlyArray<Samples> =>
-      JSON.parse(execFileSync(process.execPath, args, { encoding: "utf8", maxBuffer: Infinity })))
-    return runs[0]!.map(({ job, target, toC }, i) => ({
-      job,
-      target,
-      toCopy: runs.flatMap((run) => run[i]!.toCopy),
-      toC: toC && runs.flatMap((run) => run[i]!.toC!)
-    }))
-  })
+  Effect.map(
+    Effect.replicateEffect(
+      Apart.run<ReadonlyArray<Samples>>(import.meta.filename, [String(pages), String(Math.ceil(pairs / processes))]),
+      processes
+    ),
+    (runs): ReadonlyArray<Samples> =>
+      runs[0]!.map(({ toC, ...job }, i) => ({
+        ...job,
+        toCopy: runs.flatMap((run) => run[i]!.toCopy),
+        toC: toC && runs.flatMap((run) => run[i]!.toC!)
+      }))
+  )
 
 interface Row {
   readonly pages: number

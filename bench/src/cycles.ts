@@ -10,8 +10,8 @@ import * as TestXen from "@xen-shbuf/testkit/TestXen"
 import * as MappedMemory from "@xen-shbuf/xen-gntdev/MappedMemory"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import { execFileSync } from "node:child_process"
 import { GCProfiler } from "node:v8"
+import * as Apart from "./Apart.ts"
 import * as Measure from "./Measure.ts"
 import * as Report from "./Report.ts"
 
@@ -135,11 +135,7 @@ const programs = { alone, compared }
 
 /** Runs a program above in a process of its own, with options for V8. */
 const apart = <Name extends keyof typeof programs>(name: Name, batches: number, options: ReadonlyArray<string> = []) =>
-  Effect.sync((): Effect.Success<ReturnType<typeof programs[Name]>> =>
-    JSON.parse(
-      execFileSync(process.execPath, [...options, import.meta.filename, name, String(batches)], { encoding: "utf8" })
-    )
-  )
+  Apart.run<Effect.Success<ReturnType<typeof programs[Name]>>>(import.meta.filename, [name, String(batches)], options)
 
 /** V8's options to let memory outside of its heap start no garbage collection. */
 const noPressure = ["--external-memory-accounted-in-global-limit", "--initial-heap-size=4096"]
