@@ -20,7 +20,7 @@ import type { Access, GrantTableError } from "./GrantTableError.ts"
 import { atomic } from "./internal/atomic.ts"
 import { ending, notifyIn } from "./internal/ending.ts"
 import * as Input from "./internal/input.ts"
-import { mapBuffer } from "./internal/mapping.ts"
+import { mapBuffer, type Whose } from "./internal/mapping.ts"
 import { operation } from "./internal/tracing.ts"
 import * as Page from "./Page.ts"
 import * as PageDirectory from "./PageDirectory.ts"
@@ -157,7 +157,7 @@ const decode = Schema.decodeSync(PageDirectory.FromBytes)
 const mapFilled = (
   table: GrantTable["Service"],
   bytes: Uint8Array,
-  buffer: Parameters<typeof mapBuffer>[1],
+  buffer: Whose,
   access: Access | undefined
 ) =>
   Effect.suspend((): Effect.Effect<MappedBuffer, GrantTableError | DirectoryError, Scope.Scope> => {

@@ -7,7 +7,7 @@ import type { MappedBuffer } from "../PeerBuffer.ts"
 import { notifyIn } from "./ending.ts"
 
 /** A peer's buffer: whose it is, and its size. */
-interface Whose {
+export interface Whose {
   readonly peer: DomainId.DomainId
   readonly pages: Page.PageCount
   readonly byteLength: number
