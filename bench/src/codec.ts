@@ -2,6 +2,7 @@
  * What a page directory costs, against a raw copy of the same bytes, and against C that does the same job.
  */
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
+import * as Chain from "@xen-shbuf/core/Chain"
 import * as PageDirectory from "@xen-shbuf/core/PageDirectory"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -66,7 +67,7 @@ const names = {
 
 /** The bytes of a full directory, and the jobs on it. */
 const jobs = (pages: number): { readonly bytes: Uint8Array; readonly jobs: ReadonlyArray<Job> } => {
-  const count = pages * PageDirectory.refsPerPage
+  const count = pages * Chain.refsPerPage
   const links = Uint32Array.from({ length: pages }, (_, i) => 8 + i)
   // Not in order, as the free list of a running kernel gives them out.
   const refs = Uint32Array.from({ length: count }, (_, i) => 5000 + (i ^ 5))

@@ -1,9 +1,9 @@
 /**
  * How long the in-memory Xen takes for a cycle (share, write the directory, read it, map, release) of 1 to 65 536 pages.
  */
+import * as Chain from "@xen-shbuf/core/Chain"
 import { GrantTable } from "@xen-shbuf/core/GrantTable"
 import * as Page from "@xen-shbuf/core/Page"
-import * as PageDirectory from "@xen-shbuf/core/PageDirectory"
 import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
 import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
@@ -23,7 +23,7 @@ const full = 1023
 
 /** What the owner of so many pages needs: references for them and for their directory, after the 8 reserved ones. */
 const limitsFor = (pages: number): TestXen.Limits => {
-  const sharedPages = pages + PageDirectory.pagesFor(pages)
+  const sharedPages = pages + Chain.pagesFor(pages)
   return { sharedPages, grantRefs: 8 + sharedPages }
 }
 
@@ -44,7 +44,7 @@ export const pair = Effect.fnUntraced(function*(largest: number) {
 
 /** The same mappings of the same memory, with as much of it written, but no Xen: what a cycle can't do without. */
 const bare = (pages: number) => {
-  const directory = PageDirectory.pagesFor(pages) * Page.size
+  const directory = Chain.pagesFor(pages) * Page.size
   const buffer = pages * Page.size
   const fd = Result.getOrThrow(MappedMemory.memfd("bench", directory + buffer))
   const map = (offset: number, byteLength: number) =>

@@ -1,9 +1,9 @@
 /**
  * What an operation takes besides its pages: time and memory, against the same work in plain functions.
  */
+import * as Chain from "@xen-shbuf/core/Chain"
 import { GrantTable } from "@xen-shbuf/core/GrantTable"
 import * as Page from "@xen-shbuf/core/Page"
-import * as PageDirectory from "@xen-shbuf/core/PageDirectory"
 import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
 import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
 import * as Context from "effect/Context"
@@ -36,7 +36,7 @@ const operations = (pages: number): ReadonlyArray<Operation> => {
     const links = [8]
     for (let ref: number | undefined = 8; ref !== undefined;) {
       const link = visit(map(new Uint32Array([ref])).bytes)
-      ref = Result.getOrThrow(PageDirectory.follow(links, link, directoryPages))
+      ref = Result.getOrThrow(Chain.follow(links, link, directoryPages))
       if (ref !== undefined) links.push(ref)
     }
     return links
@@ -44,7 +44,7 @@ const operations = (pages: number): ReadonlyArray<Operation> => {
 
   /** The words of a page that count, copied. */
   const words = (bytes: Uint8Array, page: number) => {
-    const copy = new Uint32Array(1 + Math.min(PageDirectory.refsPerPage, pages - page * PageDirectory.refsPerPage))
+    const copy = new Uint32Array(1 + Math.min(Chain.refsPerPage, pages - page * Chain.refsPerPage))
     new Uint8Array(copy.buffer).set(bytes.subarray(0, copy.byteLength))
     return copy
   }
@@ -65,8 +65,8 @@ const operations = (pages: number): ReadonlyArray<Operation> => {
       ours: inTable(Effect.suspend(() => SharedBuffer.alloc({ peer: 1, byteLength }))),
       plain: () => {
         const shared = share(directoryPages + pages)
-        const refs = Result.getOrThrow(PageDirectory.check([], shared.refs))
-        PageDirectory.write(shared.bytes, refs.subarray(0, directoryPages), refs.subarray(directoryPages))
+        const refs = Result.getOrThrow(Chain.check([], shared.refs))
+        Chain.write(shared.bytes, refs.subarray(0, directoryPages), refs.subarray(directoryPages))
         release(shared)
       }
     },
@@ -82,8 +82,8 @@ const operations = (pages: number): ReadonlyArray<Operation> => {
           return copy[0]!
         })
         const all = parts.length === 1 ? parts[0]! : new Uint32Array(pages)
-        if (parts.length > 1) parts.forEach((part, page) => all.set(part, page * PageDirectory.refsPerPage))
-        release(map(Result.getOrThrow(PageDirectory.check(links, all))))
+        if (parts.length > 1) parts.forEach((part, page) => all.set(part, page * Chain.refsPerPage))
+        release(map(Result.getOrThrow(Chain.check(links, all))))
       }
     },
     {
@@ -93,11 +93,11 @@ const operations = (pages: number): ReadonlyArray<Operation> => {
         const targets: Array<Uint8Array> = []
         chain((bytes) => {
           targets.push(bytes)
-          return PageDirectory.linkIn(bytes)
+          return Chain.link(bytes)
         })
         const shared = share(pages)
-        const filled = Result.getOrThrow(PageDirectory.check([], shared.refs))
-        for (const [page, target] of targets.entries()) PageDirectory.writeRefs(target, page, filled)
+        const filled = Result.getOrThrow(Chain.check([], shared.refs))
+        for (const [page, target] of targets.entries()) Chain.writeRefs(target, page, filled)
         targets.forEach(release)
         release(shared)
       }

@@ -2,6 +2,7 @@
 import type { GrantTable } from "@xen-shbuf/core/GrantTable"
 import type { GrantTableError } from "@xen-shbuf/core/GrantTableError"
 import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
+import type * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -11,7 +12,7 @@ import { Signals } from "./Signals.ts"
 
 export class Publisher extends Context.Service<Publisher, {
   /** Draws a frame and publishes it; waits while the backend still reads all others. */
-  readonly publish: (draw: (pixels: Uint8Array) => void) => Effect.Effect<void>
+  readonly publish: (draw: (pixels: SharedMemory.Writable) => void) => Effect.Effect<void>
 }>()("example/Publisher") {}
 
 /** Ends only when the backend has let go: a page that the backend has mapped can't be taken back. */

@@ -7,6 +7,7 @@ import type { GrantTableError } from "@xen-shbuf/core/GrantTableError"
 import * as PageDirectory from "@xen-shbuf/core/PageDirectory"
 import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
 import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
+import type * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 
@@ -30,7 +31,7 @@ type Prepare = (buffer: Buffer) => Effect.Effect<Job, Refused, GrantTable | Scop
 export const location = (buffer: Buffer) => ({ ...buffer, byteLength: buffer.pages * 4096 })
 
 /** Copies between a peer's buffer, or as much plain memory, and plain memory. */
-const copying = (copy: (buffer: Uint8Array, plain: Uint8Array) => void, isPlain = false): Prepare => (buffer) =>
+const copying = (copy: (buffer: SharedMemory.Writable, plain: SharedMemory.Writable) => void, isPlain = false): Prepare => (buffer) =>
   Effect.map(PeerBuffer.map(location(buffer)), ({ bytes }) => {
     const one = isPlain ? new Uint8Array(bytes.length).fill(2) : bytes
     const plain = new Uint8Array(bytes.length).fill(1)

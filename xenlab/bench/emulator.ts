@@ -4,6 +4,7 @@
 import * as DomainId from "@xen-shbuf/core/DomainId"
 import * as GrantTable from "@xen-shbuf/core/GrantTable"
 import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import { spread } from "../../bench/src/Measure.ts"
 
 /** A system call that does next to nothing. */
@@ -12,13 +13,13 @@ const call = (): void => void process.getuid!()
 /** Maps and releases, on a grant table that has nothing behind it but these two. */
 const mapping = (acquire: () => void, release: () => void) => {
   const domain = DomainId.DomainId.make(0)
-  const pages = { domain, access: "read-write", bytes: new Uint8Array(), unmapNotify: () => Effect.void } as const
+  const pages = { domain, access: "read-write", bytes: new Uint8Array() } as const
   const never = Effect.die(new Error("not used here"))
   const table = GrantTable.make({
     map: () =>
       Effect.sync(() => {
         acquire()
-        return { pages, release }
+        return { pages, arm: () => Result.succeed(undefined), release }
       }),
     read: () => never,
     share: () => never,

@@ -3,6 +3,7 @@
  * the time. Usage: node hostile.mjs PEER
  */
 import { GrantTable } from "@xen-shbuf/core/GrantTable"
+import * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import * as Generators from "@xen-shbuf/testkit/Generators"
 import * as GntDev from "@xen-shbuf/xen-gntdev/GntDev"
 import * as Effect from "effect/Effect"
@@ -92,7 +93,7 @@ const fillIn = Effect.fnUntraced(function*(directory: number) {
     ["a page that was never granted", "GrantRefused", refs.with(3, never)]
   ]
   for (const [name, reason, refs] of fillings) {
-    new Uint32Array(bytes.buffer, bytes.byteOffset + 4, refs.length).set(refs)
+    SharedMemory.viewAs(bytes, Uint32Array).set(refs, 1)
     yield* offer(name, refs.length * page, directory, reason)
   }
   yield* say("end")
@@ -105,11 +106,11 @@ const change = Effect.fnUntraced(function*(pages: number) {
   const own = yield* table.share({ peer, pages: count + pages })
   const links = own.refs.slice(0, count)
   const refs = own.refs.slice(count)
-  const numbers = new DataView(own.bytes.buffer, own.bytes.byteOffset, own.bytes.length)
-  for (let i = 0; i < pages; i++) numbers.setUint32((count + i) * page, i + 1, true)
+  const numbers = SharedMemory.viewAs(own.bytes, Uint32Array)
+  for (let i = 0; i < pages; i++) numbers[(count + i) * page / 4] = i + 1
 
   const directory = own.bytes.subarray(0, count * page)
-  const words = new Uint32Array(directory.buffer, directory.byteOffset, directory.length / 4)
+  const words = SharedMemory.viewAs(directory, Uint32Array)
   const sound = Generators.layOut({ links, refs })
   const reversed = Generators.layOut({ links, refs: refs.slice().reverse() })
   directory.set(sound)

@@ -9,6 +9,7 @@ import type { GrantTable, UnmapNotify } from "@xen-shbuf/core/GrantTable"
 import type { GrantTableError } from "@xen-shbuf/core/GrantTableError"
 import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
 import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
+import * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import * as GntDev from "@xen-shbuf/xen-gntdev/GntDev"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -52,7 +53,7 @@ export type Request =
 
 interface Held {
   readonly scope: Scope.Closeable
-  readonly bytes: Uint8Array
+  readonly bytes: SharedMemory.Writable
   readonly unmapNotify?: UnmapNotify
   readonly end?: Ending.End
   readonly map?: SharedBuffer.BackendBuffer["map"]
@@ -65,8 +66,8 @@ const page = 4096
 /** Each page of a storm's buffer begins with its number, from 1: how often it was mapped right, or why it was not. */
 const outcome = Effect.fnUntraced(function*(location: Location) {
   const { bytes, pages } = yield* PeerBuffer.map(location)
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
-  const found = new Set(Array.from({ length: pages }, (_, i) => view.getUint32(i * page, true)))
+  const words = SharedMemory.viewAs(bytes, Uint32Array)
+  const found = new Set(Array.from({ length: pages }, (_, i) => words[i * page / 4]!))
   return found.size === pages && [...found].every((number) => number >= 1 && number <= pages) ? "mapped" : "WRONG PAGES"
 }, Effect.scoped, Effect.catch((error: Refused) => Effect.succeed(error.reason._tag)))
 
@@ -80,7 +81,7 @@ const main = Effect.gen(function*() {
     if (one === undefined) throw new Error(`nothing is held as ${name}`)
     return one
   }
-  const hold = <A extends Omit<Held, "scope" | "bytes"> & { readonly bytes?: Uint8Array }>(
+  const hold = <A extends Omit<Held, "scope" | "bytes"> & { readonly bytes?: SharedMemory.Writable }>(
     as: string,
     acquire: Effect.Effect<A, Refused, GrantTable | Scope.Scope>
   ): Effect.Effect<A, Refused, GrantTable> =>
@@ -90,7 +91,7 @@ const main = Effect.gen(function*() {
       held.set(as, { ...one, bytes: one.bytes ?? new Uint8Array(0), scope: own })
       return one
     })
-  const byteCleared = (bytes: Uint8Array) => Ending.byteCleared(bytes, bytes.length - 1)
+  const byteCleared = (bytes: SharedMemory.Readable) => Effect.orDie(Ending.byteCleared(bytes, bytes.length - 1))
 
   const obey = Effect.fnUntraced(function*(request: Request) {
     switch (request.do) {
@@ -116,7 +117,7 @@ const main = Effect.gen(function*() {
         return {}
       case "look": {
         const { bytes } = named(request.of)
-        return { first: bytes[0], flag: bytes.at(-1) }
+        return { first: bytes[0], flag: bytes[bytes.length - 1] }
       }
       case "arm": {
         const { bytes, unmapNotify } = named(request.of)

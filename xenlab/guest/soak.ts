@@ -10,6 +10,7 @@
  */
 import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
 import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
+import * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import * as GntDev from "@xen-shbuf/xen-gntdev/GntDev"
 import * as Effect from "effect/Effect"
 import { nextLine, say, usage } from "./Program.ts"
@@ -27,7 +28,10 @@ const value = 5
 const kinds = { map: 1, provide: 2, check: 3, sample: 4, end: 5 }
 type Kind = keyof typeof kinds
 
-const words = (bytes: Uint8Array<ArrayBuffer>) => new Int32Array(bytes.buffer, bytes.byteOffset, 8)
+const words = (bytes: SharedMemory.Writable) => {
+  const { buffer, byteOffset } = SharedMemory.unsafeBytes(bytes) // For Atomics.
+  return new Int32Array(buffer, byteOffset, 8)
+}
 
 const until = Effect.fnUntraced(function*(isSo: () => boolean, patience: number) {
   for (const end = performance.now() + patience; !isSo();) {
@@ -51,8 +55,8 @@ const ask = Effect.fnUntraced(function*(
   yield* until(() => Atomics.load(control, done) === next, 60_000)
 })
 
-const holds = (bytes: Uint8Array, value: number, what: string) => {
-  const at = bytes.findIndex((byte) => byte !== value)
+const holds = (bytes: SharedMemory.Readable, value: number, what: string) => {
+  const at = SharedMemory.unsafeBytes(bytes).findIndex((byte) => byte !== value)
   return at < 0 ? Effect.void : Effect.die(new Error(`${what}: byte ${at} of ${bytes.length} is ${bytes[at]}, not ${value}`))
 }
 

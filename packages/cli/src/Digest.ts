@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import type * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import { createHash } from "node:crypto"
 
 const chunk = 2 ** 20
@@ -13,7 +14,7 @@ const chunk = 2 ** 20
  * @category conversions
  * @since 0.1.0
  */
-export const sha256 = (bytes: Uint8Array): string => {
+export const sha256 = (bytes: SharedMemory.Readable): string => {
   const hash = createHash("sha256")
   for (let at = 0; at < bytes.length; at += chunk) hash.update(bytes.slice(at, at + chunk))
   return hash.digest("hex")

@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as Page from "@xen-shbuf/core/Page"
+import * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import * as TestCard from "./TestCard.ts"
 
 /**
@@ -28,8 +29,8 @@ export const expected = "card (a picture; takes --width and --height), " +
   "noise or noise:SEED (SEED from 0 to 4294967295), pages (each page filled with its number), or zero"
 
 /** Stores `word(i)` in place of the i-th four bytes; the last word may be cut short. */
-const fillWords = (bytes: Uint8Array, word: (index: number) => number) => {
-  const words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2)
+const fillWords = (bytes: SharedMemory.Writable, word: (index: number) => number) => {
+  const words = SharedMemory.viewAs(bytes, Uint32Array)
   for (let i = 0; i < words.length; i++) words[i] = word(i)
   const rest = bytes.subarray(words.length * 4)
   if (rest.length > 0) rest.set(new Uint8Array(Uint32Array.of(word(words.length)).buffer, 0, rest.length))
@@ -55,7 +56,7 @@ const wordsPerPage = Page.size / 4
  * @category combinators
  * @since 0.1.0
  */
-export const write = (bytes: Uint8Array, pattern: Pattern): void => {
+export const write = (bytes: SharedMemory.Writable, pattern: Pattern): void => {
   switch (pattern._tag) {
     case "Card":
       return bytes.set(TestCard.draw(pattern.width, pattern.height))

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import type * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -18,7 +19,7 @@ export interface Frame {
   readonly width: number
   readonly height: number
   /** At least `width * height * 4` bytes: blue, green, red, unused. They may be shared: each is read once. */
-  readonly bytes: Uint8Array
+  readonly bytes: SharedMemory.Readable
 }
 
 /** Private pixels in the order that PNG has: red, green, blue. */

@@ -6,8 +6,8 @@
  *
  * @since 0.1.0
  */
+import * as Chain from "@xen-shbuf/core/Chain"
 import * as Page from "@xen-shbuf/core/Page"
-import * as PageDirectory from "@xen-shbuf/core/PageDirectory"
 import { columns, ink, rows } from "./internal/Glyphs.ts"
 
 /**
@@ -119,7 +119,7 @@ const clamp = (value: number, end: number) => Math.min(end, Math.max(0, value))
 /** Fills the picture with the pages that carry it. */
 const drawPages = ({ pixels }: Canvas) => {
   for (let page = 0; page * pixelsPerPage < pixels.length; page++) {
-    const sheet = sheets[Math.floor(page / PageDirectory.refsPerPage) % sheets.length]!
+    const sheet = sheets[Math.floor(page / Chain.refsPerPage) % sheets.length]!
     const colour = page % 2 === 0 ? sheet : mix(sheet, ivory, 0.035)
     pixels.fill(colour, page * pixelsPerPage, (page + 1) * pixelsPerPage)
   }
@@ -158,8 +158,8 @@ const drawFrame = (canvas: Canvas, field: number, thickness: number) => {
 /** The lines where the next page of the directory begins, with their names. */
 const drawDirectory = (canvas: Canvas, unit: number, scale: number) => {
   const pages = Math.ceil(canvas.pixels.length / pixelsPerPage)
-  for (let part = 1; part < PageDirectory.pagesFor(pages); part++) {
-    const at = part * PageDirectory.refsPerPage * pixelsPerPage
+  for (let part = 1; part < Chain.pagesFor(pages); part++) {
+    const at = part * Chain.refsPerPage * pixelsPerPage
     const y = Math.floor(at / canvas.width)
     canvas.pixels.fill(ivory, at, at + canvas.width)
     canvas.text(`directory page ${part - 1}`, { x: 36 * unit, y: y - (rows + 2) * scale }, scale, ivory)

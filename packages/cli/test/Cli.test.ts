@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { GrantTable } from "@xen-shbuf/core/GrantTable"
 import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
+import * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import * as Ledger from "@xen-shbuf/testkit/Ledger"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
 import * as Effect from "effect/Effect"
@@ -44,12 +45,12 @@ describe("share and map", () => {
       const share = yield* start(frontend, "share", "--peer", "0", "--bytes", "5000", "--pattern", "noise:7", "--json")
       assert.deepStrictEqual(yield* share.next, {
         event: "shared",
-        directory: 8,
+        directory: 10,
         pages: 2,
         bytes: 5000,
         sha256: noise(7)
       })
-      const map = ["map", "--peer", "1", "--directory", "0x8", "--bytes", "5000", "--pattern", "noise:8"]
+      const map = ["map", "--peer", "1", "--directory", "0xa", "--bytes", "5000", "--pattern", "noise:8"]
       assert.deepStrictEqual(yield* json(backend, ...map), [
         { event: "mapped", pages: 2, bytes: 5000, sha256: noise(7) },
         { event: "written", sha256: noise(8) },
@@ -66,7 +67,7 @@ describe("share and map", () => {
       const xen = yield* TestXen.TestXen
       const share = yield* start(frontend, "share", "--peer", "0", "--bytes", "1", "--json")
       yield* share.next
-      const map = yield* start(backend, "map", "--peer", "1", "--directory", "8", "--bytes", "1", "--hold", "--json")
+      const map = yield* start(backend, "map", "--peer", "1", "--directory", "9", "--bytes", "1", "--hold", "--json")
       yield* map.next
       assert.lengthOf(yield* xen.holdings, 2)
       yield* map.enter
@@ -83,7 +84,7 @@ describe("share and map", () => {
       const size = ["--width", "300", "--height", "200"]
       const share = yield* start(frontend, "share", "--peer", "0", ...size, "--pattern", "card", "--json")
       const shared = yield* share.next
-      const map = ["map", "--peer", "1", "--directory", "8", ...size, "--read-only", "--png", file]
+      const map = ["map", "--peer", "1", "--directory", String(shared.directory), ...size, "--read-only", "--png", file]
       const lines = yield* json(backend, ...map)
       assert.deepStrictEqual(lines.map(({ event }) => event), ["mapped", "png", "released"])
       assert.strictEqual(lines[0]!.sha256, shared.sha256)
@@ -99,7 +100,7 @@ describe("share and map", () => {
     Effect.gen(function*() {
       const share = yield* start(frontend, "share", "--peer", "0", "--bytes", "1", "--read-only", "--json")
       yield* share.next
-      const lines = yield* json(backend, "map", "--peer", "1", "--directory", "8", "--bytes", "1")
+      const lines = yield* json(backend, "map", "--peer", "1", "--directory", "9", "--bytes", "1")
       assert.deepStrictEqual(lines.map(({ event, reason }) => [event, reason]), [["error", "GrantRefused"]])
     }))
 })
@@ -146,13 +147,13 @@ describe("share --backend-alloc and provide", () => {
 
 describe("walk", () => {
   /** A directory of two pages, changed by `spoil`, then walked. */
-  const walk = (spoil: (words: Uint32Array) => void, ...args: ReadonlyArray<string>) =>
+  const walk = (spoil: (words: SharedMemory.Writable<Uint32Array>) => void, ...args: ReadonlyArray<string>) =>
     Effect.gen(function*() {
       const xen = yield* TestXen.TestXen
       const table = yield* xen.domain(frontend)
       const { refs, bytes } = yield* table.share({ peer: backend, pages: 2 })
       const buffer = yield* table.share({ peer: backend, pages: 1024 })
-      const words = new Uint32Array(bytes.buffer)
+      const words = SharedMemory.viewAs(bytes, Uint32Array)
       words[0] = refs[1]!
       words.set(buffer.refs.subarray(0, 1023), 1)
       words[1025] = buffer.refs[1023]!
@@ -181,7 +182,7 @@ describe("walk", () => {
       const { exit, stderr, stdout } = yield* walk((words) => {
         words[5] = 0
         words[2000] = 99
-        words.subarray(1, 1024).reverse()
+        words.set(Array.from(words.slice(1, 1024)).reverse(), 1)
       })
       assert.isTrue(Exit.isFailure(exit))
       assert.deepStrictEqual(stderr, [])
@@ -315,8 +316,8 @@ describe("bad input", () => {
       const { bytes: shared, directory } = yield* SharedBuffer.alloc({ peer: backend, byteLength: 8192 }).pipe(
         Effect.provideService(GrantTable, yield* xen.domain(frontend))
       )
-      // The directory lies before the buffer: its second reference becomes the first once more.
-      const words = new Uint32Array(shared.buffer, 0, 1024)
+      // The directory lies behind the buffer: its second reference becomes the first once more.
+      const words = new Uint32Array(SharedMemory.unsafeBytes(shared).buffer, 8192, 1024)
       words[2] = words[1]!
       const [error] = yield* json(backend, "map", "--peer", "1", "--directory", String(directory), "--bytes", "8192")
       assert.deepInclude(error, { event: "error", tag: "DirectoryError", reason: "RepeatedRef" })

@@ -20,7 +20,7 @@ const start = (...args: ReadonlyArray<string>) => {
 const holding = {
   share: ["share", "--peer", "1", "--bytes", "100000"],
   "share --backend-alloc": ["share", "--peer", "1", "--bytes", "100000", "--backend-alloc"],
-  "map --hold": ["map", "--peer", "1", "--directory", "8", "--bytes", "4096", "--hold"],
+  "map --hold": ["map", "--peer", "1", "--directory", "9", "--bytes", "4096", "--hold"],
   provide: ["provide", "--peer", "1", "--directory", "10", "--bytes", "4096"]
 }
 

@@ -16,13 +16,31 @@ const hex = (word: number) => `${word} (0x${word.toString(16)})`
  * @since 0.1.0
  */
 export class WrongCount extends Schema.TaggedError<WrongCount>()("WrongCount", {
-  /** As asked for: perhaps not even a whole number. */
-  refs: Schema.Number,
+  /** As asked for, in words: perhaps not even a number. */
+  refs: Schema.String,
   pages: Schema.Int
 }) {
   override get message() {
     return `${this.refs} references don't fit a directory of ${this.pages} pages: ` +
       "it takes 1 to 1048576 references, and one page for every 1023 of them."
+  }
+}
+
+/**
+ * The peer claims a buffer that the caller does not take: bigger than it allows, or of no bytes at all.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export class WrongSize extends Schema.TaggedError<WrongSize>()("WrongSize", {
+  /** Bytes, as the peer claims. */
+  byteLength: Schema.Int,
+  /** The most that the caller takes, in bytes. */
+  maximum: Schema.Int
+}) {
+  override get message() {
+    return `The peer's buffer has ${this.byteLength} bytes, but must have from 1 to ${this.maximum}, ` +
+      "this caller's limit (maxByteLength)."
   }
 }
 
@@ -69,12 +87,12 @@ export class Cyclic extends Schema.TaggedError<Cyclic>()("Cyclic", { page, ref: 
  * @since 0.1.0
  */
 export class InvalidLink extends Schema.TaggedError<InvalidLink>()("InvalidLink", {
-  /** The page that the link leads to. */
-  page,
+  /** The page that the link leads to; that to page 0 stands in the peer's request. */
+  to: page,
   word: Schema.Int
 }) {
   override get message() {
-    return `The link to directory page ${this.page} is ${hex(this.word)}, which can't be a grant reference.`
+    return `The link to directory page ${this.to} is ${hex(this.word)}, which can't be a grant reference.`
   }
 }
 
@@ -107,11 +125,12 @@ export class RepeatedRef extends Schema.TaggedError<RepeatedRef>()("RepeatedRef"
   page,
   index,
   ref: Schema.Int,
-  /** Where the reference stood first. */
-  first: Schema.String
+  /** Where the reference stood first: as a page of the buffer, or of the directory itself. */
+  first: Schema.Struct({ part: Schema.Literals(["buffer", "directory"]), page })
 }) {
   override get message() {
-    return `Buffer page ${this.index} (directory page ${this.page}) repeats grant ${this.ref} of ${this.first}.`
+    const { first, index, ref } = this
+    return `Buffer page ${index} (directory page ${this.page}) repeats grant ${ref} of ${first.part} page ${first.page}.`
   }
 }
 
@@ -121,7 +140,16 @@ export class RepeatedRef extends Schema.TaggedError<RepeatedRef>()("RepeatedRef"
  * @category schemas
  * @since 0.1.0
  */
-export const Reason = Schema.Union([WrongCount, TooShort, TooLong, Cyclic, InvalidLink, InvalidRef, RepeatedRef])
+export const Reason = Schema.Union([
+  WrongCount,
+  WrongSize,
+  TooShort,
+  TooLong,
+  Cyclic,
+  InvalidLink,
+  InvalidRef,
+  RepeatedRef
+])
 
 /**
  * What is wrong with a directory.

@@ -8,6 +8,7 @@
  */
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as SharedMemory from "./SharedMemory.ts"
 
 /**
  * What became of a buffer that was to end.
@@ -26,7 +27,8 @@ export type Ending = { readonly _tag: "Released" } | { readonly _tag: "Kept" } |
  * Ends a buffer before its scope does, when the peer consents.
  *
  * An interruption, or a failure of `consent`, leaves the buffer as it is. May be repeated; after an end it only waits,
- * so that `Released` then says that the peer of an abandoned buffer has let go at last.
+ * so that `Released` then says that the peer of an abandoned buffer has let go at last. Where the buffer's scope, or
+ * another `end`, is ending it at the same time, all of them wait until its pages are gone.
  *
  * @category models
  * @since 0.1.0
@@ -34,7 +36,7 @@ export type Ending = { readonly _tag: "Released" } | { readonly _tag: "Kept" } |
 export type End = <E, R>(options: {
   /** Succeeds when the peer has let go: its answer to a message, its signal, or `byteCleared`. */
   readonly consent: Effect.Effect<unknown, E, R>
-  /** How long to wait for the consent. */
+  /** How long to wait for the consent; it is interrupted then, and one that can't be is left to itself. */
   readonly within: Duration.Input
   /** What to do with the buffer then. */
   readonly otherwise: "keep" | "abandon"
@@ -44,20 +46,24 @@ export type End = <E, R>(options: {
  * The consent of a peer whose `unmapNotify` clears this byte, which was not 0 before: waits until it is 0.
  *
  * Looks at it every 10 milliseconds, or as often as `every` says. The kernel clears the byte just before it unmaps, so
- * this waits for another such time afterwards. Any writer of the byte can give this consent. Dies when the bytes end.
+ * this waits for another such time afterwards. Any writer of the byte can give this consent. `OutOfRange` for a byte that
+ * the memory does not have. Memory that has ended can't tell any more: then it waits for ever.
  *
  * @category consents
  * @since 0.1.0
  */
 export const byteCleared: (
-  bytes: Uint8Array,
+  bytes: SharedMemory.Readable,
   offset: number,
   every?: Duration.Input
-) => Effect.Effect<void> = Effect.fnUntraced(function*(bytes, offset, every = "10 millis") {
+) => Effect.Effect<void, SharedMemory.OutOfRange> = Effect.fnUntraced(function*(bytes, offset, every = "10 millis") {
   let byte: number | undefined
   while (byte !== 0) {
+    if (SharedMemory.hasEnded(bytes)) return yield* Effect.never
     byte = bytes[offset]
-    if (byte === undefined) return yield* Effect.die(new Error(`There is no byte ${offset}: these bytes have ended`))
+    if (byte === undefined) {
+      return yield* Effect.fail(new SharedMemory.OutOfRange({ offset, length: 1, size: bytes.length }))
+    }
     yield* Effect.sleep(every)
   }
 })

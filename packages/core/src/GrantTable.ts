@@ -9,13 +9,18 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
+import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
+import type { Access } from "./Access.ts"
 import type * as DomainId from "./DomainId.ts"
 import * as GrantRef from "./GrantRef.ts"
-import type * as GrantTableError from "./GrantTableError.ts"
+import * as GrantTableError from "./GrantTableError.ts"
 import * as Input from "./internal/input.ts"
+import { memoryEnded, openScope } from "./internal/lifetime.ts"
 import { traced } from "./internal/tracing.ts"
 import * as Page from "./Page.ts"
+import type { InvalidInput } from "./Reason.ts"
+import * as SharedMemory from "./SharedMemory.ts"
 
 /**
  * What Linux does when our side of pages ends, however it ends: a release, an exit, `kill -9`. The byte comes first,
@@ -53,11 +58,14 @@ export type UnmapNotify = (
 export interface SharedPages {
   readonly peer: DomainId.DomainId
   /** What the peer may do with them; we may always write. */
-  readonly access: GrantTableError.Access
+  readonly access: Access
   /** One reference a page, in the order of the bytes. A private copy: the peer can't change it. */
   readonly refs: Uint32Array<ArrayBuffer>
-  /** The pages, zero at first, `refs.length * 4096` bytes. The peer sees every write at once. */
-  readonly bytes: Uint8Array<ArrayBuffer>
+  /**
+   * The pages, zero at first, `refs.length * 4096` bytes. The peer sees every write at once, and may change what is not
+   * read-only for it at any time: copy, then look at the copy.
+   */
+  readonly bytes: SharedMemory.Writable
   /** For a peer that wants to know when we are gone. */
   readonly unmapNotify: UnmapNotify
 }
@@ -68,12 +76,15 @@ export interface SharedPages {
  * @category models
  * @since 0.1.0
  */
-export interface MappedPages {
+export interface MappedPages<A extends Access = Access> {
   readonly domain: DomainId.DomainId
   /** Writing to a read-only mapping kills the process, as any write to read-only memory. */
-  readonly access: GrantTableError.Access
-  /** The pages in the order of the request, 4096 bytes each. The peer may change them at any time: copy, then check. */
-  readonly bytes: Uint8Array<ArrayBuffer>
+  readonly access: A
+  /**
+   * The pages in the order of the request, 4096 bytes each. The peer may change them at any time, also while you look:
+   * copy, then look at the copy.
+   */
+  readonly bytes: SharedMemory.WithAccess<A>
   /** For an owner who wants to know when the pages are free again. */
   readonly unmapNotify: UnmapNotify
 }
@@ -87,7 +98,7 @@ export interface MappedPages {
 export interface ShareRequest {
   readonly peer: DomainId.DomainId
   readonly pages: Page.ShareCount
-  readonly access: GrantTableError.Access
+  readonly access: Access
 }
 
 /**
@@ -99,7 +110,7 @@ export interface ShareRequest {
 export interface MapRequest {
   readonly domain: DomainId.DomainId
   readonly refs: Uint32Array<ArrayBuffer>
-  readonly access: GrantTableError.Access
+  readonly access: Access
 }
 
 /**
@@ -113,14 +124,14 @@ export type CopySegment =
   | { readonly _tag: "Write"; readonly grant: GrantRef.Grant; readonly offset: number; readonly from: Uint8Array }
 
 /**
- * A number of pages, and the file or setting that changes it.
+ * A number of pages, and what changes it.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Limit {
   readonly pages: number
-  readonly knob: string
+  readonly knob: GrantTableError.Knob
 }
 
 /**
@@ -137,13 +148,15 @@ export interface Limits {
 }
 
 /**
- * Pages that an implementation has acquired, and their release.
+ * Pages that an implementation has acquired, and what else there is to do with them. All synchronous.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Held<Pages> {
-  readonly pages: Pages
+  readonly pages: Omit<Pages, "unmapNotify">
+  /** Arms a notification, or cancels it, while the pages are held. */
+  readonly arm: (notification: UnmapNotification | undefined) => Result.Result<void, GrantTableError.Reason>
   /** Detaches every view, unmaps, gives back. Called once, however the scope ends; must not throw. */
   readonly release: () => void
 }
@@ -181,17 +194,17 @@ export class GrantTable extends Context.Service<GrantTable, {
   readonly share: (options: {
     readonly peer: number
     readonly pages: number
-    readonly access?: GrantTableError.Access | undefined
+    readonly access?: Access | undefined
   }) => Effect.Effect<SharedPages, GrantTableError.GrantTableError, Scope.Scope>
   /**
    * Maps grants of `domain` side by side as one region, all or nothing (read-write unless said otherwise).
    * `GrantRefused` names the first that Xen refused.
    */
-  readonly map: (options: {
+  readonly map: <A extends Access = "read-write">(options: {
     readonly domain: number
     readonly refs: ArrayLike<number>
-    readonly access?: GrantTableError.Access | undefined
-  }) => Effect.Effect<MappedPages, GrantTableError.GrantTableError, Scope.Scope>
+    readonly access?: A | undefined
+  }) => Effect.Effect<MappedPages<A>, GrantTableError.GrantTableError, Scope.Scope>
   /**
    * Copies the beginning of a granted page into private memory: as many bytes as `into` has, 4096 at most. The page is
    * mapped read-only for that long, and each byte read once: what a hostile peer does afterwards changes nothing.
@@ -247,12 +260,29 @@ export const refusals: Metric.Counter<number> = Metric.counter("xen_shbuf_refusa
 const countRefusal = ({ reason }: GrantTableError.GrantTableError) =>
   Metric.update(Metric.withAttributes(refusals, { reason: reason._tag }), 1)
 
-/** What all operations have alike: a span with what was asked for, and the count of refusals. */
+type Operation = GrantTableError.GrantTableError["operation"]
+
+/**
+ * What all operations have alike: arguments that are checked first, a span with what was asked for, the count of refusals.
+ */
 const operation = <A, R>(
-  name: string,
+  name: Operation,
   attributes: Record<string, unknown>,
-  run: () => Effect.Effect<A, GrantTableError.GrantTableError, R>
-) => traced(`GrantTable.${name}`, attributes, Effect.tapError(Effect.suspend(run), countRefusal))
+  request: () => Result.Result<Effect.Effect<A, GrantTableError.GrantTableError, R>, GrantTableError.Reason>
+): Effect.Effect<A, GrantTableError.GrantTableError, R> =>
+  traced(
+    `GrantTable.${name}`,
+    attributes,
+    Effect.tapError(
+      Effect.suspend(() => {
+        const checked = request()
+        return Result.isSuccess(checked)
+          ? checked.success
+          : Effect.fail(new GrantTableError.GrantTableError({ operation: name, reason: checked.failure }))
+      }),
+      countRefusal
+    )
+  )
 
 /** The place of the first word that can't be a reference; -1 if there is none. On its own since it runs for every page. */
 const firstNoRef = (words: Uint32Array): number => {
@@ -262,27 +292,42 @@ const firstNoRef = (words: Uint32Array): number => {
   return -1
 }
 
-/** A private copy of a caller's references, checked. */
-const references = (refs: ArrayLike<number>): Uint32Array<ArrayBuffer> | GrantTableError.GrantTableError => {
-  const problem = Input.pageCount("map", "refs.length", refs.length)
-  if (problem !== undefined) return problem
+/** A private copy of a caller's references, checked: what they were given in may change, or even be a peer's to write. */
+const references = (refs: ArrayLike<number>): Result.Result<Uint32Array<ArrayBuffer>, InvalidInput> => {
+  const count = Input.pageCount("refs.length", refs.length)
+  if (Result.isFailure(count)) return Result.fail(count.failure)
   // Not every number is a word: of -1 it would make another number. 0 stands for all that can't be references.
   const isRef = (ref: number) => Number.isInteger(ref) && GrantRef.isGrantRef(ref)
   const words = refs instanceof Uint32Array ? refs : Array.from(refs, (ref) => isRef(ref) ? ref : 0)
   const copy = new Uint32Array(words)
   const bad = firstNoRef(copy)
-  return bad < 0 ? copy : Input.invalid("map", `refs[${bad}]`, refs[bad], GrantRef.expected)
+  return bad < 0 ? Result.succeed(copy) : Input.invalid(`refs[${bad}]`, refs[bad], GrantRef.expected)
 }
 
+/** Memory of the caller's to copy into or from: what is no such array would fail between two calls on a device. */
+const memory = (argument: string, value: Uint8Array): Result.Result<Uint8Array, InvalidInput> =>
+  value instanceof Uint8Array ? Result.succeed(value) : Input.invalid(argument, value, "a Uint8Array")
+
+const grantIn = (argument: string, { domain, ref }: { readonly domain: number; readonly ref: number }) =>
+  Result.all({
+    domain: Input.domainId(`${argument}domain`, domain),
+    ref: Input.grantRef(`${argument}ref`, ref)
+  })
+
 /** Checks that a segment is a piece of one page. */
-const checkSegment = (segment: CopySegment, i: number): GrantTableError.GrantTableError | undefined => {
+const checkSegment = (segment: CopySegment, i: number): Result.Result<void, InvalidInput> => {
   const { grant, offset } = segment
-  const length = segment._tag === "Read" ? segment.into.length : segment.from.length
-  const isPiece = Number.isInteger(offset) && offset >= 0 && offset + length <= Page.size
-  const expected = "a piece of one page: offset and length add up to 4096 at most"
-  return Input.domainId("copy", `segments[${i}].grant.domain`, grant.domain) ??
-    Input.grantRef("copy", `segments[${i}].grant.ref`, grant.ref) ??
-    (isPiece ? undefined : Input.invalid("copy", `segments[${i}]`, `${length} bytes at offset ${offset}`, expected))
+  const [name, ours] = segment._tag === "Read" ? ["into", segment.into] : ["from", segment.from]
+  return Result.flatMap(
+    Result.all([grantIn(`segments[${i}].grant.`, grant), memory(`segments[${i}].${name}`, ours)]),
+    ([, { length }]) => {
+      const isPiece = Number.isInteger(offset) && offset >= 0 && offset + length <= Page.size
+      const expected = "a piece of one page: offset and length add up to 4096 at most"
+      return isPiece
+        ? Result.succeed(undefined)
+        : Input.invalid(`segments[${i}]`, `${length} bytes at offset ${offset}`, expected)
+    }
+  )
 }
 
 /**
@@ -295,36 +340,44 @@ const acquire = <Pages extends SharedPages | MappedPages>(
   metric: Metric.Counter<number>,
   count: number
 ) =>
-  Effect.uninterruptible(Effect.flatMap(Effect.scope, (scope) =>
-    Effect.flatMap(held, ({ pages, release }) =>
+  Effect.uninterruptible(Effect.flatMap(openScope, (scope) =>
+    Effect.flatMap(held, ({ arm, pages, release }) =>
       Effect.as(
         Effect.andThen(Scope.addFinalizer(scope, Effect.sync(release)), Metric.update(metric, count)),
-        { ...pages, unmapNotify: notifying(pages, isWritable) }
+        { ...pages, unmapNotify: notifying(pages.bytes, arm, isWritable) } as unknown as Pages
       ))))
 
-const portExpected = "a port of an event channel: a whole number from 1 to 4294967295"
-
-/** What is wrong with a notification for so many bytes, if anything. */
-const checkNotification = ({ clearByte, signalPort: port }: UnmapNotification, isWritable: boolean, length: number) => {
-  if (clearByte === undefined && port === undefined) {
-    const expected = "an offset in these bytes, if there is no signalPort"
-    return Input.invalid("unmapNotify", "clearByte", clearByte, expected)
+/** Checks a notification for so many bytes. */
+const checkNotification = (
+  { clearByte, signalPort }: UnmapNotification,
+  isWritable: boolean,
+  length: number
+): Result.Result<unknown, InvalidInput> => {
+  if (clearByte === undefined && signalPort === undefined) {
+    return Input.invalid("clearByte", clearByte, "an offset in these bytes, if there is no signalPort")
   }
   if (clearByte !== undefined) {
-    const problem = Input.byteOffset(clearByte, length)
-    if (problem !== undefined) return problem
-    if (!isWritable) return Input.invalid("unmapNotify", "clearByte", clearByte, "left out for a read-only mapping")
+    const checked = Input.clearByte(clearByte, length)
+    if (Result.isFailure(checked)) return checked
+    if (!isWritable) return Input.invalid("clearByte", clearByte, "left out for a read-only mapping")
   }
-  return port === undefined || (Number.isInteger(port) && port > 0 && port < 2 ** 32)
-    ? undefined
-    : Input.invalid("unmapNotify", "signalPort", port, portExpected)
+  return signalPort === undefined ? Result.succeed(undefined) : Input.port("signalPort", signalPort)
 }
 
-const notifying = ({ bytes, unmapNotify }: SharedPages | MappedPages, isWritable: boolean): UnmapNotify => (notification) =>
-  operation("unmapNotify", { ...notification }, () => {
-    if (bytes.length === 0) return Effect.die(new Error("The scope of these pages has ended"))
-    const problem = notification && checkNotification(notification, isWritable, bytes.length)
-    return problem ?? unmapNotify(notification)
+const notifying = (
+  bytes: SharedMemory.Readable,
+  arm: Held<never>["arm"],
+  isWritable: boolean
+): UnmapNotify =>
+(notification) =>
+  Effect.suspend(() => {
+    const { clearByte, signalPort } = notification ?? {}
+    const given = notification && { clearByte, signalPort }
+    return operation("unmapNotify", { clearByte, signalPort }, () => {
+      if (SharedMemory.hasEnded(bytes)) return Result.succeed(memoryEnded)
+      const checked = given === undefined ? Result.succeed(undefined) : checkNotification(given, isWritable, bytes.length)
+      return Result.map(Result.flatMap(checked, () => arm(given)), Effect.succeed)
+    })
   })
 
 /**
@@ -335,41 +388,50 @@ const notifying = ({ bytes, unmapNotify }: SharedPages | MappedPages, isWritable
  */
 export const make = (driver: Driver): GrantTable["Service"] =>
   GrantTable.of({
-    share: ({ access = "read-write", pages, peer }) => {
-      const options = { peer, pages, access }
-      return operation("share", options, () =>
-        Input.domainId("share", "peer", peer) ??
-          Input.shareCount("share", "pages", pages) ??
-          Input.access("share", "access", access) ??
-          acquire(driver.share(options as ShareRequest), true, grantsShared, pages))
-    },
-    map: ({ access = "read-write", domain, refs: given }) =>
-      operation("map", { domain, access, pages: given.length }, () => {
-        const problem = Input.domainId("map", "domain", domain)
-        if (problem !== undefined) return problem
-        const refs = references(given)
-        if (!(refs instanceof Uint32Array)) return refs
-        const request = { domain, refs, access } as MapRequest
-        return Input.access("map", "access", access) ??
-          acquire(driver.map(request), access === "read-write", pagesMapped, refs.length)
+    share: (options) =>
+      Effect.suspend(() => {
+        const { access = "read-write", pages, peer } = options
+        return operation("share", { peer, pages, access }, () =>
+          Result.map(
+            Result.all({
+              peer: Input.domainId("peer", peer),
+              pages: Input.shareCount("pages", pages),
+              access: Input.access("access", access)
+            }),
+            (request) => acquire(driver.share(request), true, grantsShared, request.pages)
+          ))
       }),
-    read: ({ domain, ref }, into) => {
-      const grant = { domain, ref }
-      return operation("read", grant, () => {
-        const isPiece = into.length <= Page.size
-        return Input.domainId("read", "domain", domain) ??
-          Input.grantRef("read", "ref", ref) ??
-          (isPiece ? undefined : Input.invalid("read", "into.length", into.length, "at most 4096 bytes: a page")) ??
-          driver.read(grant as GrantRef.Grant, into)
-      })
-    },
+    map: <A extends Access>(options: {
+      readonly domain: number
+      readonly refs: ArrayLike<number>
+      readonly access?: A | undefined
+    }) =>
+      Effect.suspend(() => {
+        const { access = "read-write", domain, refs } = options
+        return operation("map", { domain, access, pages: refs.length }, () =>
+          Result.map(
+            Result.all({
+              domain: Input.domainId("domain", domain),
+              refs: references(refs),
+              access: Input.access("access", access)
+            }),
+            (request) => {
+              const held = driver.map(request) as Effect.Effect<Held<MappedPages<A>>, GrantTableError.GrantTableError>
+              return acquire(held, access === "read-write", pagesMapped, request.refs.length)
+            }
+          ))
+      }),
+    read: (grant, into) =>
+      Effect.suspend(() => {
+        const { domain, ref } = grant
+        return operation("read", { domain, ref }, () =>
+          Result.flatMap(Result.all([grantIn("", { domain, ref }), memory("into", into)]), ([grant, { length }]) =>
+            length <= Page.size
+              ? Result.succeed(driver.read(grant, into))
+              : Input.invalid("into.length", length, "at most 4096 bytes: a page")))
+      }),
     copy: (segments) =>
-      operation("copy", { segments: segments.length }, () => {
-        for (const [i, segment] of segments.entries()) {
-          const problem = checkSegment(segment, i)
-          if (problem !== undefined) return problem
-        }
-        return driver.copy(segments)
-      }),
-    limits: operation("limits", {}, () => driver.limits)
+      operation("copy", { segments: segments.length }, () =>
+        Result.map(Result.all(segments.map(checkSegment)), () => driver.copy(segments))),
+    limits: operation("limits", {}, () => Result.succeed(driver.limits))
   })

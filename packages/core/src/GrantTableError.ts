@@ -4,38 +4,41 @@
  * @since 0.1.0
  */
 import * as Schema from "effect/Schema"
+import { Access } from "./Access.ts"
 import { DomainId } from "./DomainId.ts"
 import { Grant } from "./GrantRef.ts"
+import { DeviceFailed, DeviceUnavailable, InvalidInput, Unsupported } from "./Reason.ts"
 
 /**
- * Whether the peer (of a share) or we (in a mapping) may write to the pages.
+ * What an administrator or a programmer turns to raise a limit.
  *
  * @category schemas
- * @since 0.1.0
+ * @since 0.2.0
  */
-export const Access = Schema.Literals(["read-write", "read-only"])
+export const Knob = Schema.Union([
+  /** A file that takes the new number. */
+  Schema.TaggedStruct("File", { path: Schema.String }),
+  /** An option of the program's own, where it makes the grant table. */
+  Schema.TaggedStruct("Option", { name: Schema.String })
+])
 
 /**
- * Whether pages may be written to.
+ * What raises a limit.
  *
  * @category models
- * @since 0.1.0
+ * @since 0.2.0
  */
-export type Access = typeof Access.Type
+export type Knob = typeof Knob.Type
 
-/**
- * An argument is outside of the field's real bounds. Nothing was asked of Xen.
- *
- * @category errors
- * @since 0.1.0
- */
-export class InvalidInput extends Schema.TaggedError<InvalidInput>()("InvalidInput", {
-  argument: Schema.String,
-  value: Schema.String,
-  expected: Schema.String
-}) {
-  override get message() {
-    return `${this.argument} is ${this.value}, but must be ${this.expected}.`
+const raise = (knob: Knob | undefined, pages: number): string => {
+  switch (knob?._tag) {
+    case undefined:
+      return "give the domain more grant frames (max_grant_frames in its configuration)."
+    case "File":
+      return `raise the limit: echo ${pages} > ${knob.path}`
+    case "Option":
+      return `raise the option ${knob.name} to ${pages}, if the domain's grant table is that large ` +
+        "(512 references for each of max_grant_frames)."
   }
 }
 
@@ -50,8 +53,8 @@ export class OutOfGrants extends Schema.TaggedError<OutOfGrants>()("OutOfGrants"
   requested: Schema.Int,
   /** Pages the limit allows in all, where it is known. */
   limit: Schema.optionalKey(Schema.Int),
-  /** The file or setting that raises the limit. */
-  knob: Schema.optionalKey(Schema.String),
+  /** What raises the limit. */
+  knob: Schema.optionalKey(Knob),
   /** A value of the knob that is enough: what is in use, as far as it is known, and what was asked for. */
   needed: Schema.optionalKey(Schema.Int)
 }) {
@@ -60,13 +63,7 @@ export class OutOfGrants extends Schema.TaggedError<OutOfGrants>()("OutOfGrants"
     const have = limit === undefined
       ? "the domain's grant table is full"
       : `the limit is ${limit} pages in all${requested > limit ? "" : ", used up by this and other programs, or the domain's grant table is full"}`
-    const remedy = knob === undefined
-      ? "Release other buffers, or give the domain more grant frames (max_grant_frames in its configuration)."
-      : knob.startsWith("/")
-      ? `Release other buffers, or raise the limit: echo ${needed ?? requested} > ${knob}`
-      : `Release other buffers, or raise ${knob} to ${needed ?? requested}, if the domain's grant table is that large ` +
-        "(512 references for each of max_grant_frames)."
-    return `${requested} pages can't be shared: ${have}. ${remedy}`
+    return `${requested} pages can't be shared: ${have}. Release other buffers, or ${raise(knob, needed ?? requested)}`
   }
 }
 
@@ -111,54 +108,6 @@ export class OutOfMappings extends Schema.TaggedError<OutOfMappings>()("OutOfMap
 }
 
 /**
- * A device can't be opened: no Xen, no module, or no permission.
- *
- * @category errors
- * @since 0.1.0
- */
-export class DeviceUnavailable extends Schema.TaggedError<DeviceUnavailable>()("DeviceUnavailable", {
-  device: Schema.String,
-  /** The operating system's word for it, such as ENOENT. */
-  errno: Schema.String,
-  remedy: Schema.String
-}) {
-  override get message() {
-    return `${this.device} can't be used (${this.errno}). ${this.remedy}`
-  }
-}
-
-/**
- * A device answered in a way that is not part of its contract with us, such as ENOMEM.
- *
- * @category errors
- * @since 0.1.0
- */
-export class DeviceFailed extends Schema.TaggedError<DeviceFailed>()("DeviceFailed", {
-  device: Schema.String,
-  call: Schema.String,
-  errno: Schema.String
-}) {
-  override get message() {
-    return `${this.call} on ${this.device} failed with ${this.errno}. The kernel's log may say more.`
-  }
-}
-
-/**
- * This grant table has no such operation.
- *
- * @category errors
- * @since 0.1.0
- */
-export class Unsupported extends Schema.TaggedError<Unsupported>()("Unsupported", {
-  feature: Schema.String,
-  detail: Schema.String
-}) {
-  override get message() {
-    return `${this.feature} is not supported here: ${this.detail}.`
-  }
-}
-
-/**
  * All reasons of a {@link GrantTableError}.
  *
  * @category schemas
@@ -190,7 +139,19 @@ export type Reason = typeof Reason.Type
  * @since 0.1.0
  */
 export class GrantTableError extends Schema.TaggedError<GrantTableError>()("GrantTableError", {
-  operation: Schema.Literals(["share", "map", "read", "unmapNotify", "copy", "limits", "open"]),
+  /** The function that was called. */
+  operation: Schema.Literals([
+    "share",
+    "map",
+    "read",
+    "unmapNotify",
+    "copy",
+    "limits",
+    "alloc",
+    "allocByBackend",
+    "provide",
+    "walk"
+  ]),
   reason: Reason
 }) {
   override get message() {

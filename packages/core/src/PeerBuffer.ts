@@ -8,38 +8,26 @@
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
-import type * as DirectoryError from "./DirectoryError.ts"
+import type { Access } from "./Access.ts"
+import * as CallSite from "./CallSite.ts"
+import * as Chain from "./Chain.ts"
+import * as DirectoryError from "./DirectoryError.ts"
 import type * as DomainId from "./DomainId.ts"
 import type { End } from "./Ending.ts"
-import type * as GrantRef from "./GrantRef.ts"
+import * as GrantRef from "./GrantRef.ts"
 import { GrantTable, type UnmapNotify } from "./GrantTable.ts"
-import type { Access, GrantTableError } from "./GrantTableError.ts"
-import { atomic } from "./internal/atomic.ts"
-import { ending, notifyIn } from "./internal/ending.ts"
+import { GrantTableError } from "./GrantTableError.ts"
+import { mapBuffer, notifyWithin } from "./internal/buffer.ts"
+import { ending } from "./internal/ending.ts"
 import * as Input from "./internal/input.ts"
-import { mapBuffer } from "./internal/mapping.ts"
-import { operation } from "./internal/tracing.ts"
+import { atomic } from "./internal/lifetime.ts"
+import { traced } from "./internal/tracing.ts"
+import type { MappedBuffer } from "./MappedBuffer.ts"
 import * as Page from "./Page.ts"
 import * as PageDirectory from "./PageDirectory.ts"
-
-/**
- * A peer's buffer, mapped.
- *
- * @category models
- * @since 0.1.0
- */
-export interface MappedBuffer {
-  readonly peer: DomainId.DomainId
-  /** Writing to a read-only buffer kills the process. */
-  readonly access: Access
-  /** Pages of the buffer, without its directory. */
-  readonly pages: Page.PageCount
-  /** The buffer, exactly the size asked for. The peer may change it at any time: copy, then check the copy. */
-  readonly bytes: Uint8Array<ArrayBuffer>
-  /** For an owner who wants to know when its buffer is free again; offsets are those of `bytes`. */
-  readonly unmapNotify: UnmapNotify
-}
+import type * as SharedMemory from "./SharedMemory.ts"
 
 /**
  * A buffer of ours that a frontend found a place for in its directory.
@@ -49,10 +37,17 @@ export interface MappedBuffer {
  */
 export interface ProvidedBuffer {
   readonly peer: DomainId.DomainId
+  /** What the frontend may do with the buffer; we may always write. */
+  readonly access: Access
+  /** Size of the buffer in bytes, as asked for. */
+  readonly byteLength: number
   /** Pages of the buffer, without its directory. */
   readonly pages: Page.PageCount
-  /** The buffer, zero at first, exactly the size asked for. The frontend sees every write at once. */
-  readonly bytes: Uint8Array<ArrayBuffer>
+  /**
+   * The buffer, zero at first, exactly the size asked for. The frontend sees every write at once, and may change what is
+   * not read-only for it at any time, also while you look: copy it, then look at the copy.
+   */
+  readonly bytes: SharedMemory.Writable
   /** For a frontend that wants to know when we are gone; offsets are those of `bytes`. */
   readonly unmapNotify: UnmapNotify
   /** Ends it before its scope does, when the frontend consents. */
@@ -70,15 +65,24 @@ export interface Location {
   readonly peer: number
   /** Reference of the directory's first page. */
   readonly directory: number
-  /** Size of the buffer, 1 to 2^32 bytes: what the peer claims. */
+  /** Size of the buffer in bytes: what the peer claims, a number of 32 bits. */
   readonly byteLength: number
-  /** The largest size to accept, in bytes; {@link defaultMaxByteLength} unless said otherwise. */
+}
+
+/**
+ * What the caller takes from any peer.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Policy {
+  /** The largest size to accept, 1 to 2^32 bytes; {@link defaultMaxByteLength} unless said otherwise. */
   readonly maxByteLength?: number | undefined
 }
 
 /**
  * The largest buffer that is accepted from a peer unless `maxByteLength` says otherwise: 256 MiB, room for a frame of
- * 8192×8192 pixels. A bigger `byteLength` is `InvalidInput` before anything is mapped or allocated.
+ * 8192×8192 pixels. A bigger `byteLength` is `WrongSize` before anything is mapped or allocated.
  *
  * @category constants
  * @since 0.1.0
@@ -94,73 +98,88 @@ interface Located {
   readonly directoryPages: number
 }
 
-const locate = (
-  { byteLength, directory, maxByteLength: maximum = defaultMaxByteLength, peer }: Location
-): Located | GrantTableError => {
-  const problem = Input.byteLength("map", "maxByteLength", maximum) ??
-    Input.domainId("map", "peer", peer) ??
-    Input.byteLength("map", "byteLength", byteLength) ??
-    (byteLength <= maximum
-      ? undefined
-      : Input.invalid("map", "byteLength", byteLength, `at most ${maximum} bytes, this caller's limit (maxByteLength)`)) ??
-    Input.grantRef("map", "directory", directory)
-  if (problem !== undefined) return problem
-  const pages = Page.countFor(byteLength as Page.ByteLength)
-  return {
-    peer: peer as DomainId.DomainId,
-    first: directory as GrantRef.GrantRef,
-    byteLength,
-    pages,
-    directoryPages: PageDirectory.pagesFor(pages)
-  }
+const isWord = (value: number) => Number.isInteger(value) && value >= 0 && value <= 0xffff_ffff
+
+const wrong = (reason: DirectoryError.Reason) => Result.fail(new DirectoryError.DirectoryError({ reason }))
+
+/** The size of a buffer. What fits the protocols' 32 bits is the peer's claim, all else our caller's mistake. */
+const size = (byteLength: number, maximum: Page.ByteLength) => {
+  const isClaim = isWord(byteLength) || byteLength === 2 ** 32
+  return isClaim && (byteLength === 0 || byteLength > maximum)
+    ? wrong(new DirectoryError.WrongSize({ byteLength, maximum }))
+    : Input.byteLength("byteLength", byteLength)
 }
+
+/** The reference of the first directory page. What is a word is the peer's claim, all else our caller's mistake. */
+const firstLink = (directory: number) =>
+  isWord(directory) && !GrantRef.isGrantRef(directory)
+    ? wrong(new DirectoryError.InvalidLink({ to: 0, word: directory }))
+    : Input.grantRef("directory", directory)
+
+const locate = ({ byteLength, directory, maxByteLength: maximum = defaultMaxByteLength, peer }: Location & Policy) =>
+  Result.flatMap(Input.byteLength("maxByteLength", maximum), (maximum) =>
+    Result.map(
+      Result.all({
+        peer: Input.domainId("peer", peer),
+        byteLength: size(byteLength, maximum),
+        first: firstLink(directory)
+      }),
+      ({ byteLength, first, peer }): Located => {
+        const pages = Page.countFor(byteLength)
+        return { peer, first, byteLength, pages, directoryPages: Chain.pagesFor(pages) }
+      }
+    ))
 
 /** Checks where a buffer is, and does with it what there is to do. */
 const located = <A, E, R>(
-  location: Location,
+  operation: GrantTableError["operation"],
+  location: Location & Policy,
   use: (table: GrantTable["Service"], at: Located) => Effect.Effect<A, E, R>
-): Effect.Effect<A, E | GrantTableError, GrantTable | R> =>
-  Effect.flatMap(GrantTable, (table): Effect.Effect<A, E | GrantTableError, R> => {
-    const at = locate(location)
-    return "pages" in at ? use(table, at) : at
-  })
+): Effect.Effect<A, E | GrantTableError | DirectoryError.DirectoryError, GrantTable | R> =>
+  traced(
+    `PeerBuffer.${operation}`,
+    {},
+    Effect.flatMap(GrantTable, (table): Effect.Effect<A, E | GrantTableError | DirectoryError.DirectoryError, R> => {
+      const at = locate(location)
+      if (Result.isSuccess(at)) return use(table, at.success)
+      const reason = at.failure
+      return Effect.fail(reason._tag === "DirectoryError" ? reason : new GrantTableError({ operation, reason }))
+    })
+  )
 
 /** Visits the pages of a peer's directory in order; `visit` gives the link that it has copied of one. */
-const chain = <E, R>(
+const chain = Effect.fnUntraced(function*<E, R>(
   { directoryPages, first }: Located,
   visit: (ref: GrantRef.GrantRef, page: number) => Effect.Effect<number, E, R>
-): Effect.Effect<ReadonlyArray<GrantRef.GrantRef>, E | DirectoryError.DirectoryError, R> => {
+) {
   const links = [first]
-  const from = (ref: GrantRef.GrantRef): ReturnType<typeof chain<E, R>> =>
-    Effect.flatMap(visit(ref, links.length - 1), (word) => {
-      const link = PageDirectory.follow(links, word, directoryPages)
-      if (Result.isFailure(link)) return link.failure
-      if (link.success === undefined) return Effect.succeed(links)
-      links.push(link.success)
-      return from(link.success)
-    })
-  return from(first)
-}
+  for (let page = 0; page < links.length; page++) {
+    const word = yield* visit(links[page]!, page)
+    const next = yield* Effect.fromResult(Chain.follow(links, word, directoryPages))
+    if (next !== undefined) links.push(next)
+  }
+  return links
+})
 
 /** Copies the references of the buffer out of a peer's directory, page by page, and checks them together with its links. */
 const readRefs = (table: GrantTable["Service"], at: Located) => {
   // Not all at once: a claim alone takes no memory.
   const parts: Array<Uint32Array<ArrayBuffer>> = []
   const links = chain(at, (ref, page) => {
-    const words = new Uint32Array(1 + Math.min(PageDirectory.refsPerPage, at.pages - page * PageDirectory.refsPerPage))
+    const words = new Uint32Array(1 + Math.min(Chain.refsPerPage, at.pages - page * Chain.refsPerPage))
     return Effect.map(table.read({ domain: at.peer, ref }, new Uint8Array(words.buffer)), () => {
       parts.push(words.subarray(1))
       return words[0]!
     })
   })
-  return Effect.flatMap(links, (links) => Effect.fromResult(PageDirectory.check(links, join(parts, at.pages))))
+  return Effect.flatMap(links, (links) => Effect.fromResult(Chain.check(links, join(parts, at.pages))))
 }
 
 const join = (parts: ReadonlyArray<Uint32Array<ArrayBuffer>>, count: number) => {
   const [only] = parts
   if (only?.length === count) return only
   const all = new Uint32Array(count)
-  for (const [page, part] of parts.entries()) all.set(part, page * PageDirectory.refsPerPage)
+  for (const [page, part] of parts.entries()) all.set(part, page * Chain.refsPerPage)
   return all
 }
 
@@ -173,18 +192,15 @@ const join = (parts: ReadonlyArray<Uint32Array<ArrayBuffer>>, count: number) => 
  * @category constructors
  * @since 0.1.0
  */
-export const map: (
-  options: Location & { readonly access?: Access | undefined }
+export const map: <A extends Access = "read-write">(
+  options: Location & Policy & { readonly access?: A | undefined }
 ) => Effect.Effect<
-  MappedBuffer,
+  MappedBuffer<A>,
   GrantTableError | DirectoryError.DirectoryError,
   GrantTable | Scope.Scope
-> = (options) =>
-  operation(
-    "PeerBuffer.map",
-    located(options, (table, at) =>
-      Effect.flatMap(readRefs(table, at), (refs) => mapBuffer(table, at, refs, options.access)))
-  )
+> = CallSite.named("PeerBuffer.map", (options) =>
+  located("map", options, (table, at) =>
+    Effect.flatMap(readRefs(table, at), (refs) => mapBuffer(table, at, refs, options.access))))
 
 /**
  * Allocates a zeroed buffer, shares it with the frontend, and fills the frontend's directory with its references.
@@ -196,43 +212,42 @@ export const map: (
  * @since 0.1.0
  */
 export const provide: (
-  options: Location & { readonly access?: Access | undefined }
+  options: Location & Policy & { readonly access?: Access | undefined }
 ) => Effect.Effect<
   ProvidedBuffer,
   GrantTableError | DirectoryError.DirectoryError,
   GrantTable | Scope.Scope
-> = (options) =>
-  operation(
-    "PeerBuffer.provide",
-    located(options, (table, at) =>
-      atomic((scope) =>
-        // The directory's pages stay mapped from the check of the chain until they are filled in; the buffer stays on.
-        Effect.scoped(Effect.flatMap(open(table, at), (targets) => {
-          const sharing = table.share({ peer: at.peer, pages: at.pages, access: options.access })
-          return Effect.flatMap(Scope.provide(sharing, scope), (shared) => {
-            const checked = PageDirectory.check([], shared.refs)
-            // Our own grant table gave out the references: it is a bug of ours, not of the caller, if they don't fit.
-            if (Result.isFailure(checked)) return Effect.die(checked.failure)
-            for (const [page, target] of targets.entries()) PageDirectory.writeRefs(target, page, shared.refs)
-            return Effect.succeed({
-              peer: shared.peer,
-              pages: at.pages,
-              bytes: shared.bytes.subarray(0, at.byteLength),
-              unmapNotify: notifyIn(shared.unmapNotify, 0, at.byteLength),
-              end: ending(scope)
-            })
+> = CallSite.named("PeerBuffer.provide", (options) =>
+  located("provide", options, (table, at) =>
+    atomic((lifetime) =>
+      // The directory's pages stay mapped from the check of the chain until they are filled in; the buffer stays on.
+      Effect.scoped(Effect.flatMap(open(table, at), (targets) => {
+        const sharing = table.share({ peer: at.peer, pages: at.pages, access: options.access })
+        return Effect.flatMap(Scope.provide(sharing, lifetime.scope), (shared) => {
+          const checked = Chain.check([], shared.refs)
+          // Our own grant table gave out the references: it is a bug of ours, not of the caller, if they don't fit.
+          if (Result.isFailure(checked)) return Effect.die(checked.failure)
+          for (const [page, target] of targets.entries()) Chain.writeRefs(target, page, shared.refs)
+          return Effect.succeed({
+            peer: shared.peer,
+            access: shared.access,
+            byteLength: at.byteLength,
+            pages: at.pages,
+            bytes: shared.bytes.subarray(0, at.byteLength),
+            unmapNotify: notifyWithin(shared.unmapNotify, at.byteLength),
+            end: ending(lifetime)
           })
-        }))
-      ))
-  )
+        })
+      }))
+    )))
 
 /** Maps the pages of a peer's directory for writing, and checks its chain; its links are the peer's, and stay. */
 const open = (table: GrantTable["Service"], at: Located) => {
-  const targets: Array<Uint8Array> = []
+  const targets: Array<SharedMemory.Writable> = []
   const links = chain(at, (ref) =>
     Effect.map(table.map({ domain: at.peer, refs: [ref] }), ({ bytes }) => {
       targets.push(bytes)
-      return PageDirectory.linkIn(bytes)
+      return Chain.link(bytes)
     }))
   return Effect.as(links, targets)
 }
@@ -254,15 +269,19 @@ export interface Walk {
 
 /**
  * Reads a frontend's directory as far as it goes and tells what is wrong with it, for people who look for a fault.
- * Each reference is tried: mapped read-only, and let go.
+ * Each reference is tried: mapped read-only, and let go. Fails as `map` does for a location that can't be.
  *
  * @category debugging
  * @since 0.1.0
  */
 export const walk: (
-  options: Location
-) => Effect.Effect<Walk, GrantTableError, GrantTable> = (options) =>
-  operation("PeerBuffer.walk", located(options, walkLocated))
+  options: Location & Policy
+) => Effect.Effect<Walk, GrantTableError | DirectoryError.DirectoryError, GrantTable> = CallSite.named(
+  "PeerBuffer.walk",
+  (options) => located("walk", options, walkLocated)
+)
+
+const decodePage = Schema.decodeSync(PageDirectory.FromBytes)
 
 const walkLocated = Effect.fnUntraced(function*(table: GrantTable["Service"], at: Located) {
   const directory: Array<Walk["directory"][number]> = []
@@ -270,13 +289,13 @@ const walkLocated = Effect.fnUntraced(function*(table: GrantTable["Service"], at
     const links = yield* chain(at, (ref) => {
       const bytes = new Uint8Array(Page.size)
       return Effect.map(table.read({ domain: at.peer, ref }, bytes), () => {
-        const page = PageDirectory.fromBytesUnsafe(bytes)
+        const page = decodePage(bytes)
         directory.push({ ref, page })
         return PageDirectory.next(page, 0)
       })
     })
     const slots = PageDirectory.slots(PageDirectory.concat(directory.map(({ page }) => page)), at.pages)
-    const refs = yield* Effect.fromResult(PageDirectory.check(links, slots))
+    const refs = yield* Effect.fromResult(Chain.check(links, slots))
     yield* Effect.scoped(table.map({ domain: at.peer, refs, access: "read-only" }))
     return undefined
   }).pipe(

@@ -9,22 +9,24 @@
  */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import type { Access } from "./Access.ts"
+import * as CallSite from "./CallSite.ts"
+import * as Chain from "./Chain.ts"
 import type { DirectoryError } from "./DirectoryError.ts"
 import type * as DomainId from "./DomainId.ts"
 import type { End } from "./Ending.ts"
 import type { GrantRef } from "./GrantRef.ts"
 import { GrantTable, type UnmapNotify } from "./GrantTable.ts"
-import type { Access, GrantTableError } from "./GrantTableError.ts"
-import { atomic } from "./internal/atomic.ts"
-import { ending, notifyIn } from "./internal/ending.ts"
+import { GrantTableError } from "./GrantTableError.ts"
+import { mapBuffer, notifyWithin, type Whose } from "./internal/buffer.ts"
+import { ending } from "./internal/ending.ts"
 import * as Input from "./internal/input.ts"
-import { mapBuffer, type Whose } from "./internal/mapping.ts"
-import { operation } from "./internal/tracing.ts"
+import { atomic, type Lifetime, memoryEnded } from "./internal/lifetime.ts"
+import { traced } from "./internal/tracing.ts"
+import type { MappedBuffer } from "./MappedBuffer.ts"
 import * as Page from "./Page.ts"
-import * as PageDirectory from "./PageDirectory.ts"
-import type { MappedBuffer } from "./PeerBuffer.ts"
+import * as SharedMemory from "./SharedMemory.ts"
 
 /**
  * A buffer of ours that a backend may map.
@@ -34,12 +36,19 @@ import type { MappedBuffer } from "./PeerBuffer.ts"
  */
 export interface SharedBuffer {
   readonly peer: DomainId.DomainId
+  /** What the peer may do with buffer and directory; we may always write. */
+  readonly access: Access
   /** The reference to tell the backend, with the size: all others stand in the directory. */
   readonly directory: GrantRef
+  /** Size of the buffer in bytes, as asked for. */
+  readonly byteLength: number
   /** Pages of the buffer, without its directory. */
   readonly pages: Page.PageCount
-  /** The buffer, zero at first, exactly the size asked for. The backend sees every write at once. */
-  readonly bytes: Uint8Array<ArrayBuffer>
+  /**
+   * The buffer, zero at first, exactly the size asked for. The backend sees every write at once, and may change what is
+   * not read-only for it at any time, also while you look: copy it, then look at the copy.
+   */
+  readonly bytes: SharedMemory.Writable
   /** For a backend that wants to know when we are gone; offsets are those of `bytes`. */
   readonly unmapNotify: UnmapNotify
   /** Ends buffer and directory before their scope does, when the backend consents. */
@@ -56,6 +65,8 @@ export interface BackendBuffer {
   readonly peer: DomainId.DomainId
   /** The reference to tell the backend, with the size. */
   readonly directory: GrantRef
+  /** Size of the buffer in bytes, as asked for. */
+  readonly byteLength: number
   /** Pages of the buffer, without its directory. */
   readonly pages: Page.PageCount
   /**
@@ -63,29 +74,36 @@ export interface BackendBuffer {
    * checked before anything is mapped: `DirectoryError` for a directory not (fully) filled in. Read-write unless said
    * otherwise; dies after the end of the directory's own scope.
    */
-  readonly map: (options?: {
-    readonly access?: Access | undefined
-  }) => Effect.Effect<MappedBuffer, GrantTableError | DirectoryError, Scope.Scope>
+  readonly map: <A extends Access = "read-write">(options?: {
+    readonly access?: A | undefined
+  }) => Effect.Effect<MappedBuffer<A>, GrantTableError | DirectoryError, Scope.Scope>
   /** Ends the directory before its scope does, when the backend consents; what `map` has mapped stays. */
   readonly end: End
 }
 
 /** Checks the buffer's size in bytes, and allocates by the sizes that follow from it. */
 const allocate = <A>(
+  operation: GrantTableError["operation"],
   byteLength: number,
   acquire: (
     table: GrantTable["Service"],
     pages: Page.PageCount,
     directoryPages: number,
-    scope: Scope.Closeable
+    lifetime: Lifetime
   ) => Effect.Effect<A, GrantTableError, Scope.Scope>
 ) =>
-  Effect.flatMap(GrantTable, (table) => {
-    const problem = Input.byteLength("share", "byteLength", byteLength)
-    if (problem !== undefined) return problem
-    const pages = Page.countFor(byteLength as Page.ByteLength)
-    return atomic((scope) => acquire(table, pages, PageDirectory.pagesFor(pages), scope))
-  })
+  traced(
+    `SharedBuffer.${operation}`,
+    {},
+    Effect.flatMap(GrantTable, (table) => {
+      const checked = Input.byteLength("byteLength", byteLength)
+      if (Result.isFailure(checked)) {
+        return Effect.fail(new GrantTableError({ operation, reason: checked.failure }))
+      }
+      const pages = Page.countFor(checked.success)
+      return atomic((lifetime) => acquire(table, pages, Chain.pagesFor(pages), lifetime))
+    })
+  )
 
 /**
  * Allocates a zeroed buffer and shares it with `peer` through a page directory, all in one request to the grant table.
@@ -100,27 +118,29 @@ export const alloc: (options: {
   readonly peer: number
   readonly byteLength: number
   readonly access?: Access | undefined
-}) => Effect.Effect<SharedBuffer, GrantTableError, GrantTable | Scope.Scope> = ({ access, byteLength, peer }) =>
-  operation(
-    "SharedBuffer.alloc",
-    allocate(byteLength, (table, pages, directoryPages, scope) =>
-      Effect.flatMap(table.share({ peer, pages: directoryPages + pages, access }), (shared) => {
-        const checked = PageDirectory.check([], shared.refs)
+}) => Effect.Effect<SharedBuffer, GrantTableError, GrantTable | Scope.Scope> = CallSite.named(
+  "SharedBuffer.alloc",
+  ({ access, byteLength, peer }) =>
+    allocate("alloc", byteLength, (table, pages, directoryPages, lifetime) =>
+      Effect.flatMap(table.share({ peer, pages: pages + directoryPages, access }), (shared) => {
+        const checked = Chain.check([], shared.refs)
         // Our own grant table gave out the references: it is a bug of ours, not of the caller, if they don't fit.
         if (Result.isFailure(checked)) return Effect.die(checked.failure)
-        const links = shared.refs.subarray(0, directoryPages)
-        PageDirectory.write(shared.bytes, links, shared.refs.subarray(directoryPages))
-        const start = directoryPages * Page.size
+        // The buffer first: who makes a view of another type over it does not reach the directory by mistake.
+        const links = shared.refs.subarray(pages)
+        Chain.write(shared.bytes.subarray(pages * Page.size), links, shared.refs.subarray(0, pages))
         return Effect.succeed({
           peer: shared.peer,
+          access: shared.access,
           directory: links[0] as GrantRef,
+          byteLength,
           pages,
-          bytes: shared.bytes.subarray(start, start + byteLength),
-          unmapNotify: notifyIn(shared.unmapNotify, start, byteLength),
-          end: ending(scope)
+          bytes: shared.bytes.subarray(0, byteLength),
+          unmapNotify: notifyWithin(shared.unmapNotify, byteLength),
+          end: ending(lifetime)
         })
       }))
-  )
+)
 
 /**
  * Shares an empty page directory with `peer`, which is to allocate the buffer and fill the directory in.
@@ -134,35 +154,33 @@ export const alloc: (options: {
 export const allocByBackend: (options: {
   readonly peer: number
   readonly byteLength: number
-}) => Effect.Effect<BackendBuffer, GrantTableError, GrantTable | Scope.Scope> = ({ byteLength, peer }) =>
-  operation(
-    "SharedBuffer.allocByBackend",
-    allocate(byteLength, (table, pages, directoryPages, scope) =>
-      Effect.map(table.share({ peer, pages: directoryPages }), (shared) => {
-        PageDirectory.write(shared.bytes, shared.refs, new Uint32Array(0))
+}) => Effect.Effect<BackendBuffer, GrantTableError, GrantTable | Scope.Scope> = CallSite.named(
+  "SharedBuffer.allocByBackend",
+  ({ byteLength, peer }) =>
+    allocate("allocByBackend", byteLength, (table, pages, directoryPages, lifetime) =>
+      Effect.map(table.share({ peer, pages: directoryPages }), (shared): BackendBuffer => {
+        Chain.write(shared.bytes, shared.refs, new Uint32Array(0))
         const buffer = { peer: shared.peer, pages, byteLength }
         return {
-          peer: shared.peer,
+          ...buffer,
           directory: shared.refs[0] as GrantRef,
-          pages,
-          map: (options) => operation("SharedBuffer.map", mapFilled(table, shared.bytes, buffer, options?.access)),
-          end: ending(scope)
+          map: CallSite.named("SharedBuffer.map", (options) =>
+            traced("SharedBuffer.map", {}, mapFilled(table, shared.bytes, buffer, options?.access))),
+          end: ending(lifetime)
         }
       }))
-  )
-
-const decode = Schema.decodeSync(PageDirectory.FromBytes)
+)
 
 /** Maps what a backend has filled into a directory of ours, which is `bytes`. */
-const mapFilled = (
+const mapFilled = <A extends Access>(
   table: GrantTable["Service"],
-  bytes: Uint8Array,
+  bytes: SharedMemory.Readable,
   buffer: Whose,
-  access: Access | undefined
+  access: A | undefined
 ) =>
-  Effect.suspend((): Effect.Effect<MappedBuffer, GrantTableError | DirectoryError, Scope.Scope> => {
-    if (bytes.length === 0) return Effect.die(new Error("The scope of this directory has ended"))
+  Effect.suspend((): Effect.Effect<MappedBuffer<A>, GrantTableError | DirectoryError, Scope.Scope> => {
+    if (SharedMemory.hasEnded(bytes)) return memoryEnded
     // The links are ours and known: only what the backend filled in is read, once, into a private copy.
-    const refs = PageDirectory.check([], PageDirectory.slots(decode(bytes), buffer.pages))
-    return Result.isFailure(refs) ? refs.failure : mapBuffer(table, buffer, refs.success, access)
+    const refs = Chain.check([], Chain.refs(bytes, buffer.pages))
+    return Result.isFailure(refs) ? Effect.fail(refs.failure) : mapBuffer(table, buffer, refs.success, access)
   })

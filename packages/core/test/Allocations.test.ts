@@ -2,8 +2,8 @@
  * What an operation allocates, counted: a copy more, or an object for each page, fails here, not in a benchmark only.
  */
 import { assert, describe, it } from "@effect/vitest"
+import * as Chain from "@xen-shbuf/core/Chain"
 import { GrantTable } from "@xen-shbuf/core/GrantTable"
-import * as PageDirectory from "@xen-shbuf/core/PageDirectory"
 import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
 import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
 import * as Effect from "effect/Effect"
@@ -64,7 +64,7 @@ describe("An operation and its release", () => {
   })
 
   it.each([1023, 1024, 2025])("copies nothing that it need not: %d pages", (pages) => {
-    const directoryPages = PageDirectory.pagesFor(pages)
+    const directoryPages = Chain.pagesFor(pages)
     const refs = pages * 4
     // To find a reference that is there twice.
     const bits = 4 * Math.ceil(pages / 32)

@@ -1,29 +1,31 @@
 /**
  * A grant table that does nothing: its pages are there already, and stay. What an operation on it takes is our own.
  */
+import * as Chain from "@xen-shbuf/core/Chain"
 import * as GrantTable from "@xen-shbuf/core/GrantTable"
 import * as Page from "@xen-shbuf/core/Page"
-import * as PageDirectory from "@xen-shbuf/core/PageDirectory"
 import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 
 const peer = 1 as GrantTable.SharedPages["peer"]
 const access = "read-write"
-const unmapNotify = () => Effect.void
+const arm = () => Result.succeed(undefined)
+const knob = { _tag: "File", path: "" } as const
 
 const range = (from: number, length: number) => Uint32Array.from({ length }, (_, i) => from + i)
 
 /** The table of domain 1, which shares a buffer of so many pages with itself: the directory begins at reference 8. */
 export const make = (pages: number) => {
-  const directoryPages = PageDirectory.pagesFor(pages)
-  // As alloc lays them out: the directory, then the buffer.
-  const all = { peer, access, refs: range(8, directoryPages + pages), unmapNotify } as const
+  const directoryPages = Chain.pagesFor(pages)
+  // The directory has the first references; alloc lays the buffer out before it.
+  const all = { peer, access, refs: range(8, directoryPages + pages) } as const
   const links = all.refs.subarray(0, directoryPages)
   const refs = all.refs.slice(directoryPages)
   const bytes = new Uint8Array(all.refs.length * Page.size)
-  PageDirectory.write(bytes, links, refs)
-  const whole: GrantTable.SharedPages = { ...all, bytes }
-  const buffer: GrantTable.SharedPages = { ...all, refs, bytes: bytes.subarray(directoryPages * Page.size) }
-  const mapped = (bytes: Uint8Array<ArrayBuffer>) => ({ domain: peer, access, bytes, unmapNotify }) as const
+  Chain.write(bytes, links, refs)
+  const whole = { ...all, bytes }
+  const buffer = { ...all, refs, bytes: bytes.subarray(directoryPages * Page.size) }
+  const mapped = (bytes: Uint8Array<ArrayBuffer>) => ({ domain: peer, access, bytes }) as const
   const mappedBuffer = mapped(buffer.bytes)
   const directory = Array.from(links, (_, i) => mapped(bytes.subarray(i * Page.size, (i + 1) * Page.size)))
 
@@ -32,7 +34,7 @@ export const make = (pages: number) => {
   /** The last page that was let go, so that letting go is not nothing at all. */
   const released: { pages: unknown } = { pages: undefined }
   const release = (pages: unknown) => void (released.pages = pages)
-  const held = <A>(pages: A) => ({ pages, release: () => release(pages) })
+  const held = <A>(pages: A) => ({ pages, arm, release: () => release(pages) })
 
   const table = GrantTable.make({
     share: (request) => Effect.sync(() => held(share(request.pages))),
@@ -40,7 +42,7 @@ export const make = (pages: number) => {
     read: ({ ref }, into) =>
       Effect.sync(() => into.set(bytes.subarray((ref - 8) * Page.size, (ref - 8) * Page.size + into.length))),
     copy: () => Effect.void,
-    limits: Effect.succeed({ shared: { pages, knob: "" }, mappedPerRequest: { pages, knob: "" } })
+    limits: Effect.succeed({ shared: { pages, knob }, mappedPerRequest: { pages, knob } })
   })
   return { table, refs, directoryPages, share, map, release }
 }

@@ -2,10 +2,12 @@ import { assert, describe, it } from "@effect/vitest"
 import * as GrantTable from "@xen-shbuf/core/GrantTable"
 import { GrantTableError, OutOfGrants } from "@xen-shbuf/core/GrantTableError"
 import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
+import * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
+import * as Result from "effect/Result"
 import * as Tracer from "effect/Tracer"
 
 /** Answers every request with plain memory and remembers it. */
@@ -13,8 +15,9 @@ const stub = () => {
   const requests: Array<unknown> = []
   const remember = <A>(request: A) => Effect.sync(() => void requests.push(request))
   const bytes = (pages: number) => new Uint8Array(pages * 4096)
-  const unmapNotify = remember
-  const held = <Pages>(pages: Pages) => ({ pages, release: () => {} })
+  const arm = (notification: unknown) => Result.succeed(void requests.push(notification))
+  const held = <Pages>(pages: Pages) => ({ pages, arm, release: () => {} })
+  const knob = { _tag: "File", path: "/limit" } as const
   const table = GrantTable.make({
     share: (request) =>
       request.pages > 1000
@@ -24,15 +27,14 @@ const stub = () => {
         : Effect.as(remember(request), held({
           ...request,
           refs: Uint32Array.from({ length: request.pages }, (_, i) => 8 + i),
-          bytes: bytes(request.pages),
-          unmapNotify
+          bytes: bytes(request.pages)
         })),
-    map: (request) => Effect.as(remember(request), held({ ...request, bytes: bytes(request.refs.length), unmapNotify })),
+    map: (request) => Effect.as(remember(request), held({ ...request, bytes: bytes(request.refs.length) })),
     read: remember,
     copy: remember,
     limits: Effect.succeed({
-      shared: { pages: 1000, knob: "/limit" },
-      mappedPerRequest: { pages: 65_536, knob: "/limit" }
+      shared: { pages: 1000, knob },
+      mappedPerRequest: { pages: 65_536, knob }
     })
   })
   return { table, requests }
@@ -98,7 +100,7 @@ describe("GrantTable.make", () => {
         table.map({ domain: 1, refs: [8, 9], access: "read-only" })
       ]))
       requests.length = 0
-      const text = (pages: typeof shared | typeof mapped, notification: GrantTable.UnmapNotification) =>
+      const text = (pages: { readonly unmapNotify: GrantTable.UnmapNotify }, notification: GrantTable.UnmapNotification) =>
         Effect.map(refused(pages.unmapNotify(notification)), ({ _tag, operation, text }) => {
           assert.deepStrictEqual([_tag, operation], ["InvalidInput", "unmapNotify"])
           return text
@@ -128,8 +130,10 @@ describe("GrantTable.make", () => {
       }
       yield* readOnly.unmapNotify({ signalPort: 7 })
       yield* readOnly.unmapNotify(undefined)
-      assert.deepStrictEqual(requests, [...right.flatMap((one) => [one, one]), { signalPort: 7 }, undefined])
-      shared.bytes.buffer.transfer(0)
+      const given = (one: GrantTable.UnmapNotification | undefined) =>
+        one && { clearByte: undefined, signalPort: undefined, ...one }
+      assert.deepStrictEqual(requests, [...right.flatMap((one) => [one, one]), { signalPort: 7 }, undefined].map(given))
+      SharedMemory.unsafeBytes(shared.bytes).buffer.transfer(0)
       assert.isTrue(Exit.hasDies(yield* Effect.exit(shared.unmapNotify({ clearByte: 0 }))))
     }))
 

@@ -9,6 +9,7 @@ import type { DirectoryError } from "@xen-shbuf/core/DirectoryError"
 import type { GrantTableError } from "@xen-shbuf/core/GrantTableError"
 import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
 import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
+import type * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import * as Ledger from "@xen-shbuf/testkit/Ledger"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
 import * as Effect from "effect/Effect"
@@ -55,7 +56,7 @@ interface Half {
 }
 
 /** Writes at a few places of one view, and finds it in the other. */
-const travels = Effect.fnUntraced(function*(from: Uint8Array, to: Uint8Array) {
+const travels = Effect.fnUntraced(function*(from: SharedMemory.Writable, to: SharedMemory.Readable) {
   for (const at of [0, yield* below(from.length), from.length - 1]) {
     const byte = yield* below(256)
     from[at] = byte

@@ -11,6 +11,8 @@ import * as DomainId from "@xen-shbuf/core/DomainId"
 import * as GrantRef from "@xen-shbuf/core/GrantRef"
 import { GrantTable } from "@xen-shbuf/core/GrantTable"
 import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
+import * as Reason from "@xen-shbuf/core/Reason"
+import type * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
@@ -48,7 +50,7 @@ export interface Stage {
     domain: number
   ) => <A, E, R>(program: Effect.Effect<A, E, R>) => Effect.Effect<A, E, Exclude<R, GrantTable>>
   /** The pages of each share and mapping of this run that has not ended, in the order in which they were made. */
-  readonly live: () => ReadonlyArray<Uint8Array<ArrayBuffer>>
+  readonly live: () => ReadonlyArray<SharedMemory.Readable>
 }
 
 /**
@@ -91,11 +93,11 @@ const describe = (disturbance: Disturbance): string => {
   }
 }
 
-const invalid = new GrantTableError.InvalidInput({ argument: "injected", value: "0", expected: "another" })
+const invalid = new Reason.InvalidInput({ argument: "injected", value: "0", expected: "another" })
 
-const unavailable = new GrantTableError.DeviceUnavailable({ device: "injected", errno: "EACCES", remedy: "None." })
+const unavailable = new Reason.DeviceUnavailable({ device: "injected", errno: "EACCES", remedy: "None." })
 
-const failed = new GrantTableError.DeviceFailed({ device: "injected", call: "ioctl", errno: "ENOMEM" })
+const failed = new Reason.DeviceFailed({ device: "injected", call: "ioctl", errno: "ENOMEM" })
 
 const refused = new GrantTableError.GrantRefused({
   grant: { domain: DomainId.DomainId.make(0), ref: GrantRef.GrantRef.make(8) },
@@ -128,7 +130,7 @@ export const reasons: { readonly [operation in Faults.Operation]: ReadonlyArray<
     refused,
     unavailable,
     failed,
-    new GrantTableError.Unsupported({ feature: "copy", detail: "injected" })
+    new Reason.Unsupported({ feature: "copy", detail: "injected" })
   ],
   limits: [unavailable, failed]
 }
@@ -136,7 +138,7 @@ export const reasons: { readonly [operation in Faults.Operation]: ReadonlyArray<
 type Table = GrantTable["Service"]
 
 /** Notes every view that a grant table hands out. */
-const watched = (table: Table, views: Array<Uint8Array<ArrayBuffer>>): Table => ({
+const watched = (table: Table, views: Array<SharedMemory.Readable>): Table => ({
   ...table,
   share: (options) => Effect.tap(table.share(options), ({ bytes }) => Effect.sync(() => views.push(bytes))),
   map: (options) => Effect.tap(table.map(options), ({ bytes }) => Effect.sync(() => views.push(bytes)))
@@ -185,7 +187,7 @@ const attempt = Effect.fnUntraced(function*<E>(
   disturbance: Disturbance
 ) {
   const xen = yield* TestXen
-  const views: Array<Uint8Array<ArrayBuffer>> = []
+  const views: Array<SharedMemory.Readable> = []
   const tables = new Map<number, ReturnType<typeof Faults.make>>()
   for (const id of domains) {
     const plan = disturbance._tag === "Fail" && disturbance.domain === id

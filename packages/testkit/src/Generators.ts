@@ -4,11 +4,11 @@
  *
  * @since 0.1.0
  */
+import * as Chain from "@xen-shbuf/core/Chain"
 import * as DirectoryError from "@xen-shbuf/core/DirectoryError"
 import * as DomainId from "@xen-shbuf/core/DomainId"
 import * as GrantRef from "@xen-shbuf/core/GrantRef"
 import * as Page from "@xen-shbuf/core/Page"
-import * as PageDirectory from "@xen-shbuf/core/PageDirectory"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Schema from "effect/Schema"
 
@@ -51,7 +51,7 @@ export const invalidRef: Arbitrary.Arbitrary<number> = oneOf([0, 1, 2, 3, 4, 5, 
 export const seed: Arbitrary.Arbitrary<number> = between(0, 0xffff)
 
 /** Where a directory takes one page more, and the neighbours. */
-const boundaries = [1, 2].flatMap((pages) => [-1, 0, 1].map((d) => pages * PageDirectory.refsPerPage + d))
+const boundaries = [1, 2].flatMap((pages) => [-1, 0, 1].map((d) => pages * Chain.refsPerPage + d))
 
 /**
  * Upper bounds for the size of what is generated.
@@ -188,7 +188,7 @@ export const directory = (size: Size = {}): Arbitrary.Arbitrary<Directory> =>
   Arbitrary.map(
     Arbitrary.all([pageCount(size), grantRef, oneOf([1, -1, 2, 17, -1000])]),
     ([pages, first, step]) => {
-      const links = PageDirectory.pagesFor(pages)
+      const links = Chain.pagesFor(pages)
       const all = sequence(first, step, links + pages)
       return { links: all.slice(0, links), refs: all.slice(links) }
     }
@@ -254,8 +254,8 @@ const atLeast: { readonly [kind in Damage["_tag"]]: number } = {
   Repeated: 2,
   Cycle: 1,
   GoesOn: 1,
-  EndsEarly: PageDirectory.refsPerPage + 1,
-  BadLink: PageDirectory.refsPerPage + 1
+  EndsEarly: Chain.refsPerPage + 1,
+  BadLink: Chain.refsPerPage + 1
 }
 
 /**
@@ -271,7 +271,7 @@ export const hostile = (
   const choices = { some: pageCount(), at: between(0, 2047), other: between(0, 2047), word: invalidRef }
   return Arbitrary.map(Arbitrary.all({ kind: oneOf(among), ...choices }), ({ at, kind, other, some, word }) => {
     const pages = Page.PageCount.make(Math.max(some, atLeast[kind]))
-    const links = PageDirectory.pagesFor(pages)
+    const links = Chain.pagesFor(pages)
     const index = at % pages
     const page = at % links
     const damage: { readonly [kind in Damage["_tag"]]: () => Damage } = {
@@ -314,7 +314,7 @@ export const damaged = (
     }
     case "BadLink":
       words[damage.page * 1024] = damage.word
-      return { bytes, reason: new DirectoryError.InvalidLink({ page: damage.page + 1, word: damage.word }) }
+      return { bytes, reason: new DirectoryError.InvalidLink({ to: damage.page + 1, word: damage.word }) }
     case "BadRef": {
       const { index, word } = damage
       words[slot(index)] = word
@@ -324,16 +324,16 @@ export const damaged = (
       const { first, index } = damage
       const ref = refs[first]!
       words[slot(index)] = ref
-      return { bytes, reason: repeated(index, ref, `buffer page ${first}`) }
+      return { bytes, reason: repeated(index, ref, { part: "buffer", page: first }) }
     }
     case "OwnPage": {
       const { index, page } = damage
       const ref = links[page]!
       words[slot(index)] = ref
-      return { bytes, reason: repeated(index, ref, `directory page ${page}`) }
+      return { bytes, reason: repeated(index, ref, { part: "directory", page }) }
     }
   }
 }
 
-const repeated = (index: number, ref: number, first: string) =>
+const repeated = (index: number, ref: number, first: DirectoryError.RepeatedRef["first"]) =>
   new DirectoryError.RepeatedRef({ page: pageOf(index), index, ref, first })

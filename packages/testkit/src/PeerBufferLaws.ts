@@ -3,11 +3,13 @@
  *
  * @since 0.1.0
  */
+import * as Chain from "@xen-shbuf/core/Chain"
 import * as DirectoryError from "@xen-shbuf/core/DirectoryError"
-import type { Access } from "@xen-shbuf/core/GrantTableError"
+import type { Access } from "@xen-shbuf/core/Access"
 import * as Page from "@xen-shbuf/core/Page"
 import * as PageDirectory from "@xen-shbuf/core/PageDirectory"
 import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
+import * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
@@ -43,7 +45,7 @@ const shareDirectory = Effect.fnUntraced(function*(refs: number, access?: Access
   const { backend, frontend } = yield* Domains.Domains
   const { bytes, refs: links } = yield* frontend.table.share({
     peer: backend.id,
-    pages: PageDirectory.pagesFor(refs),
+    pages: Chain.pagesFor(refs),
     access
   })
   return { bytes, links, first: links[0]! }
@@ -92,7 +94,7 @@ const descriptions: { readonly [kind in Generators.Damage["_tag"]]: string } = {
 const hasRoom = (pages: number) =>
   Effect.gen(function*() {
     const { frontend } = yield* Domains.Domains
-    return PageDirectory.pagesFor(pages) <= (yield* room(frontend))
+    return Chain.pagesFor(pages) <= (yield* room(frontend))
   })
 
 /**
@@ -170,7 +172,7 @@ export const laws = (options: Law.Options = {}): ReadonlyArray<Law.Law> => {
 
     law("a directory page that is not granted is named", function*() {
       const { frontend } = yield* Domains.Domains
-      const pages = PageDirectory.refsPerPage + 1
+      const pages = Chain.refsPerPage + 1
       const { bytes, first, links } = yield* shareDirectory(pages)
       const second = 0x7fff_0000
       bytes.set(Generators.layOut({ links: Uint32Array.of(links[0]!, second), refs: madeUp(pages) }))
@@ -187,8 +189,8 @@ export const laws = (options: Law.Options = {}): ReadonlyArray<Law.Law> => {
       yield* forAll(inputs, Effect.fnUntraced(function*({ actual, claimed }) {
         const { bytes, directory } = yield* alloc(actual * Page.size)
         const mapped = map(directory, claimed * Page.size)
-        const has = PageDirectory.pagesFor(actual)
-        const expected = PageDirectory.pagesFor(claimed)
+        const has = Chain.pagesFor(actual)
+        const expected = Chain.pagesFor(claimed)
         if (has < expected) {
           const reason = new DirectoryError.TooShort({ pages: has, expected })
           yield* sameReason(yield* Law.refused("TooShort", mapped), reason)
@@ -276,8 +278,8 @@ export const laws = (options: Law.Options = {}): ReadonlyArray<Law.Law> => {
         const pages = Page.countFor(byteLength)
         const { bytes, first, links } = yield* shareDirectory(pages)
         bytes.set(Generators.bytes(seed, bytes.length))
-        const chain = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-        links.forEach((_, page) => chain.setUint32(page * Page.size, links[page + 1] ?? 0, true))
+        const chain = SharedMemory.viewAs(bytes, Uint32Array)
+        for (const page of links.keys()) chain[page * Page.size / 4] = links[page + 1] ?? 0
         const theirs = yield* provide(first, byteLength)
         yield* Law.equal("the size", theirs.bytes.length, byteLength)
         yield* allZero("a new buffer", theirs.bytes)
@@ -291,7 +293,7 @@ export const laws = (options: Law.Options = {}): ReadonlyArray<Law.Law> => {
 
     law("a link that the peer rewrites meanwhile is the peer's, whatever is provided", function*() {
       const { backend } = yield* Domains.Domains
-      const pages = PageDirectory.refsPerPage + 1
+      const pages = Chain.refsPerPage + 1
       if (pages > (yield* bufferRoom(backend))) return
       const { bytes, first, links } = yield* shareDirectory(pages)
       bytes.set(Generators.layOut({ links, refs: new Uint32Array(0) }))
@@ -356,7 +358,7 @@ export const laws = (options: Law.Options = {}): ReadonlyArray<Law.Law> => {
         yield* Law.equal("the problem", seen.problem?.message, undefined)
         yield* Law.equal("the pages", seen.pages, pages)
         yield* Law.equal("the links", seen.directory.map(({ ref }): number => ref), Array.from(opened.links))
-        const words = seen.directory.map(({ page }) => PageDirectory.slots(page, PageDirectory.refsPerPage))
+        const words = seen.directory.map(({ page }) => PageDirectory.slots(page, Chain.refsPerPage))
         yield* Law.equal("the words", words.flatMap((refs) => Array.from(refs)), Array.from(wordsOf(opened.pages)))
       }))
     }),
@@ -377,10 +379,10 @@ export const laws = (options: Law.Options = {}): ReadonlyArray<Law.Law> => {
       const { backend, frontend } = yield* Domains.Domains
       const { directory } = yield* alloc(1)
       const sound = { peer: frontend.id, directory, byteLength: 1 }
-      const cases: ReadonlyArray<readonly [string, PeerBuffer.Location]> = [
-        ...[...notNumbers, 0, 2 ** 32 + 1].map((byteLength) => ["byteLength", { ...sound, byteLength }] as const),
+      const cases: ReadonlyArray<readonly [string, PeerBuffer.Location & PeerBuffer.Policy]> = [
+        ...[...notNumbers, 2 ** 32 + 1].map((byteLength) => ["byteLength", { ...sound, byteLength }] as const),
         ...[...notNumbers, 0, 2 ** 32 + 1].map((maxByteLength) => ["maxByteLength", { ...sound, maxByteLength }] as const),
-        ...[...notNumbers, 0, 7, 0xffff_ffff].map((directory) => ["directory", { ...sound, directory }] as const),
+        ...[...notNumbers, 2 ** 32].map((directory) => ["directory", { ...sound, directory }] as const),
         ...[...notNumbers, 0x7ff0, 0xffff].map((peer) => ["peer", { ...sound, peer }] as const)
       ]
       for (const [argument, location] of cases) {
@@ -399,12 +401,17 @@ export const laws = (options: Law.Options = {}): ReadonlyArray<Law.Law> => {
       for (const operation of [PeerBuffer.map, PeerBuffer.provide, PeerBuffer.walk]) {
         for (const limit of limits) {
           const maximum = limit.maxByteLength ?? PeerBuffer.defaultMaxByteLength
-          for (const byteLength of [maximum + 1, 2 ** 32]) {
-            const tooBig = operation({ ...at, ...limit, byteLength })
-            const reason = yield* Law.refused("InvalidInput", tooBig).pipe(Domains.runIn(backend))
-            yield* Law.equal("the argument", reason.argument, "byteLength")
-            yield* Law.holds(reason.message.includes(`${maximum} bytes`), `the limit is not told: ${reason.message}`)
+          for (const byteLength of [0, maximum + 1, 2 ** 32]) {
+            const claimed = operation({ ...at, ...limit, byteLength })
+            const reason = yield* Law.refused("WrongSize", claimed).pipe(Domains.runIn(backend))
+            yield* sameReason(reason, new DirectoryError.WrongSize({ byteLength, maximum }))
           }
+        }
+        // Nor does a claim of a reference that can't be.
+        for (const word of [0, 7, 0xffff_ffff]) {
+          const claimed = operation({ ...at, directory: word, byteLength: 1 })
+          const reason = yield* Law.refused("InvalidLink", claimed).pipe(Domains.runIn(backend))
+          yield* sameReason(reason, new DirectoryError.InvalidLink({ to: 0, word }))
         }
       }
       for (const operation of [PeerBuffer.map, PeerBuffer.provide]) {

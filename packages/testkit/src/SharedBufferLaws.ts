@@ -3,11 +3,11 @@
  *
  * @since 0.1.0
  */
+import * as Chain from "@xen-shbuf/core/Chain"
 import * as DirectoryError from "@xen-shbuf/core/DirectoryError"
 import * as Ending from "@xen-shbuf/core/Ending"
 import { isGrantRef } from "@xen-shbuf/core/GrantRef"
 import * as Page from "@xen-shbuf/core/Page"
-import * as PageDirectory from "@xen-shbuf/core/PageDirectory"
 import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Effect from "effect/Effect"
@@ -86,7 +86,7 @@ export const laws = (options: Law.Options = {}): ReadonlyArray<Law.Law> => {
         const opened = yield* openDirectory(directory)
         const words = wordsOf(opened.pages)
         const refs = words.slice(0, pages)
-        yield* Law.equal("the directory's pages", opened.pages.length, PageDirectory.pagesFor(pages))
+        yield* Law.equal("the directory's pages", opened.pages.length, Chain.pagesFor(pages))
         yield* Law.holds(refs.every(isGrantRef), "a word in the place of a reference can't be one")
         const all = [...opened.links, ...refs]
         yield* Law.equal("the number of different references", new Set(all).size, all.length)
@@ -215,7 +215,7 @@ export const laws = (options: Law.Options = {}): ReadonlyArray<Law.Law> => {
       const { frontend } = yield* Domains.Domains
       const inputs = Arbitrary.all({ byteLength: Generators.byteLength(), filled: between(0, 2046) })
       yield* forAll(inputs, Effect.fnUntraced(function*({ byteLength, filled }) {
-        if (PageDirectory.pagesFor(Page.countFor(byteLength)) > (yield* room(frontend))) return
+        if (Chain.pagesFor(Page.countFor(byteLength)) > (yield* room(frontend))) return
         const buffer = yield* allocByBackend(byteLength)
         const { links, pages } = yield* openDirectory(buffer.directory)
         const index = filled % buffer.pages
@@ -224,7 +224,7 @@ export const laws = (options: Law.Options = {}): ReadonlyArray<Law.Law> => {
         const reason = yield* Law.refused("InvalidRef", buffer.map())
         yield* sameReason(
           reason,
-          new DirectoryError.InvalidRef({ page: Math.floor(index / PageDirectory.refsPerPage), index, word: 0 })
+          new DirectoryError.InvalidRef({ page: Math.floor(index / Chain.refsPerPage), index, word: 0 })
         )
       }))
     }),
@@ -298,7 +298,7 @@ export const laws = (options: Law.Options = {}): ReadonlyArray<Law.Law> => {
         yield* peer.buffer.unmapNotify({ clearByte: Page.size })
         const consent = Ending.byteCleared(buffer.bytes, Page.size, "1 millis")
         const end = buffer.end({ consent, within: "2 seconds", otherwise: "keep" })
-        const ending = yield* Effect.forkChild(end, { startImmediately: true })
+        const ending = yield* Effect.forkChild(Effect.orDie(end), { startImmediately: true })
         yield* Law.equal("the size while the peer still maps it", buffer.bytes.length, Page.size + 1)
         yield* peer.end
         yield* Law.equal("the outcome", (yield* Fiber.join(ending))._tag, "Released")
@@ -364,7 +364,7 @@ export const laws = (options: Law.Options = {}): ReadonlyArray<Law.Law> => {
       if (pages > Page.maxCount) return
       // The pages alone would fit, but not their directory.
       const reason = yield* Law.refused("OutOfGrants", alloc(pages * Page.size))
-      yield* Law.equal("the pages asked for", reason.requested, pages + PageDirectory.pagesFor(pages))
+      yield* Law.equal("the pages asked for", reason.requested, pages + Chain.pagesFor(pages))
       yield* Law.equal("the limit", reason.limit, pages)
       yield* alloc(1)
     }),

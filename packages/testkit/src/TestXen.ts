@@ -7,10 +7,12 @@
  *
  * @since 0.1.0
  */
+import type { Access } from "@xen-shbuf/core/Access"
 import * as DomainId from "@xen-shbuf/core/DomainId"
 import * as GrantTable from "@xen-shbuf/core/GrantTable"
 import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
 import * as Page from "@xen-shbuf/core/Page"
+import * as Reason from "@xen-shbuf/core/Reason"
 import * as MappedMemory from "@xen-shbuf/xen-gntdev/MappedMemory"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -50,7 +52,7 @@ export interface ActiveGrant {
   readonly domain: number
   readonly ref: number
   readonly peer: number
-  readonly access: GrantTableError.Access
+  readonly access: Access
   /** Mappings that can read only. */
   readonly readers: number
   /** Mappings that can write. */
@@ -70,7 +72,7 @@ export interface Holding {
   /** The domain that shares, shared or maps. */
   readonly domain: number
   readonly peer: number
-  readonly access: GrantTableError.Access
+  readonly access: Access
   readonly refs: ReadonlyArray<number>
   /** The calls that made it, the innermost first, as lines of a stack trace. */
   readonly madeBy: ReadonlyArray<string>
@@ -130,7 +132,7 @@ const tryRealPages = () => {
 }
 
 const gone = (id: number) =>
-  new GrantTableError.DeviceUnavailable({
+  new Reason.DeviceUnavailable({
     device: `The grant table of domain ${id}`,
     errno: "ENODEV",
     remedy: "The domain was destroyed; TestXen's `domain` makes a new one with its id."
@@ -148,8 +150,9 @@ const driver = (xen: Hypervisor.Hypervisor, domain: Hypervisor.Domain): GrantTab
         ? Effect.succeed(result.success)
         : Effect.fail(new GrantTableError.GrantTableError({ operation, reason: result.failure }))
     })
-  const arm = (held: Hypervisor.Share | Hypervisor.Mapping): GrantTable.UnmapNotify => (notification) =>
-    run("unmapNotify", () => Hypervisor.arm(domain, held, notification))
+  const arm =
+    (held: Hypervisor.Share | Hypervisor.Mapping): GrantTable.Held<GrantTable.SharedPages>["arm"] => (notification) =>
+      domain.alive ? Hypervisor.arm(domain, held, notification) : Result.fail(gone(domain.id))
   return {
     share: (request) =>
       run("share", (caller) =>
@@ -158,9 +161,9 @@ const driver = (xen: Hypervisor.Hypervisor, domain: Hypervisor.Domain): GrantTab
             peer: share.peer,
             access: share.access,
             refs: share.refs.slice(),
-            bytes: new Uint8Array(share.view.buffer),
-            unmapNotify: arm(share)
+            bytes: new Uint8Array(share.view.buffer)
           },
+          arm: arm(share),
           release: () => Hypervisor.endShare(xen, share)
         }))),
     map: (request) =>
@@ -169,9 +172,9 @@ const driver = (xen: Hypervisor.Hypervisor, domain: Hypervisor.Domain): GrantTab
           pages: {
             domain: request.domain,
             access: mapping.access,
-            bytes: new Uint8Array(mapping.region.buffer),
-            unmapNotify: arm(mapping)
+            bytes: new Uint8Array(mapping.region.buffer)
           },
+          arm: arm(mapping),
           release: () => Hypervisor.unmap(xen, mapping)
         }))),
     read: (grant, into) => run("read", () => Hypervisor.read(xen, domain, grant, into)),
@@ -179,7 +182,7 @@ const driver = (xen: Hypervisor.Hypervisor, domain: Hypervisor.Domain): GrantTab
     limits: run("limits", () =>
       Result.succeed({
         shared: { pages: domain.limits.sharedPages, knob: Hypervisor.shareKnob },
-        mappedPerRequest: { pages: 65_536, knob: "/sys/module/xen_gntdev/parameters/limit" }
+        mappedPerRequest: { pages: 65_536, knob: { _tag: "File", path: "/sys/module/xen_gntdev/parameters/limit" } }
       }))
   }
 }

@@ -7,6 +7,7 @@ import * as GrantTable from "@xen-shbuf/core/GrantTable"
 import type { GrantTableError } from "@xen-shbuf/core/GrantTableError"
 import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
 import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
+import type * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Cause from "effect/Cause"
@@ -114,14 +115,14 @@ const inWords = (reason: Reason): Model.Outcome => {
 interface Live {
   readonly model: Model.Share | Model.Mapping
   readonly frames: ReadonlyArray<Model.Frame>
-  readonly bytes: Uint8Array<ArrayBuffer>
+  readonly bytes: SharedMemory.Writable
   readonly unmapNotify: GrantTable.UnmapNotify
   readonly scope: Scope.Closeable
 }
 
 /** What an operation gave, in a scope of its own. */
 interface Acquired {
-  readonly value: Pick<Live, "bytes" | "unmapNotify">
+  readonly value: { readonly bytes: SharedMemory.Readable; readonly unmapNotify: GrantTable.UnmapNotify }
   readonly scope: Scope.Closeable
 }
 
@@ -218,8 +219,8 @@ export const compare = Effect.fnUntraced(function*(sequence: ReadonlyArray<Comma
     const refs = yield* newest
     const share = Model.addShare(model, domains[by]!, ids[peer]!, refs, access)
     if (typeof share === "string") return yield* same("a new share", share, "in order")
-    const frames = share.frames.slice(directoryPages)
-    lives.push({ model: share, frames, bytes, unmapNotify, scope })
+    const frames = share.frames.slice(0, share.frames.length - directoryPages)
+    lives.push({ model: share, frames, bytes: bytes as SharedMemory.Writable, unmapNotify, scope })
     return share
   })
 
@@ -228,7 +229,11 @@ export const compare = Effect.fnUntraced(function*(sequence: ReadonlyArray<Comma
     by: number,
     frames: ReadonlyArray<Model.Frame>,
     access: Model.Access
-  ) => lives.push({ model: Model.addMapping(model, domains[by]!, frames, access), frames, bytes, unmapNotify, scope })
+  ) => {
+    const mapping = Model.addMapping(model, domains[by]!, frames, access)
+    // Commands write into writable ones only.
+    lives.push({ model: mapping, frames, bytes: bytes as SharedMemory.Writable, unmapNotify, scope })
+  }
 
   /** Pages that a command means: of a share, or such as nobody has granted. */
   const meant = (share: Model.Share, page: number) =>
@@ -358,9 +363,10 @@ export const compare = Effect.fnUntraced(function*(sequence: ReadonlyArray<Comma
         const made = yield* does("Alloc", expected, table(by)(SharedBuffer.alloc(options)))
         if (made === undefined) return
         const share = (yield* noteShare(made, by, peer, access, 1))!
-        Model.wordsOf(share.frames[0]!).set(share.frames.slice(1).map(({ ref }) => ref), 1)
+        const directory = directoryOf(share)
+        Model.wordsOf(directory).set(share.frames.slice(0, -1).map(({ ref }) => ref), 1)
         buffers.push({ share, pages, map: undefined })
-        return yield* same("its directory", made.value.directory, share.frames[0]!.ref)
+        return yield* same("its directory", made.value.directory, directory.ref)
       }
       case "AllocByBackend": {
         const { by, pages, peer } = command
@@ -406,9 +412,9 @@ export const compare = Effect.fnUntraced(function*(sequence: ReadonlyArray<Comma
       case "MapProvided": {
         const buffer = pick(buffers.filter(({ map, share }) => map !== undefined && share.held), command.buffer)
         if (buffer === undefined) return
-        const { frames: [page], domain, peer } = buffer.share
+        const { domain, peer } = buffer.share
         const by = ids.indexOf(domain.id)
-        const refs = Model.references(page!, buffer.pages, [])
+        const refs = Model.references(directoryOf(buffer.share), buffer.pages, [])
         const expected = isRefusal(refs) ? refs : Model.map(model, domain, peer, refs, command.access)
         const operation = buffer.map!({ access: command.access })
         const made = yield* does("MapProvided", outcomeOf(expected), operation)
@@ -417,18 +423,21 @@ export const compare = Effect.fnUntraced(function*(sequence: ReadonlyArray<Comma
     }
   })
 
+  /** The page of a buffer's directory: the last one. */
+  const directoryOf = ({ frames }: Model.Share): Model.Frame => frames.at(-1)!
+
   /** A buffer that a peer maps or provides: which, who does it, and with what. */
   const peersBuffer = ({ access, buffer: index, by }: Command & { readonly _tag: "MapBuffer" | "Provide" }) => {
     const buffer = pick(buffers, index)
     if (buffer === undefined) return
     const { pages, share } = buffer
-    const options = { peer: share.domain.id, directory: share.frames[0]!.ref, byteLength: pages * 4096, access }
+    const options = { peer: share.domain.id, directory: directoryOf(share).ref, byteLength: pages * 4096, access }
     return { by: user(by, share), options, pages, share }
   }
 
   /** The page of a directory that is opened with this access, or what is wrong with it. */
-  const openDirectory = (by: number, { domain, frames: [page] }: Model.Share, access: Model.Access) => {
-    const opened = Model.map(model, domains[by]!, domain.id, [page!.ref], access)
+  const openDirectory = (by: number, share: Model.Share, access: Model.Access) => {
+    const opened = Model.map(model, domains[by]!, share.domain.id, [directoryOf(share).ref], access)
     if (isRefusal(opened)) return opened
     const chained = Model.chain(opened[0]!)
     return chained === Model.ok ? opened[0]! : chained
@@ -441,7 +450,7 @@ export const compare = Effect.fnUntraced(function*(sequence: ReadonlyArray<Comma
       if (bytes.length !== length) return [`view ${i} has ${bytes.length} bytes, but must have ${length}`]
       if (!held) return []
       return frames.flatMap((frame, page) => {
-        const seen = Buffer.from(bytes.buffer, bytes.byteOffset + page * 4096, 4096)
+        const seen = Buffer.from(bytes.slice(page * 4096, (page + 1) * 4096).buffer)
         if (seen.equals(frame.bytes)) return []
         const at = frame.bytes.findIndex((byte, at) => seen[at] !== byte)
         return [`byte ${at} of page ${page} of view ${i} is ${seen[at]}, but must be ${frame.bytes[at]}`]

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { GrantTable } from "@xen-shbuf/core/GrantTable"
-import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
 import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
+import * as Reason from "@xen-shbuf/core/Reason"
 import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
 import * as Faults from "@xen-shbuf/testkit/Faults"
 import * as Ledger from "@xen-shbuf/testkit/Ledger"
@@ -14,7 +14,7 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
 
-const reason = new GrantTableError.DeviceFailed({ device: "/dev/xen/gntdev", call: "mmap", errno: "ENOMEM" })
+const reason = new Reason.DeviceFailed({ device: "/dev/xen/gntdev", call: "mmap", errno: "ENOMEM" })
 
 const test = <E>(name: string, body: Effect.Effect<void, E, TestXen.TestXen | Scope.Scope>) =>
   it.effect(name, () => body.pipe(Effect.scoped, Effect.provide(TestXen.layer())))

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Chain from "@xen-shbuf/core/Chain"
 import * as DomainId from "@xen-shbuf/core/DomainId"
 import * as GrantRef from "@xen-shbuf/core/GrantRef"
 import * as PageDirectory from "@xen-shbuf/core/PageDirectory"
@@ -57,7 +58,7 @@ describe("Generators", () => {
     directory: Generators.directory({ maximum: 1 }),
     hostile: Generators.hostile()
   }, ({ directory: { refs: [first] }, hostile: { damage, pages } }) => {
-    const links = PageDirectory.pagesFor(pages)
+    const links = Chain.pagesFor(pages)
     const all = Uint32Array.from({ length: links + pages }, (_, i) => 8 + (first! + i) % 0x7fff_ffff)
     const { bytes, reason } = Generators.damaged({ links: all.slice(0, links), refs: all.slice(links) }, damage)
     const read = PageDirectory.toRefs(decode(bytes), all[0]!, pages)

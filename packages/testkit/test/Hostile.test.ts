@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Chain from "@xen-shbuf/core/Chain"
 import { GrantTable } from "@xen-shbuf/core/GrantTable"
-import * as PageDirectory from "@xen-shbuf/core/PageDirectory"
 import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
 import * as Generators from "@xen-shbuf/testkit/Generators"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
@@ -16,7 +16,7 @@ describe("Hostile peers", () => {
       const { failure, tally } = yield* Batch.run({ runs: 10_000 })
       assert.isUndefined(failure, failure)
       // The cases are worth something only if they reach everything that can happen.
-      const links = ["Cyclic", "GrantRefused", "InvalidInput", "InvalidLink", "TooLong", "TooShort"]
+      const links = ["Cyclic", "GrantRefused", "WrongSize", "InvalidLink", "TooLong", "TooShort"]
       const refs = ["GrantRefused", "InvalidRef", "RepeatedRef"]
       assert.sameMembers([...tally.get("map")!.keys()], [...new Set([...links, ...refs]), "mapped"])
       assert.sameMembers([...tally.get("provide")!.keys()], [...links, "OutOfGrants", "provided"])
@@ -44,7 +44,7 @@ describe("Hostile peers", () => {
   it.prop("the oracle finds what the generator of damaged directories says is wrong", {
     hostile: Generators.hostile()
   }, ({ hostile: { damage, pages } }) => {
-    const links = Uint32Array.from({ length: PageDirectory.pagesFor(pages) }, (_, i) => 8 + i)
+    const links = Uint32Array.from({ length: Chain.pagesFor(pages) }, (_, i) => 8 + i)
     const refs = Uint32Array.from({ length: pages }, (_, i) => 100 + i)
     const { bytes, reason } = Generators.damaged({ links, refs }, damage)
     const page = (n: number) => new Uint32Array(bytes.buffer, n * 4096, 1024)

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { GrantTable, UnmapNotification, UnmapNotify } from "@xen-shbuf/core/GrantTable"
-import { GrantRefused, GrantTableError, InvalidInput } from "@xen-shbuf/core/GrantTableError"
+import { GrantRefused, GrantTableError } from "@xen-shbuf/core/GrantTableError"
+import { InvalidInput } from "@xen-shbuf/core/Reason"
 import { Domains } from "@xen-shbuf/testkit/Domains"
 import * as GrantTableLaws from "@xen-shbuf/testkit/GrantTableLaws"
 import * as Law from "@xen-shbuf/testkit/Law"

@@ -5,7 +5,7 @@
  *
  * @since 0.1.0
  */
-import type * as GrantTableError from "@xen-shbuf/core/GrantTableError"
+import type { Access } from "@xen-shbuf/core/Access"
 import * as Result from "effect/Result"
 import * as Libc from "./internal/Libc.ts"
 import * as Mapping from "./internal/Mapping.ts"
@@ -55,7 +55,7 @@ export interface MapFailure {
  */
 export const map = (
   pieces: ReadonlyArray<Piece>,
-  access: GrantTableError.Access
+  access: Access
 ): Result.Result<Region, MapFailure> => Mapping.map(Libc.libc(), pieces, access)
 
 /**

@@ -5,8 +5,8 @@
  *
  * @since 0.1.0
  */
-import type * as GrantTableError from "@xen-shbuf/core/GrantTableError"
 import * as Page from "@xen-shbuf/core/Page"
+import type * as Reason from "@xen-shbuf/core/Reason"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import { accessSync, constants, existsSync, readFileSync } from "node:fs"
@@ -167,7 +167,7 @@ const mapLimit = (path: string): Point => {
   })
 }
 
-const unreadable = (name: string) => ({ device, errno, remedy }: GrantTableError.DeviceUnavailable): Point => ({
+const unreadable = (name: string) => ({ device, errno, remedy }: Reason.DeviceUnavailable): Point => ({
   name,
   ok: false,
   detail: `${device} can't be read (${errno})`,

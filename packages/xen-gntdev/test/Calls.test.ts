@@ -3,6 +3,7 @@
  * is one too, in many Xen domains: core's tests count that.
  */
 import { afterEach, assert, beforeEach, describe, it } from "@effect/vitest"
+import * as Chain from "@xen-shbuf/core/Chain"
 import * as GrantTable from "@xen-shbuf/core/GrantTable"
 import * as PageDirectory from "@xen-shbuf/core/PageDirectory"
 import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
@@ -43,7 +44,7 @@ const advised = (calls: ReadonlyArray<string>) => calls.flatMap((call) => call =
 const first = 1000
 
 const directoryOf = (pages: number) => {
-  const links = Array.from({ length: PageDirectory.pagesFor(pages) }, (_, i) => first + i)
+  const links = Array.from({ length: Chain.pagesFor(pages) }, (_, i) => first + i)
   const refs = Uint32Array.from({ length: pages }, (_, i) => first + links.length + i)
   return Result.getOrThrow(PageDirectory.fromRefs(links, refs))
 }
@@ -99,7 +100,7 @@ const times = (n: number, calls: ReadonlyArray<string>) => Array.from({ length: 
 
 describe("system calls", () => {
   for (const pages of sizes) {
-    const directoryPages = PageDirectory.pagesFor(pages)
+    const directoryPages = Chain.pagesFor(pages)
     const at = { peer: 3, byteLength: pages * 4096, maxByteLength: 2 ** 32 }
     const refs = Uint32Array.from({ length: pages }, (_, i) => 5000 + i)
 

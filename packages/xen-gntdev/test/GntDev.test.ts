@@ -75,7 +75,7 @@ describe("GntDev.share", () => {
       const kernel = FakeKernel.make()
       const xen = yield* table(kernel)
       const alone = yield* reasonOf(xen.share({ peer: 3, pages: 2027 }))
-      const named = { _tag: "OutOfGrants", limit: 1024, knob: gntallocLimit } as const
+      const named = { _tag: "OutOfGrants", limit: 1024, knob: { _tag: "File", path: gntallocLimit } } as const
       assert.deepInclude(alone, { ...named, requested: 2027, needed: 2027 })
       yield* Effect.scoped(Effect.gen(function*() {
         yield* xen.share({ peer: 3, pages: 900 })
@@ -101,7 +101,7 @@ describe("GntDev.share", () => {
       const rules = { grants: () => 100_000, references: 1000 }
       const guarded = FakeKernel.make(rules)
       const xen = yield* table(guarded, { grantTableSize: 1000 })
-      const knob = "the option grantTableSize"
+      const knob = { _tag: "Option", name: "grantTableSize" } as const
       assert.deepStrictEqual((yield* xen.limits).shared, { pages: 875, knob })
       yield* Effect.scoped(Effect.gen(function*() {
         yield* xen.share({ peer: 3, pages: 800 })
@@ -125,7 +125,7 @@ describe("GntDev.share", () => {
       const kernel = FakeKernel.make({ grants: () => 10 })
       const xen = yield* table(kernel)
       const small = yield* reasonOf(xen.share({ peer: 3, pages: 100 }))
-      assert.deepInclude(small, { _tag: "OutOfGrants", limit: 1024, knob: gntallocLimit, needed: 1124 })
+      assert.deepInclude(small, { _tag: "OutOfGrants", limit: 1024, knob: { _tag: "File", path: gntallocLimit }, needed: 1124 })
       writeFileSync(gntallocLimit, "100000\n")
       const large = yield* reasonOf(xen.share({ peer: 3, pages: 100 }))
       assert.strictEqual(large._tag, "OutOfGrants")
@@ -505,8 +505,8 @@ describe("GntDev.layer", () => {
       const xen = yield* GrantTable.GrantTable
       const limits = yield* xen.limits
       assert.deepStrictEqual(limits, {
-        shared: { pages: 1024, knob: gntallocLimit },
-        mappedPerRequest: { pages: 65_536, knob: gntdevLimit }
+        shared: { pages: 1024, knob: { _tag: "File", path: gntallocLimit } },
+        mappedPerRequest: { pages: 65_536, knob: { _tag: "File", path: gntdevLimit } }
       })
       const reason = yield* reasonOf(Effect.scoped(xen.share({ peer: 3, pages: 1 })))
       assert.deepInclude(reason, { _tag: "DeviceUnavailable", errno: "ENOENT" })

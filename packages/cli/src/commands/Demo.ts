@@ -3,11 +3,12 @@
  *
  * @since 0.1.0
  */
+import * as Chain from "@xen-shbuf/core/Chain"
 import { GrantTable, grantsShared, pagesMapped } from "@xen-shbuf/core/GrantTable"
 import * as Page from "@xen-shbuf/core/Page"
-import * as PageDirectory from "@xen-shbuf/core/PageDirectory"
 import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
 import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
+import type * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import type * as TestXen from "@xen-shbuf/testkit/TestXen"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
@@ -26,7 +27,7 @@ const picture = { width: 1920, height: 1080 }
 const card: Pattern.Pattern = { _tag: "Card", ...picture }
 const byteLength = Page.ByteLength.make(picture.width * picture.height * bytesPerPixel)
 const pages = Page.countFor(byteLength)
-const directoryPages = PageDirectory.pagesFor(pages)
+const directoryPages = Chain.pagesFor(pages)
 const grants = pages + directoryPages
 
 const frontend = 1
@@ -41,8 +42,8 @@ const inDomain = (xen: Xen, id: number) => <A, E, R>(half: Effect.Effect<A, E, R
 /** The frame as the writer and as the reader have it, and where the directory was. */
 interface Transfer {
   readonly directory: number
-  readonly written: Uint8Array
-  readonly read: Uint8Array
+  readonly written: SharedMemory.Readable
+  readonly read: SharedMemory.Readable
 }
 
 const frontendAllocates = Effect.fnUntraced(function*(xen: Xen) {

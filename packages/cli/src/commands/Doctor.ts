@@ -3,8 +3,8 @@
  *
  * @since 0.1.0
  */
+import * as Chain from "@xen-shbuf/core/Chain"
 import * as Page from "@xen-shbuf/core/Page"
-import * as PageDirectory from "@xen-shbuf/core/PageDirectory"
 import type * as Preflight from "@xen-shbuf/xen-gntdev/Preflight"
 import * as Command from "effect/cli/Command"
 import * as Effect from "effect/Effect"
@@ -43,7 +43,7 @@ export const report = Effect.fnUntraced(function*(points: ReadonlyArray<Prefligh
 export const doctor = Command.make("doctor", Flags.sizeFlags, Effect.fnUntraced(function*(flags) {
   const size = yield* Flags.optionalSize(flags)
   const buffer = size === undefined ? 0 : Page.countFor(size.byteLength)
-  const pages = size === undefined ? undefined : buffer + PageDirectory.pagesFor(buffer)
+  const pages = size === undefined ? undefined : buffer + Chain.pagesFor(buffer)
   const { check } = yield* Effect.promise(() => import("@xen-shbuf/xen-gntdev/Preflight"))
   yield* report(yield* check({ pages }))
 })).pipe(

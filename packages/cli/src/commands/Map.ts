@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
+import type * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import * as CliError from "effect/cli/CliError"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
@@ -64,7 +65,8 @@ export const map = Command.make("map", {
         yield* Png.write(file, { ...picture, bytes })
         yield* event({ event: "png", file }, `Wrote the picture to ${file}`)
       }
-      yield* Session.write(bytes, pattern)
+      // The flags leave no pattern for a read-only mapping.
+      yield* Session.write(bytes as SharedMemory.Writable, pattern)
       if (!hold) return
       yield* hint("Enter releases it.")
       yield* enter

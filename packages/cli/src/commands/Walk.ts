@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Chain from "@xen-shbuf/core/Chain"
 import * as PageDirectory from "@xen-shbuf/core/PageDirectory"
 import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
 import * as Command from "effect/cli/Command"
@@ -26,8 +27,8 @@ interface Page {
 
 const pagesOf = ({ directory, pages }: PeerBuffer.Walk): ReadonlyArray<Page> =>
   directory.map(({ page, ref }, index) => {
-    const words = PageDirectory.slots(page, PageDirectory.refsPerPage)
-    const used = pages - index * PageDirectory.refsPerPage
+    const words = PageDirectory.slots(page, Chain.refsPerPage)
+    const used = pages - index * Chain.refsPerPage
     return {
       page: index,
       ref,
@@ -79,7 +80,7 @@ export const walk = Command.make("walk", {
   const walk = yield* PeerBuffer.walk({ peer, directory, byteLength, maxByteLength: byteLength })
   const { pages, problem } = walk
   const read = pagesOf(walk)
-  const expected = PageDirectory.pagesFor(pages)
+  const expected = Chain.pagesFor(pages)
   yield* event(
     {
       event: "walk",

@@ -1,4 +1,5 @@
 import type * as Page from "@xen-shbuf/core/Page"
+import type * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type * as Stdio from "effect/Stdio"
@@ -35,7 +36,7 @@ export const run = <A, E, R, E2, R2>(
 const released = Output.use(({ event }) => event({ event: "released" }, "Released."))
 
 /** Fills a buffer if a pattern is given, and says so. */
-export const write = Effect.fnUntraced(function*(bytes: Uint8Array, pattern: Pattern.Pattern | undefined) {
+export const write = Effect.fnUntraced(function*(bytes: SharedMemory.Writable, pattern: Pattern.Pattern | undefined) {
   if (pattern === undefined) return
   const { event } = yield* Output
   Pattern.write(bytes, pattern)
@@ -44,7 +45,7 @@ export const write = Effect.fnUntraced(function*(bytes: Uint8Array, pattern: Pat
 })
 
 /** Says what a buffer of ours holds at the end: what the peer wrote. */
-export const contents = Effect.fnUntraced(function*(bytes: Uint8Array, before: string) {
+export const contents = Effect.fnUntraced(function*(bytes: SharedMemory.Readable, before: string) {
   const { event } = yield* Output
   const hash = sha256(bytes)
   const change = hash === before ? "is unchanged" : "was changed by the peer"
@@ -52,7 +53,7 @@ export const contents = Effect.fnUntraced(function*(bytes: Uint8Array, before: s
 })
 
 /** What is told of every buffer. */
-export const summary = (pages: Page.PageCount, bytes: Uint8Array) => ({
+export const summary = (pages: Page.PageCount, bytes: SharedMemory.Readable) => ({
   pages,
   bytes: bytes.length,
   sha256: sha256(bytes)

@@ -1,24 +1,30 @@
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
-import * as Scope from "effect/Scope"
 import type { End, Ending } from "../Ending.ts"
-import type { UnmapNotify } from "../GrantTable.ts"
-import { byteOffset } from "./input.ts"
+import { text } from "./input.ts"
+import type { Lifetime } from "./lifetime.ts"
 
-/** Ends what belongs to `scope`, a scope of its own inside the caller's. */
-export const ending = (scope: Scope.Closeable): End => ({ consent, otherwise, within }) =>
-  Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(restore(Effect.timeoutOption(consent, within)), (consented): Effect.Effect<Ending> => {
-      if (Option.isSome(consented)) return Effect.as(Scope.close(scope, Exit.void), { _tag: "Released" })
-      if (otherwise === "keep") return Effect.succeed({ _tag: "Kept" })
-      return Effect.as(Scope.close(scope, Exit.void), { _tag: "Abandoned" })
-    })
+/** Ends a lifetime, when the peer consents or in any case. */
+export const ending = ({ end }: Lifetime): End => ({ consent, otherwise, within }) => {
+  if (otherwise !== "keep" && otherwise !== "abandon") {
+    return Effect.die(new TypeError(`otherwise is ${text(otherwise)}, but must be "keep" or "abandon"`))
+  }
+  return Effect.uninterruptibleMask((restore) =>
+    // A fiber of its own: a consent that can't be interrupted must not outlast the time that it has.
+    Effect.flatMap(Effect.forkDetach(consent, { startImmediately: true }), (fiber) =>
+      restore(Effect.timeoutOption(Fiber.join(fiber), within)).pipe(
+        Effect.onExit((exit) => {
+          if (Exit.isFailure(exit)) return Fiber.interrupt(fiber)
+          if (Option.isNone(exit.value)) fiber.interruptUnsafe()
+          return Effect.void
+        }),
+        Effect.flatMap((consented): Effect.Effect<Ending> => {
+          if (Option.isSome(consented)) return Effect.as(end, { _tag: "Released" })
+          if (otherwise === "keep") return Effect.succeed({ _tag: "Kept" })
+          return Effect.as(end, { _tag: "Abandoned" })
+        })
+      ))
   )
-
-/** Notifications of a part of the pages: offsets count from its `start`, and lie in it. */
-export const notifyIn = (whole: UnmapNotify, start: number, byteLength: number): UnmapNotify => (notification) => {
-  const clearByte = notification?.clearByte
-  if (clearByte === undefined) return whole(notification)
-  return byteOffset(clearByte, byteLength) ?? whole({ ...notification, clearByte: start + clearByte })
 }

@@ -1,24 +1,32 @@
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import { Access } from "../Access.ts"
 import * as DomainId from "../DomainId.ts"
 import * as GrantRef from "../GrantRef.ts"
-import { type Access, GrantTableError, InvalidInput } from "../GrantTableError.ts"
 import * as Page from "../Page.ts"
+import * as Port from "../Port.ts"
+import { InvalidInput } from "../Reason.ts"
 
-type Operation = GrantTableError["operation"]
+/** What was given, in words: whatever it is, even an object that can't be made a string. */
+export const text = (value: unknown): string => {
+  if (typeof value === "string") return JSON.stringify(value)
+  if (typeof value === "bigint") return `the bigint ${value}`
+  try {
+    return String(value)
+  } catch {
+    return `of type ${typeof value}`
+  }
+}
 
-const text = (value: unknown): string => typeof value === "string" ? JSON.stringify(value) : String(value)
+/** The failure for an argument that is out of bounds. */
+export const invalid = (argument: string, value: unknown, expected: string): Result.Result<never, InvalidInput> =>
+  Result.fail(new InvalidInput({ argument, value: text(value), expected }))
 
-/** The error for an argument that is out of bounds. */
-export const invalid = (operation: Operation, argument: string, value: unknown, expected: string): GrantTableError =>
-  new GrantTableError({ operation, reason: new InvalidInput({ argument, value: text(value), expected }) })
-
-/** What is wrong with an argument, if anything: join the checks of several by `??`. */
-type Check<A> = (operation: Operation, argument: string, value: A) => GrantTableError | undefined
-
-/** The one way from a caller's number to a word of the field: its schema, and its bounds in words. */
-const word = (schema: Schema.Codec<number>, expected: string): Check<number> => {
+/** The one way from a caller's value to a word of the field: its schema, and its bounds in words. */
+const word = <A>(schema: Schema.Schema<A>, expected: string) => {
   const isWord = Schema.is(schema)
-  return (operation, argument, value) => isWord(value) ? undefined : invalid(operation, argument, value, expected)
+  return (argument: string, value: unknown): Result.Result<A, InvalidInput> =>
+    isWord(value) ? Result.succeed(value) : invalid(argument, value, expected)
 }
 
 export const domainId = word(DomainId.DomainId, DomainId.expected)
@@ -26,14 +34,11 @@ export const grantRef = word(GrantRef.GrantRef, GrantRef.expected)
 export const pageCount = word(Page.PageCount, Page.countExpected)
 export const shareCount = word(Page.ShareCount, Page.shareExpected)
 export const byteLength = word(Page.ByteLength, Page.lengthExpected)
+export const port = word(Port.Port, Port.expected)
+export const access = word(Access, `"read-write" or "read-only"`)
 
-export const access: Check<Access> = (operation, argument, value) =>
-  value === "read-write" || value === "read-only"
-    ? undefined
-    : invalid(operation, argument, value, `"read-write" or "read-only"`)
-
-/** Checks an offset in so many bytes. */
-export const byteOffset = (offset: number, length: number): GrantTableError | undefined =>
+/** Checks the offset of a byte to clear, in so many bytes. */
+export const clearByte = (offset: number, length: number): Result.Result<number, InvalidInput> =>
   Number.isInteger(offset) && offset >= 0 && offset < length
-    ? undefined
-    : invalid("unmapNotify", "clearByte", offset, `an offset in these bytes: a whole number from 0 to ${length - 1}`)
+    ? Result.succeed(offset)
+    : invalid("clearByte", offset, `an offset in these bytes: a whole number from 0 to ${length - 1}`)

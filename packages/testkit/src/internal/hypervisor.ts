@@ -5,18 +5,20 @@
  * Pages are real ones: each share has a memfd of its own, so Linux zeroes the frames, keeps them as long as anything
  * maps them, and takes them back; every mapping puts frames side by side with mmap.
  */
+import type { Access } from "@xen-shbuf/core/Access"
 import type { DomainId } from "@xen-shbuf/core/DomainId"
 import * as GrantRef from "@xen-shbuf/core/GrantRef"
 import type { CopySegment, MapRequest, ShareRequest, UnmapNotification } from "@xen-shbuf/core/GrantTable"
 import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
 import * as Page from "@xen-shbuf/core/Page"
+import * as Reason from "@xen-shbuf/core/Reason"
 import * as MappedMemory from "@xen-shbuf/xen-gntdev/MappedMemory"
 import type { StackFrame } from "effect/References"
 import * as Result from "effect/Result"
 import * as fs from "node:fs"
 
 /** The file that sets the driver's limit of shared pages, as on Linux. */
-export const shareKnob = "/sys/module/xen_gntalloc/parameters/limit"
+export const shareKnob: GrantTableError.Knob = { _tag: "File", path: "/sys/module/xen_gntalloc/parameters/limit" }
 
 /** Maps of one kind (read-only, read-write) that a grant can have: Xen's counters refuse once their top bit is set. */
 const maxPins = 128
@@ -33,7 +35,7 @@ export interface Share {
   readonly id: number
   readonly owner: Domain
   readonly peer: DomainId
-  readonly access: GrantTableError.Access
+  readonly access: Access
   readonly refs: Uint32Array<ArrayBuffer>
   /** The memfd with the frames, in the order of `refs`. */
   readonly memory: number
@@ -53,7 +55,7 @@ export interface Mapping {
   readonly id: number
   readonly mapper: Domain
   readonly granter: Domain
-  readonly access: GrantTableError.Access
+  readonly access: Access
   readonly refs: Uint32Array<ArrayBuffer>
   readonly region: MappedMemory.Region
   readonly caller: StackFrame | undefined
@@ -75,7 +77,7 @@ export interface Domain {
   readonly grants: Array<Share | undefined>
   /** The number of the page within its share. */
   readonly pages: Uint32Array<ArrayBuffer>
-  readonly pins: { readonly [access in GrantTableError.Access]: Uint8Array<ArrayBuffer> }
+  readonly pins: { readonly [access in Access]: Uint8Array<ArrayBuffer> }
   /** References given back, the last one first to be handed out again, as in Linux. */
   readonly free: Array<number>
   /** The smallest reference that was never handed out. */
@@ -119,7 +121,7 @@ export const addDomain = (xen: Hypervisor, id: DomainId, limits: Limits): Domain
 }
 
 const memoryFailed = (call: string, errno: string): GrantTableError.Reason =>
-  new GrantTableError.DeviceFailed({ device: "the memory of TestXen", call, errno })
+  new Reason.DeviceFailed({ device: "the memory of TestXen", call, errno })
 
 /** A living domain, or the zombie of a dead one: Xen finds both. */
 const find = (xen: Hypervisor, id: DomainId): Domain | undefined =>
@@ -206,7 +208,7 @@ export const arm = (
   const port = notification?.signalPort
   if (port !== undefined && port > domain.ports) {
     const expected = "a port that this domain has open: `bindPort` opens one"
-    return Result.fail(new GrantTableError.InvalidInput({ argument: "signalPort", value: String(port), expected }))
+    return Result.fail(new Reason.InvalidInput({ argument: "signalPort", value: String(port), expected }))
   }
   held.notification = notification
   return Result.succeed(undefined)
@@ -244,7 +246,7 @@ const refusal = (
   granter: Domain,
   ref: number,
   by: DomainId,
-  access: GrantTableError.Access
+  access: Access
 ): string | undefined => {
   if (!granter.alive) return "GNTST_general_error"
   if (ref >= granter.limits.grantRefs) return "GNTST_bad_gntref"
@@ -261,7 +263,7 @@ const refused = (
   domain: DomainId,
   ref: number,
   index: number,
-  access: GrantTableError.Access,
+  access: Access,
   status: string
 ): GrantTableError.Reason =>
   new GrantTableError.GrantRefused({ grant: { domain, ref: ref as GrantRef.GrantRef }, index, access, status })
@@ -271,7 +273,7 @@ const outOfMappings = (mapper: Domain, domain: DomainId, requested: number): Gra
   return new GrantTableError.OutOfMappings({ domain, requested, detail })
 }
 
-const unpin = (xen: Hypervisor, granter: Domain, refs: Uint32Array, access: GrantTableError.Access): void => {
+const unpin = (xen: Hypervisor, granter: Domain, refs: Uint32Array, access: Access): void => {
   for (const ref of refs) {
     granter.pins[access][ref]!--
     const share = granter.grants[ref]!

@@ -1,8 +1,9 @@
-import type { Access } from "@xen-shbuf/core/GrantTableError"
+import type { Access } from "@xen-shbuf/core/Access"
+import * as Chain from "@xen-shbuf/core/Chain"
 import * as Page from "@xen-shbuf/core/Page"
-import { refsPerPage } from "@xen-shbuf/core/PageDirectory"
 import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
 import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
+import type * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -20,7 +21,7 @@ export const between = (minimum: number, maximum: number) =>
 export const notNumbers = [-1, 0.5, 1.5, Number.NaN, Infinity, -Infinity, 2 ** 53]
 
 /** Where two byte arrays differ first, in words. */
-const difference = (actual: Uint8Array, expected: Uint8Array): string | undefined => {
+const difference = (actual: SharedMemory.Readable, expected: SharedMemory.Readable): string | undefined => {
   if (actual.length !== expected.length) return `there are ${actual.length} bytes instead of ${expected.length}`
   for (let at = 0; at < actual.length; at++) {
     if (actual[at] !== expected[at]) return `byte ${at} is ${actual[at]} instead of ${expected[at]}`
@@ -29,27 +30,29 @@ const difference = (actual: Uint8Array, expected: Uint8Array): string | undefine
 }
 
 /** Fails unless two byte arrays are the same. */
-export const sameBytes = (what: string, actual: Uint8Array, expected: Uint8Array) => {
+export const sameBytes = (what: string, actual: SharedMemory.Readable, expected: SharedMemory.Readable) => {
   const differs = difference(actual, expected)
   return Law.holds(differs === undefined, `${what}: ${differs}`)
 }
 
 /** Fails unless all bytes are 0. */
-export const allZero = (what: string, bytes: Uint8Array) => sameBytes(what, bytes, new Uint8Array(bytes.length))
+export const allZero = (what: string, bytes: SharedMemory.Readable) =>
+  sameBytes(what, bytes, new Uint8Array(bytes.length))
 
 /** Fails unless two reasons say the same. */
 export const sameReason = <A extends { readonly message: string }>(actual: A, expected: A) =>
   Law.equal<object>("the reason", { ...actual, message: actual.message }, { ...expected, message: expected.message })
 
 /** The i-th page of a region. */
-export const page = (bytes: Uint8Array<ArrayBuffer>, i: number) => bytes.subarray(i * Page.size, (i + 1) * Page.size)
+export const page = <Bytes extends SharedMemory.Readable>(bytes: Bytes, i: number) =>
+  bytes.subarray(i * Page.size, (i + 1) * Page.size) as Bytes
 
 /** Pages that a domain can share at one time. */
 export const room = ({ table }: Domains.Party) => Effect.map(table.limits, ({ shared }) => shared.pages)
 
 /** The largest buffer, in pages, that can be shared at one time together with its directory. */
 export const bufferRoom = (party: Domains.Party) =>
-  Effect.map(room(party), (pages) => pages - Math.ceil(pages / (refsPerPage + 1)))
+  Effect.map(room(party), (pages) => pages - Math.ceil(pages / (Chain.refsPerPage + 1)))
 
 /** Acquires in a scope of its own, to be left by `end`, or with the scope around it. */
 export const separately = <A, E, R>(acquire: Effect.Effect<A, E, R>) =>
@@ -75,7 +78,7 @@ export const allocByBackend = Effect.fnUntraced(function*(byteLength: number) {
 const maxByteLength = Page.maxCount * Page.size
 
 /** The backend maps a buffer of the frontend. */
-export const map = Effect.fnUntraced(function*(directory: number, byteLength: number, access?: Access) {
+export const map = Effect.fnUntraced(function*<A extends Access = "read-write">(directory: number, byteLength: number, access?: A) {
   const { backend, frontend } = yield* Domains.Domains
   return yield* PeerBuffer.map({ peer: frontend.id, directory, byteLength, maxByteLength, access }).pipe(
     Domains.runIn(backend)
@@ -94,22 +97,22 @@ export const provide = Effect.fnUntraced(function*(directory: number, byteLength
 export const openDirectory = Effect.fnUntraced(function*(first: number) {
   const { backend, frontend } = yield* Domains.Domains
   const links: Array<number> = []
-  const pages: Array<Uint8Array<ArrayBuffer>> = []
+  const pages: Array<SharedMemory.Writable> = []
   for (let ref = first; ref !== 0 && links.length < 8;) {
     const { bytes } = yield* backend.table.map({ domain: frontend.id, refs: [ref] })
     links.push(ref)
     pages.push(bytes)
-    ref = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true)
+    ref = Chain.link(bytes)
   }
   return { links: Uint32Array.from(links), pages }
 })
 
 /** The words in the places of references, page by page. */
-export const wordsOf = (pages: ReadonlyArray<Uint8Array<ArrayBuffer>>) =>
+export const wordsOf = (pages: ReadonlyArray<SharedMemory.Readable>) =>
   Uint32Array.from(pages.flatMap((bytes) => Array.from(new Uint32Array(bytes.slice().buffer, 4))))
 
 /** Writes the pages of a directory. */
-export const writePages = (pages: ReadonlyArray<Uint8Array>, bytes: Uint8Array) =>
+export const writePages = (pages: ReadonlyArray<SharedMemory.Writable>, bytes: Uint8Array) =>
   pages.forEach((page, i) => page.set(bytes.subarray(i * Page.size, (i + 1) * Page.size)))
 
 /** So many references that nobody has granted, far from all that are. */
@@ -122,7 +125,7 @@ export const following = (refs: Uint32Array, count: number) => {
 }
 
 /** Writes into one view and reads from another, which must be the same memory. */
-export const travels = (what: string, from: Uint8Array, to: Uint8Array, seed: number) =>
+export const travels = (what: string, from: SharedMemory.Writable, to: SharedMemory.Readable, seed: number) =>
   Effect.suspend(() => {
     const contents = Generators.bytes(seed, from.length)
     from.set(contents)
@@ -130,5 +133,5 @@ export const travels = (what: string, from: Uint8Array, to: Uint8Array, seed: nu
   })
 
 /** Fails unless views have length 0. */
-export const ended = (what: string, ...views: ReadonlyArray<Uint8Array>) =>
+export const ended = (what: string, ...views: ReadonlyArray<SharedMemory.Readable>) =>
   Law.equal(`the length of views, when ${what}`, views.map(({ length }) => length), views.map(() => 0))

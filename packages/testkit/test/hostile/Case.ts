@@ -2,8 +2,8 @@
  * What a hostile peer does, as data: the directory that it publishes, what is wrong with it, and what it rewrites
  * while the victim reads. Shrinks towards a sound directory of one page that nobody touches.
  */
+import * as Chain from "@xen-shbuf/core/Chain"
 import * as Page from "@xen-shbuf/core/Page"
-import * as PageDirectory from "@xen-shbuf/core/PageDirectory"
 import * as Generators from "@xen-shbuf/testkit/Generators"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Schema from "effect/Schema"
@@ -106,7 +106,7 @@ const pages = Arbitrary.map(
 )
 
 /** The biggest directory of our own that a backend fills in here. */
-const maxPages = 2 * PageDirectory.refsPerPage + 1
+const maxPages = 2 * Chain.refsPerPage + 1
 
 /** All that a peer can do to us. */
 export const arbitrary: Arbitrary.Arbitrary<Case> = Arbitrary.map(Arbitrary.all({
@@ -155,16 +155,16 @@ const chain = ({ from }: Case, pages: number) => Array.from({ length: pages }, (
 /** The words of `pages` directory pages before any damage. */
 export const sound = (self: Case, { directory, good }: World, pages: number): Uint32Array<ArrayBuffer> => {
   const words = new Uint32Array(pages * wordsPerPage)
-  const listed = Math.min(Math.max(self.pages + self.extra, 1), pages * PageDirectory.refsPerPage, good.length)
+  const listed = Math.min(Math.max(self.pages + self.extra, 1), pages * Chain.refsPerPage, good.length)
   // Each run of neighbours is mapped at one go: many of them would take a long time.
   const refs = listed > 64 || self.order === "ascending"
     ? good.subarray(0, listed)
     : Uint32Array.from(Generators.shuffled(self.order === "descending" ? 1 : 7, good.subarray(0, listed)))
   const order = chain(self, pages)
-  for (let at = 0, i = 0; at < listed; at += PageDirectory.refsPerPage, i++) {
+  for (let at = 0, i = 0; at < listed; at += Chain.refsPerPage, i++) {
     const begin = order[i]! * wordsPerPage
-    words.set(refs.subarray(at, at + PageDirectory.refsPerPage), begin + 1)
-    if (at + PageDirectory.refsPerPage < listed) words[begin] = directory.refs[order[i + 1]!]!
+    words.set(refs.subarray(at, at + Chain.refsPerPage), begin + 1)
+    if (at + Chain.refsPerPage < listed) words[begin] = directory.refs[order[i + 1]!]!
   }
   return words
 }
@@ -172,7 +172,7 @@ export const sound = (self: Case, { directory, good }: World, pages: number): Ui
 /** The word that a write goes to, in a directory of `pages` pages. */
 export const target = (self: Case, { n, page, place }: Write, pages: number): number => {
   const order = chain(self, pages)
-  const used = Math.min(Math.max(self.pages - (page % pages) * PageDirectory.refsPerPage, 1), PageDirectory.refsPerPage)
+  const used = Math.min(Math.max(self.pages - (page % pages) * Chain.refsPerPage, 1), Chain.refsPerPage)
   const word = {
     slot: 1 + n % used,
     link: 0,

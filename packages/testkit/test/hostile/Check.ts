@@ -2,9 +2,9 @@
  * Plays a case and compares what became of it with what the oracle says.
  */
 import { GrantTable } from "@xen-shbuf/core/GrantTable"
-import * as Page from "@xen-shbuf/core/Page"
 import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
 import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
+import * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
@@ -86,8 +86,8 @@ const mark = 1019
 
 /** Fails unless two lists of pages are the same memory, page by page: marks on one must show on the other. */
 const samePages = (
-  theirs: (i: number) => Uint32Array,
-  ours: (i: number) => Uint32Array,
+  theirs: (i: number) => SharedMemory.Writable<Uint32Array<ArrayBuffer>>,
+  ours: (i: number) => SharedMemory.Readable<Uint32Array<ArrayBuffer>>,
   pages: number
 ) => {
   const places = sample(pages)
@@ -100,13 +100,13 @@ const samePages = (
   )
 }
 
-const pagesOf = (bytes: Uint8Array<ArrayBuffer>) => {
-  const words = new Uint32Array(bytes.buffer, bytes.byteOffset & ~(Page.size - 1))
+const pagesOf = (bytes: SharedMemory.Writable) => {
+  const words = new Uint32Array(SharedMemory.unsafeBytes(bytes).buffer)
   return (i: number) => words.subarray(i * wordsPerPage, (i + 1) * wordsPerPage)
 }
 
 /** What the hostile peer wrote into its directory, and what it must look like now. */
-const makeDirectory = (self: Case.Case, world: World, words: Uint32Array<ArrayBuffer>) => {
+const makeDirectory = (self: Case.Case, world: World, words: SharedMemory.Writable<Uint32Array<ArrayBuffer>>) => {
   const pages = words.length / wordsPerPage
   const expected = Case.sound(self, world, pages)
   const write = (write: Case.Write) => {
@@ -121,12 +121,15 @@ const makeDirectory = (self: Case.Case, world: World, words: Uint32Array<ArrayBu
 type Directory = ReturnType<typeof makeDirectory>
 
 const untouched = ({ expected, words }: Pick<Directory, "expected" | "words">) =>
-  demand(Buffer.compare(bytesOf(words), bytesOf(expected)) === 0, () => "The peer's directory was written to")
+  demand(Buffer.compare(bytesOf(words.slice()), bytesOf(expected)) === 0, () => "The peer's directory was written to")
 
-/** Each byte of the directory is read exactly once, or of each page the first ones only, and of nothing else any. */
-const readOnce = (reads: ReadonlyArray<Uint8Array>, pages: number, first = Infinity) =>
+/** Each byte of so many pages of the directory is read exactly once, or of each the ones that count, and no other. */
+const readOnce = (reads: ReadonlyArray<Uint8Array>, pages: number, counts = (_byte: number) => true) =>
+  readAsNeeded(reads, (i, byte) => i < pages && counts(byte))
+
+const readAsNeeded = (reads: ReadonlyArray<Uint8Array>, isNeeded: (memory: number, byte: number) => boolean) =>
   reads.forEach((counts, i) => {
-    const times = (byte: number) => i < pages && byte < first ? 1 : 0
+    const times = (byte: number) => isNeeded(i, byte) ? 1 : 0
     const at = counts.findIndex((count, byte) => count !== times(byte))
     demand(at < 0, () => `Byte ${at} of watched memory number ${i} was read ${counts[at]} times instead of ${times(at)}`)
   })
@@ -141,7 +144,7 @@ const settled = <A, E>(exit: Exit.Exit<A, E>): Result.Result<A, E> => {
 
 const access = ({ mode }: Case.Case) => mode.endsWith("read-only") || mode === "walk" ? "read-only" : "read-write"
 
-const released = (record: Peer.Record, bytes: Uint8Array | undefined) => {
+const released = (record: Peer.Record, bytes: SharedMemory.Readable | undefined) => {
   demand(record.mapped === 0, () => `${record.mapped} mappings are left behind`)
   demand(bytes === undefined || bytes.length === 0, () => "A view outlives its scope")
 }
@@ -156,7 +159,7 @@ const nothingLeft = (world: World) =>
   })
 
 /** A mapping must show, in order, what the peer sees in the pages that the directory lists. */
-const sameBuffer = (world: World, bytes: Uint8Array<ArrayBuffer>, byteLength: number, refs: ReadonlyArray<number>) => {
+const sameBuffer = (world: World, bytes: SharedMemory.Writable, byteLength: number, refs: ReadonlyArray<number>) => {
   demand(bytes.length === byteLength, () => `There are ${bytes.length} bytes instead of ${byteLength}`)
   samePages((i) => world.page(refs[i]!), pagesOf(bytes), refs.length)
 }
@@ -200,12 +203,12 @@ const hostileFrontend = Effect.fnUntraced(function*(world: World, self: Case.Cas
     maxByteLength: Case.maxByteLength(self)
   }
 
-  let view: Uint8Array | undefined
-  const judged = Effect.fnUntraced(function*<A, E>(exit: Exit.Exit<A, E>, mappings: number, firstBytes?: number) {
+  let view: SharedMemory.Readable | undefined
+  const judged = Effect.fnUntraced(function*<A, E>(exit: Exit.Exit<A, E>, mappings: number, bytes?: (byte: number) => boolean) {
     const result = settled(exit)
     const verdict = judgeFrontend(world, self, first, record)
     sameOperations(record.operations, verdict.operations)
-    readOnce(record.reads, verdict.links.length, firstBytes)
+    readOnce(record.reads, verdict.links.length, bytes)
     // The scope is still open: the directory is let go already, and after a failure so is all else.
     const held = Result.isSuccess(result) ? mappings : 0
     demand(record.mapped === held, () => `${record.mapped} mappings are held instead of ${held}`)
@@ -220,7 +223,7 @@ const hostileFrontend = Effect.fnUntraced(function*(world: World, self: Case.Cas
     if (Result.isFailure(result)) return explains(result.failure, verdict.faults)
     none(verdict.faults)
     view = result.success.bytes
-    sameBuffer(world, result.success.bytes, location.byteLength, verdict.refs)
+    sameBuffer(world, result.success.bytes as SharedMemory.Writable, location.byteLength, verdict.refs)
     return "mapped"
   })
 
@@ -239,7 +242,7 @@ const hostileFrontend = Effect.fnUntraced(function*(world: World, self: Case.Cas
   const provided = Effect.fnUntraced(function*() {
     const exit = yield* Effect.exit(PeerBuffer.provide(location))
     // Of a page that it fills in, it needs nothing but the link.
-    const { result, verdict } = yield* judged(exit, 0, 4)
+    const { result, verdict } = yield* judged(exit, 0, (byte) => byte < 4)
     if (Result.isFailure(result)) {
       untouched(atEnd)
       untouched(directory)
@@ -286,7 +289,7 @@ const hostileBackend = Effect.fnUntraced(function*(world: World, self: Case.Case
   const buffer = yield* Effect.orDie(SharedBuffer.allocByBackend({ peer: ids.hostile, byteLength })).pipe(
     Effect.provideService(GrantTable, table)
   )
-  const words = new Uint32Array(record.shared[0]!.buffer)
+  const words = new Uint32Array(SharedMemory.unsafeBytes(record.shared[0]!).buffer)
   directory = makeDirectory(self, world, words)
   sameOperations(record.operations.splice(0), [{ _tag: "share", pages: words.length / wordsPerPage }])
   const question = { domain: ids.hostile, pages: self.pages, refusal: world.refusal }
@@ -300,11 +303,16 @@ const hostileBackend = Effect.fnUntraced(function*(world: World, self: Case.Case
       const result = settled(exit)
       const verdict = Oracle.judge(question, [], pages, access(self))
       sameOperations(record.operations.splice(0), verdict.operations)
-      readOnce(record.reads, 1)
+      // The links are our own: only what the backend filled in is read.
+      const references = self.pages
+      readOnce(record.reads, 1, (byte) => {
+        const [page, word] = [Math.floor(byte / 4096), Math.floor(byte % 4096 / 4)]
+        return word > 0 && page * 1023 + word <= references
+      })
       untouched(directory)
       if (Result.isFailure(result)) return { outcome: explains(result.failure, verdict.faults), view: undefined }
       none(verdict.faults)
-      sameBuffer(world, result.success.bytes, byteLength, verdict.refs)
+      sameBuffer(world, result.success.bytes as SharedMemory.Writable, byteLength, verdict.refs)
       return { outcome: "mapped", view: result.success.bytes }
     }).pipe(Effect.scoped)
 

@@ -44,8 +44,8 @@ const refused = (
 
 /** What is wrong with a request before anything is asked of Xen. */
 export const bounds = (first: number, byteLength: number, maximum: number = 256 * 1024 * 1024): ReadonlyArray<Fault> => [
-  ...(byteLength > maximum ? [{ _tag: "InvalidInput", argument: "byteLength" }] : []),
-  ...(reserved(first) ? [{ _tag: "InvalidInput", argument: "directory" }] : [])
+  ...(byteLength > maximum ? [{ _tag: "WrongSize", byteLength, maximum }] : []),
+  ...(reserved(first) ? [{ _tag: "InvalidLink", to: 0, word: first }] : [])
 ]
 
 /** Shares a buffer of so many pages, if the domain has room for it. */
@@ -83,7 +83,7 @@ export const follow = (
     }
     if (link === 0) return done({ _tag: "TooShort", pages: links.length, expected })
     if (firstPage >= 0) return done(cyclic)
-    if (reserved(link)) return done({ _tag: "InvalidLink", page: links.length, word: link })
+    if (reserved(link)) return done({ _tag: "InvalidLink", to: links.length, word: link })
     ref = link
   }
 }
@@ -95,7 +95,7 @@ export const judge = (
   words: ReadonlyArray<Uint32Array>,
   access: "read-only" | "read-write"
 ): Pick<Verdict, "operations" | "faults" | "refs"> => {
-  const seen = new Map(links.map((ref, page) => [ref, `directory page ${page}`]))
+  const seen = new Map<number, object>(links.map((ref, page) => [ref, { part: "directory", page }]))
   const refs: Array<number> = []
   const faults: Array<Fault> = []
   for (let index = 0; index < question.pages; index++) {
@@ -104,7 +104,7 @@ export const judge = (
     const first = seen.get(ref)
     if (reserved(ref)) faults.push({ _tag: "InvalidRef", page, index, word: ref })
     else if (first !== undefined) faults.push({ _tag: "RepeatedRef", page, index, ref, first })
-    else seen.set(ref, `buffer page ${index}`)
+    else seen.set(ref, { part: "buffer", page: index })
     refs.push(ref)
   }
   if (faults.length > 0) return { operations: [], faults, refs }

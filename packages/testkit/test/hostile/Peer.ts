@@ -3,6 +3,8 @@
  * the victim lets go of a mapping. Keeps a record of what was asked, and of what stood on each page when it was read.
  */
 import { GrantTable } from "@xen-shbuf/core/GrantTable"
+import type { Access } from "@xen-shbuf/core/Access"
+import * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import * as Effect from "effect/Effect"
 import type { Operation } from "./Oracle.ts"
 import { wordsPerPage } from "./World.ts"
@@ -17,25 +19,30 @@ export interface Record {
   /** Mappings that the victim has not let go of. */
   mapped: number
   /** The memory of every share. */
-  readonly shared: Array<Uint8Array<ArrayBuffer>>
+  readonly shared: Array<SharedMemory.Writable>
   /** How often each byte of watched memory was read. */
   readonly reads: Array<Uint8Array>
 }
 
 /** Counts the reads of each byte; whoever reads a byte again sees another one. */
-export const watched = (bytes: Uint8Array<ArrayBuffer>, reads: Uint8Array): Uint8Array<ArrayBuffer> =>
-  new Proxy(bytes, {
+export const watched = (bytes: SharedMemory.Writable, reads: Uint8Array): SharedMemory.Writable =>
+  new Proxy(SharedMemory.unsafeBytes(bytes), {
     get: (target, name) => {
       const i = typeof name === "string" ? Number(name) : Number.NaN
       if (i < target.length) return reads[i]!++ === 0 ? target[i] : target[i]! ^ 0xff
       switch (name) {
         case "length":
           return target.length
-        // Ways to write, and to hand out pages of the buffer; whoever reads in another way has to be told apart here.
+        // Whether it has ended (bytes of this library have no buffer to the compiler), and ways to write; whoever reads
+        // in another way has to be told apart here.
+        case "buffer":
+          return target.buffer
         case "set":
           return target.set.bind(target)
+        case "fill":
+          return target.fill.bind(target)
         case "subarray":
-          return target.subarray.bind(target)
+          return (start: number, end: number) => watched(target.subarray(start, end), reads.subarray(start, end))
         default:
           throw new Error(`Watched memory can't be read by way of ${String(name)}`)
       }
@@ -54,11 +61,11 @@ export const around = (
       if (record.operations.push(operation) > tooMany) throw new Error(`${tooMany} operations, and no end`)
       act("before")
     })
-  const watch = (bytes: Uint8Array<ArrayBuffer>) => {
+  const watch = <Bytes extends SharedMemory.Readable>(bytes: Bytes): Bytes => {
     if (!watching) return bytes
     const reads = new Uint8Array(bytes.length)
     record.reads.push(reads)
-    return watched(bytes, reads)
+    return watched(SharedMemory.unsafeBytes(bytes), reads) as SharedMemory.Readable as Bytes
   }
   return {
     record,
@@ -71,7 +78,11 @@ export const around = (
         act("after")
         return { ...shared, bytes: watch(shared.bytes) }
       }),
-      map: Effect.fnUntraced(function*(options) {
+      map: Effect.fnUntraced(function*<A extends Access = "read-write">(options: {
+        readonly domain: number
+        readonly refs: ArrayLike<number>
+        readonly access?: A | undefined
+      }) {
         yield* begin({ _tag: "map", refs: options.refs, access: options.access ?? "read-write" })
         const mapped = yield* table.map(options)
         record.mapped++

@@ -2,8 +2,9 @@
  * A hypervisor for many cases: a hostile domain that has granted every kind of page there is, and its victim.
  */
 import type { GrantTable } from "@xen-shbuf/core/GrantTable"
-import type { Access } from "@xen-shbuf/core/GrantTableError"
+import type { Access } from "@xen-shbuf/core/Access"
 import * as Page from "@xen-shbuf/core/Page"
+import * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
 import * as Effect from "effect/Effect"
 
@@ -50,7 +51,7 @@ export const kinds = [
 /** Pages that the hostile domain holds, for as long as the world lasts. */
 interface Held {
   readonly refs: Uint32Array<ArrayBuffer>
-  readonly words: Uint32Array<ArrayBuffer>
+  readonly words: SharedMemory.Writable<Uint32Array<ArrayBuffer>>
   readonly access: Access
   readonly peer: number
 }
@@ -61,14 +62,14 @@ export interface World {
   /** The hostile domain's own table, to look at what it was given. */
   readonly hostile: GrantTable["Service"]
   /** The pages of its directories, and their references. */
-  readonly directory: { readonly refs: Uint32Array<ArrayBuffer>; readonly words: Uint32Array<ArrayBuffer> }
+  readonly directory: { readonly refs: Uint32Array<ArrayBuffer>; readonly words: SharedMemory.Writable<Uint32Array<ArrayBuffer>> }
   /** Pages for the victim to use, side by side. */
   readonly good: Uint32Array<ArrayBuffer>
   readonly word: (value: Value) => number
   /** Xen's reason to refuse the victim a page, or nothing. */
   readonly refusal: (ref: number, access: Access) => string | undefined
   /** The hostile domain's own view of a page that it grants. */
-  readonly page: (ref: number) => Uint32Array<ArrayBuffer>
+  readonly page: (ref: number) => SharedMemory.Writable<Uint32Array<ArrayBuffer>>
   /** Pages that the victim shares while no case runs. */
   readonly shared: number
   /** Pages of memory that are granted while no case runs. */
@@ -89,7 +90,7 @@ export const make = Effect.gen(function*() {
   const share = (pages: number, access: Access = "read-write", peer: number = ids.victim) =>
     Effect.map(hostile.share({ peer, pages, access }), ({ bytes, refs }): Held => ({
       refs,
-      words: new Uint32Array(bytes.buffer),
+      words: SharedMemory.viewAs(bytes, Uint32Array),
       access,
       peer
     }))

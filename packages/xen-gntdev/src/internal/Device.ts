@@ -3,21 +3,14 @@
  *
  * @internal
  */
-import type * as GrantTable from "@xen-shbuf/core/GrantTable"
-import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
+import type * as GrantTableError from "@xen-shbuf/core/GrantTableError"
+import * as Reason from "@xen-shbuf/core/Reason"
 import * as Result from "effect/Result"
 import { readFileSync } from "node:fs"
 import * as Libc from "./Libc.ts"
 
 /** A result, or why the grant table refuses. */
 export type Outcome<A> = Result.Result<A, GrantTableError.Reason>
-
-/** Pages, what gives them back, once only and in any case, and what arms a notification of that. All synchronous. */
-export interface Held<A extends { readonly unmapNotify: GrantTable.UnmapNotify }> {
-  readonly pages: Omit<A, "unmapNotify">
-  readonly release: () => void
-  readonly unmapNotify: (notification: GrantTable.UnmapNotification | undefined) => Outcome<void>
-}
 
 /** Everything that is opened or read; a test puts files of its own in their place. */
 export interface Paths {
@@ -63,7 +56,7 @@ export const open = (libc: Libc.Libc, device: string, module: Module): Outcome<n
 /** The answer to use after the layer's scope is closed. */
 export const closed = (device: string): Outcome<never> =>
   Result.fail(
-    new GrantTableError.DeviceUnavailable({
+    new Reason.DeviceUnavailable({
       device,
       errno: "EBADF",
       remedy: "It was closed with its layer's scope: use the grant table inside of it only."
@@ -71,7 +64,7 @@ export const closed = (device: string): Outcome<never> =>
   )
 
 /** Reads a limit, in pages, as it is now. */
-export const readLimit = (path: string, module: Module): Result.Result<number, GrantTableError.DeviceUnavailable> => {
+export const readLimit = (path: string, module: Module): Result.Result<number, Reason.DeviceUnavailable> => {
   try {
     const pages = Number.parseInt(readFileSync(path, "utf8"), 10)
     return Number.isNaN(pages) ? Result.fail(unavailable(path, module, "EINVAL")) : Result.succeed(pages)
@@ -86,7 +79,7 @@ export const errnoOf = (cause: unknown): string =>
 
 /** A call on a device failed in no way that has a meaning of its own. */
 export const failed = (device: string, call: string, errno: string): Outcome<never> =>
-  Result.fail(new GrantTableError.DeviceFailed({ device, call, errno }))
+  Result.fail(new Reason.DeviceFailed({ device, call, errno }))
 
 const unavailable = (device: string, module: Module, errno: string) =>
-  new GrantTableError.DeviceUnavailable({ device, errno, remedy: remedy(device, module, errno) })
+  new Reason.DeviceUnavailable({ device, errno, remedy: remedy(device, module, errno) })

@@ -5,6 +5,7 @@
  */
 import type * as GrantTable from "@xen-shbuf/core/GrantTable"
 import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
+import * as Reason from "@xen-shbuf/core/Reason"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type { Options } from "../GntDev.ts"
@@ -27,8 +28,8 @@ export const make = Effect.fnUntraced(function*(loadLibc: () => Libc.Libc, optio
     })
   )
   const driver: GrantTable.Driver = {
-    share: (request) => held("share", () => alloc.share(request)),
-    map: (request) => held("map", () => map.map(request)),
+    share: (request) => attempt("share", () => alloc.share(request)),
+    map: (request) => attempt("map", () => map.map(request)),
     read: (grant, into) => attempt("read", () => map.read(grant, into)),
     copy: (segments) => attempt("copy", () => options.grantCopy === true ? map.copy(segments) : copyIsOff()),
     limits: attempt("limits", () => Result.all({ shared: alloc.limit(), mappedPerRequest: map.limit() }))
@@ -46,29 +47,15 @@ const attempt = <A>(operation: Operation, run: () => Device.Outcome<A>) =>
       : Effect.fail(new GrantTableError.GrantTableError({ operation, reason: outcome.failure }))
   })
 
-const held = <A extends { readonly unmapNotify: GrantTable.UnmapNotify }>(
-  operation: Operation,
-  acquire: () => Device.Outcome<Device.Held<A>>
-) =>
-  attempt(operation, () =>
-    Result.map(acquire(), ({ pages, release, unmapNotify }) => ({
-      pages: {
-        ...pages,
-        unmapNotify: (notification: GrantTable.UnmapNotification | undefined) =>
-          attempt("unmapNotify", () => unmapNotify(notification))
-      },
-      release
-    })))
-
 const noLibc = (cause: unknown) =>
-  new GrantTableError.Unsupported({
+  new Reason.Unsupported({
     feature: "Calling the C library",
     detail: cause instanceof Error ? cause.message : String(cause)
   })
 
 const copyIsOff = () =>
   Result.fail(
-    new GrantTableError.Unsupported({
+    new Reason.Unsupported({
       feature: "Grant copy",
       detail: "it is off unless the option grantCopy is set, for its flaws (advisories 500 and 523); map instead"
     })

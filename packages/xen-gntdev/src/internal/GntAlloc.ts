@@ -15,7 +15,7 @@ import * as Notify from "./Notify.ts"
 
 /** gntalloc, opened at the first share; `close` is its end. */
 export interface GntAlloc {
-  readonly share: (request: GrantTable.ShareRequest) => Device.Outcome<Device.Held<GrantTable.SharedPages>>
+  readonly share: (request: GrantTable.ShareRequest) => Device.Outcome<GrantTable.Held<GrantTable.SharedPages>>
   readonly limit: () => Device.Outcome<GrantTable.Limit>
   readonly close: () => void
 }
@@ -42,13 +42,13 @@ export const make = (
   tableSize: number
 ): GntAlloc => {
   let state: Opened | "unopened" | "closed" = "unopened"
-  const table: GrantTable.Limit = { pages: usable(tableSize), knob: "the option grantTableSize" }
+  const table: GrantTable.Limit = { pages: usable(tableSize), knob: { _tag: "Option", name: "grantTableSize" } }
   /** The lower one of gntalloc's limit, as last read, and the table's. */
   let limit = table
   /** Pages of ours that count towards the limit. */
   let live = 0
 
-  const lower = (pages: number): GrantTable.Limit => pages < table.pages ? { pages, knob: limitPath } : table
+  const lower = (pages: number): GrantTable.Limit => pages < table.pages ? { pages, knob: { _tag: "File", path: limitPath } } : table
 
   const readLimit = () => {
     limit = Result.match(Device.readLimit(limitPath, "xen-gntalloc"), { onFailure: () => table, onSuccess: lower })
@@ -86,7 +86,7 @@ export const make = (
   const share = (
     { fd, libc }: Opened,
     { access, pages, peer }: GrantTable.ShareRequest
-  ): Device.Outcome<Device.Held<GrantTable.SharedPages>> => {
+  ): Device.Outcome<GrantTable.Held<GrantTable.SharedPages>> => {
     if (exceedsLimit(pages)) readLimit()
     // Not left to the kernel, because of what happens when the table is full.
     if (exceedsLimit(pages)) return Result.fail(outOfGrants(pages))
@@ -121,7 +121,7 @@ export const make = (
         if (state !== "closed") dealloc()
       },
       // Each page has one notification of its own: the byte's page is as good for the signal as any.
-      unmapNotify: (notification) => {
+      arm: (notification) => {
         if (state === "closed") return Device.closed(device)
         if (notification === undefined) return rearm([])
         const { clearByte, signalPort } = notification

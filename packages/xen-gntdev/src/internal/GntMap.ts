@@ -3,6 +3,7 @@
  *
  * @internal
  */
+import type { Access } from "@xen-shbuf/core/Access"
 import type * as GrantRef from "@xen-shbuf/core/GrantRef"
 import type * as GrantTable from "@xen-shbuf/core/GrantTable"
 import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
@@ -17,7 +18,7 @@ import * as Notify from "./Notify.ts"
 
 /** gntdev, opened at the first mapping, as often as its capacity asks for; `close` is its end. */
 export interface GntMap {
-  readonly map: (request: GrantTable.MapRequest) => Device.Outcome<Device.Held<GrantTable.MappedPages>>
+  readonly map: (request: GrantTable.MapRequest) => Device.Outcome<GrantTable.Held<GrantTable.MappedPages>>
   readonly read: (grant: GrantRef.Grant, into: Uint8Array) => Device.Outcome<void>
   readonly copy: (segments: ReadonlyArray<GrantTable.CopySegment>) => Device.Outcome<void>
   readonly limit: () => Device.Outcome<GrantTable.Limit>
@@ -129,7 +130,7 @@ export const make = (loadLibc: () => Device.Outcome<Libc.Libc>, device: string, 
     return Result.succeed(all)
   }
 
-  const mapNoted = (libc: Libc.Libc, noted: ReadonlyArray<Noted>, access: GrantTableError.Access) =>
+  const mapNoted = (libc: Libc.Libc, noted: ReadonlyArray<Noted>, access: Access) =>
     Mapping.map(
       libc,
       noted.map(({ count, file, index }) => ({ fd: file.fd, offset: index, byteLength: count * Page.size })),
@@ -199,7 +200,7 @@ export const make = (loadLibc: () => Device.Outcome<Libc.Libc>, device: string, 
     { access, domain }: GrantTable.MapRequest,
     noted: ReadonlyArray<Noted>,
     region: Region
-  ): Device.Held<GrantTable.MappedPages> => {
+  ): GrantTable.Held<GrantTable.MappedPages> => {
     const rearm = Notify.make(libc, device)
     return {
       pages: { domain, access, bytes: new Uint8Array(region.buffer) },
@@ -208,7 +209,7 @@ export const make = (loadLibc: () => Device.Outcome<Libc.Libc>, device: string, 
         for (const one of noted) forget(libc, one)
       },
       // Each request that was noted has one notification: its byte's clears it, the last to end sends the signal.
-      unmapNotify: (notification) => {
+      arm: (notification) => {
         if (isClosed) return Device.closed(device)
         const armed = noted.map(({ count, file: { fd }, index, start }, i): Notify.Armed => {
           const at = (notification?.clearByte ?? -1) - start * Page.size
@@ -275,7 +276,7 @@ export const make = (loadLibc: () => Device.Outcome<Libc.Libc>, device: string, 
           return yield* Result.fail(new GrantTableError.GrantRefused({ grant, index, access, status }))
         }
       }),
-    limit: () => Result.map(Device.readLimit(limitPath, "xen-gntdev"), (pages) => ({ pages, knob: limitPath })),
+    limit: () => Result.map(Device.readLimit(limitPath, "xen-gntdev"), (pages) => ({ pages, knob: { _tag: "File", path: limitPath } })),
     close: () => {
       isClosed = true
       for (const { close } of files) close()

@@ -3,7 +3,7 @@
  *
  * @internal
  */
-import type * as GrantTableError from "@xen-shbuf/core/GrantTableError"
+import type { Access } from "@xen-shbuf/core/Access"
 import * as Result from "effect/Result"
 import type { MapFailure, Piece, Region } from "../MappedMemory.ts"
 import * as Libc from "./Libc.ts"
@@ -14,7 +14,7 @@ import * as Libc from "./Libc.ts"
 export const map = (
   libc: Libc.Libc,
   pieces: ReadonlyArray<Piece>,
-  access: GrantTableError.Access
+  access: Access
 ): Result.Result<Region, MapFailure> => {
   const protection = access === "read-write" ? Libc.PROT_READ | Libc.PROT_WRITE : Libc.PROT_READ
   const [first] = pieces

@@ -3,7 +3,7 @@
  *
  * @internal
  */
-import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
+import * as Reason from "@xen-shbuf/core/Reason"
 import * as Result from "effect/Result"
 import * as Abi from "./Abi.ts"
 import * as Device from "./Device.ts"
@@ -28,7 +28,7 @@ export const make = (libc: Libc.Libc, device: string) => {
     const errno = Libc.errnoName(answer)
     return errno === "EINVAL" && signalPort !== undefined
       ? Result.fail(
-        new GrantTableError.InvalidInput({
+        new Reason.InvalidInput({
           argument: "signalPort",
           value: String(signalPort),
           expected: "a port that this domain has open, such as one bound through /dev/xen/evtchn"
