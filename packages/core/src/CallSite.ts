@@ -36,7 +36,7 @@ export const named = <Args extends ReadonlyArray<never>, A, E, R, F extends (...
 ): F => {
   const self = (...args: Args) => {
     const stack = above(self)
-    return Effect.updateService(f(...args), References.CurrentStackFrame, (parent) => ({ name, stack, parent }))
+    return Effect.updateService(Effect.suspend(() => f(...args)), References.CurrentStackFrame, (parent) => ({ name, stack, parent }))
   }
   return self as unknown as F
 }

@@ -62,7 +62,7 @@ export const byteCleared: (
     if (SharedMemory.hasEnded(bytes)) return yield* Effect.never
     byte = bytes[offset]
     if (byte === undefined) {
-      return yield* Effect.fail(new SharedMemory.OutOfRange({ offset, length: 1, size: bytes.length }))
+      return yield* Effect.fail(SharedMemory.outOfRange(offset, 1, bytes.length))
     }
     yield* Effect.sleep(every)
   }

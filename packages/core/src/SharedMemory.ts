@@ -13,6 +13,7 @@ import * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 import type { Access } from "./Access.ts"
+import { text } from "./internal/input.ts"
 import { memoryEnded } from "./internal/lifetime.ts"
 
 /**
@@ -75,8 +76,9 @@ export interface Range {
  * @since 0.2.0
  */
 export class OutOfRange extends Schema.TaggedError<OutOfRange>()("OutOfRange", {
-  offset: Schema.Number,
-  length: Schema.Number,
+  /** As asked for, in words: perhaps not even a whole number. */
+  offset: Schema.String,
+  length: Schema.String,
   /** Bytes that there are. */
   size: Schema.Int
 }) {
@@ -100,6 +102,10 @@ declare const TextDecoder: new(
  */
 export const hasEnded = (bytes: Readable<unknown>): boolean => unsafeBytes(bytes).buffer.detached
 
+/** @internal */
+export const outOfRange = (offset: number, length: number, size: number): OutOfRange =>
+  new OutOfRange({ offset: text(offset), length: text(length), size })
+
 /** Does something with a range once it is known to lie in memory that has not ended. */
 const within = <A>(
   bytes: Readable,
@@ -113,7 +119,7 @@ const within = <A>(
     const lies = Number.isInteger(offset) && Number.isInteger(count) && offset >= 0 && count >= 0 && offset + count <= size
     return lies
       ? Effect.succeed(use(offset, count))
-      : Effect.fail(new OutOfRange({ offset, length: count, size }))
+      : Effect.fail(outOfRange(offset, count, size))
   })
 
 /**

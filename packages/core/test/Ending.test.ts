@@ -2,11 +2,13 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Ending from "@xen-shbuf/core/Ending"
 import * as GrantTable from "@xen-shbuf/core/GrantTable"
 import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
+import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Result from "effect/Result"
+import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
 
 /** Shares plain memory, which ends with its scope, and remembers what is asked for at its end. */
@@ -31,8 +33,13 @@ const stub = () => {
     copy: () => Effect.die("not used"),
     limits: Effect.die("not used")
   })
-  const alloc = (byteLength: number) =>
-    Effect.provideService(SharedBuffer.alloc({ peer: 1, byteLength }), GrantTable.GrantTable, table)
+  /** `also` runs in the scope of the pages, after they were shared. */
+  const alloc = (byteLength: number, also: Effect.Effect<void, never, Scope.Scope> = Effect.void) =>
+    Effect.provideService(
+      SharedBuffer.alloc({ peer: 1, byteLength }),
+      GrantTable.GrantTable,
+      { ...table, share: (options) => Effect.tap(table.share(options), also) }
+    )
   return { armed, alloc }
 }
 
@@ -126,5 +133,94 @@ describe("Ending", () => {
         assert.include(message, `clearByte is ${clearByte}, but must be an offset in these bytes: a whole number from 0 to 4096`)
       }
       assert.strictEqual(armed.length, 4)
+    }))
+
+  it.effect("whoever ends a buffer waits until it has ended, though another has begun to", () =>
+    Effect.gen(function*() {
+      for (const first of ["end", "scope"] as const) {
+        const { alloc } = stub()
+        const began = yield* Deferred.make<void>()
+        const goOn = yield* Deferred.make<void>()
+        const scope = yield* Scope.make()
+        const other = yield* Scope.make()
+        // The last finalizer of the buffer's own scope to be added is the first to run, and holds it up.
+        const slow = Effect.addFinalizer(() => Effect.andThen(Deferred.succeed(began, undefined), Deferred.await(goOn)))
+        const { bytes, end } = yield* alloc(10, slow).pipe(Scope.provide(scope))
+        const ways: { readonly [way in "end" | "scope"]: Effect.Effect<unknown> } = {
+          end: end({ consent: Effect.void, within: "1 minute", otherwise: "keep" }),
+          scope: Scope.close(scope, Exit.void)
+        }
+        const one = yield* Effect.forkIn(ways[first], other)
+        yield* Deferred.await(began)
+        const two = yield* Effect.forkIn(ways[first === "end" ? "scope" : "end"], other, { startImmediately: true })
+        yield* Effect.yieldNow
+        assert.deepStrictEqual([one.pollUnsafe(), two.pollUnsafe(), bytes.length], [undefined, undefined, 10])
+        yield* Deferred.succeed(goOn, undefined)
+        yield* Effect.tap(Fiber.join(two), () => Effect.sync(() => assert.strictEqual(bytes.length, 0)))
+        yield* Fiber.join(one)
+        assert.strictEqual(bytes.length, 0)
+      }
+    }))
+
+  it.effect("a repeated end of what was abandoned waits in vain for a byte that is gone, or for the peer's word", () =>
+    Effect.gen(function*() {
+      const { bytes, end } = yield* stub().alloc(10)
+      bytes[9] = 1
+      const consent = Ending.byteCleared(bytes, 9)
+      const outcomes: Array<Ending.Ending> = []
+      for (let attempt = 0; attempt < 2; attempt++) {
+        const fiber = yield* Effect.forkChild(end({ consent, within: "1 second", otherwise: "abandon" }))
+        yield* TestClock.adjust("1 second")
+        outcomes.push(yield* Fiber.join(fiber))
+      }
+      assert.deepStrictEqual(outcomes, [abandoned, abandoned])
+      assert.deepStrictEqual(yield* end({ consent: Effect.void, within: 0, otherwise: "keep" }), released)
+    }))
+
+  it.effect("a consent that can't be interrupted does not outlast its time, and ends by itself", () =>
+    Effect.gen(function*() {
+      const { bytes, end } = yield* stub().alloc(10)
+      let ended = false
+      const stubborn = Effect.uninterruptible(Effect.tap(Effect.sleep("1 hour"), () =>
+        Effect.sync(() => {
+          ended = true
+        })))
+      const fiber = yield* Effect.forkChild(end({ consent: stubborn, within: "1 second", otherwise: "keep" }))
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual([fiber.pollUnsafe()?._tag, ended, bytes.length], ["Success", false, 10])
+      yield* TestClock.adjust("1 hour")
+      assert.isTrue(ended)
+    }))
+
+  it.effect("an interruption waits for what the consent has to put away, as any interruption does", () =>
+    Effect.gen(function*() {
+      const { end } = yield* stub().alloc(10)
+      let putAway = false
+      const consent = Effect.onInterrupt(Effect.never, () =>
+        Effect.andThen(Effect.yieldNow, Effect.sync(() => {
+          putAway = true
+        })))
+      const fiber = yield* Effect.forkChild(end({ consent, within: "1 hour", otherwise: "keep" }), { startImmediately: true })
+      yield* Fiber.interrupt(fiber)
+      assert.isTrue(putAway)
+    }))
+
+  it.effect("a slip in what is to happen otherwise dies, and changes nothing", () =>
+    Effect.gen(function*() {
+      const { bytes, end } = yield* stub().alloc(10)
+      const otherwise = "Keep" as "keep"
+      const exit = yield* Effect.exit(end({ consent: Effect.void, within: "1 second", otherwise }))
+      const text = Exit.isFailure(exit) ? String(Cause.squash(exit.cause)) : ""
+      assert.strictEqual(text, `TypeError: otherwise is "Keep", but must be "keep" or "abandon"`)
+      assert.strictEqual(bytes.length, 10)
+    }))
+
+  it.effect("a byte that the memory does not have is the caller's mistake, not the end of the memory", () =>
+    Effect.gen(function*() {
+      const { bytes } = yield* stub().alloc(10)
+      for (const offset of [10, 99_999, -1, 1.5, NaN]) {
+        const error = yield* Effect.flip(Ending.byteCleared(bytes, offset))
+        assert.strictEqual(error.message, `1 bytes at offset ${offset} do not lie in a memory of 10 bytes.`)
+      }
     }))
 })

@@ -1,13 +1,16 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as GrantTable from "@xen-shbuf/core/GrantTable"
 import { GrantTableError, OutOfGrants } from "@xen-shbuf/core/GrantTableError"
+import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
 import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
 import * as SharedMemory from "@xen-shbuf/core/SharedMemory"
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Metric from "effect/Metric"
 import * as Result from "effect/Result"
+import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 
 /** Answers every request with plain memory and remembers it. */
@@ -212,5 +215,96 @@ describe("GrantTable.make", () => {
       assert.strictEqual(readings, 0)
       yield* Effect.withTracer(cycle, Tracer.make({ span: (options) => new Tracer.NativeSpan(options) }))
       assert.isAbove(readings, 0)
+    }))
+
+  it.effect("says of any value that it is not the right one, even of what can't be made a string, or a number of another kind", () =>
+    Effect.gen(function*() {
+      const { requests, table } = stub()
+      const odd: ReadonlyArray<readonly [unknown, string]> = [
+        [Object.create(null), "peer is of type object, but must be"],
+        [{ toString: () => { throw new Error("no") } }, "peer is of type object, but must be"],
+        [Symbol("5"), "peer is Symbol(5), but must be"],
+        [5n, "peer is the bigint 5, but must be"],
+        ["5", `peer is "5", but must be`],
+        [null, "peer is null, but must be"],
+        [undefined, "peer is undefined, but must be"]
+      ]
+      for (const [peer, expected] of odd) {
+        const error = yield* refused(Effect.scoped(table.share({ peer: peer as number, pages: 1 })))
+        assert.include(error.text, expected)
+      }
+      assert.deepStrictEqual(requests, [])
+    }))
+
+  it.effect("evaluates arguments when the effect runs: a getter that throws is a defect of it, never an exception", () =>
+    Effect.gen(function*() {
+      const { table } = stub()
+      const thrown = new Error("a getter")
+      const bad = (name: string) =>
+        Object.defineProperty({ peer: 1, domain: 1, pages: 1, refs: [8], ref: 8, byteLength: 1, directory: 8 }, name, {
+          get: () => {
+            throw thrown
+          }
+        })
+      const shared = yield* table.share({ peer: 1, pages: 1 })
+      const provided = Effect.provideService(GrantTable.GrantTable, table)
+      for (const effect of [
+        table.share(bad("peer")),
+        table.map(bad("domain")),
+        table.map(bad("refs")),
+        table.read(bad("ref"), new Uint8Array(4)),
+        shared.unmapNotify(bad("clearByte") as {}),
+        provided(SharedBuffer.alloc(bad("byteLength"))),
+        provided(SharedBuffer.allocByBackend(bad("byteLength"))),
+        provided(PeerBuffer.map(bad("peer"))),
+        provided(PeerBuffer.provide(bad("peer"))),
+        provided(PeerBuffer.walk(bad("peer")))
+      ]) {
+        const exit = yield* Effect.exit(effect)
+        assert.strictEqual(Exit.isFailure(exit) ? Cause.squash(exit.cause) : undefined, thrown)
+      }
+    }))
+
+  it.effect("copies into and out of arrays of bytes only: what is none is refused before the driver sees it", () =>
+    Effect.gen(function*() {
+      const { requests, table } = stub()
+      const grant = { domain: 1, ref: 8 } as GrantTable.CopySegment["grant"]
+      for (const none of [[0, 0, 0, 0], new Float64Array(1), { length: 4 }, "text", undefined]) {
+        const array = none as Uint8Array
+        for (const effect of [
+          table.read(grant, array),
+          table.copy([{ _tag: "Read", grant, offset: 0, into: array }]),
+          table.copy([{ _tag: "Write", grant, offset: 0, from: array }])
+        ]) {
+          const error = yield* refused(effect)
+          assert.strictEqual(error._tag, "InvalidInput")
+          assert.match(error.text, /(into|from) is .*, but must be a Uint8Array\.$/)
+        }
+      }
+      assert.deepStrictEqual(requests, [])
+    }))
+
+  it.effect("a scope that has ended acquires nothing, and says so in one sentence", () =>
+    Effect.gen(function*() {
+      const { requests, table } = stub()
+      const scope = yield* Scope.make()
+      yield* Scope.close(scope, Exit.void)
+      const at = { peer: 1, directory: 8, byteLength: 1 }
+      const inScope = (effect: Effect.Effect<unknown, unknown, GrantTable.GrantTable | Scope.Scope>) =>
+        Effect.provideService(Scope.provide(effect, scope), GrantTable.GrantTable, table)
+      for (const effect of [
+        inScope(table.share({ peer: 1, pages: 1 })),
+        inScope(table.map({ domain: 1, refs: [8] })),
+        inScope(SharedBuffer.alloc(at)),
+        inScope(SharedBuffer.allocByBackend(at)),
+        inScope(PeerBuffer.provide(at))
+      ]) {
+        const exit = yield* Effect.exit(effect)
+        assert.strictEqual(
+          Exit.isFailure(exit) ? String(Cause.squash(exit.cause)) : "",
+          "Error: The scope has ended: nothing can be acquired in it any more."
+        )
+      }
+      assert.deepStrictEqual(requests, [])
     }))
 })

@@ -1,0 +1,37 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as DirectoryError from "@xen-shbuf/core/DirectoryError"
+import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
+import * as PageDirectory from "@xen-shbuf/core/PageDirectory"
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+
+/** To text that another program can read, and back. */
+const through = <A, E>(schema: Schema.Codec<A, E>, value: A): A => {
+  const json = Schema.toCodecJson(schema)
+  return Schema.decodeUnknownSync(json)(JSON.parse(JSON.stringify(Schema.encodeUnknownSync(json)(value))))
+}
+
+describe("errors", () => {
+  it.effect.prop("of a grant table go through JSON whole", [GrantTableError.GrantTableError], ([error]) =>
+    Effect.sync(() => {
+      const back = through(GrantTableError.GrantTableError, error)
+      assert.deepStrictEqual(back, error)
+      assert.strictEqual(back.message, error.message)
+    }))
+
+  it.effect.prop("of a directory go through JSON whole", [DirectoryError.DirectoryError], ([error]) =>
+    Effect.sync(() => {
+      const back = through(DirectoryError.DirectoryError, error)
+      assert.deepStrictEqual(back, error)
+      assert.strictEqual(back.message, error.message)
+    }))
+
+  it("a count that is not even a number is told in words, which plain JSON keeps too", () => {
+    const directory = Result.getOrThrow(PageDirectory.fromRefs([8], Uint32Array.of(9)))
+    const result = PageDirectory.toRefs(directory, 8, Number.NaN)
+    const { reason } = Result.isFailure(result) ? result.failure : assert.fail("it succeeds")
+    assert.deepInclude(JSON.parse(JSON.stringify(reason)), { _tag: "WrongCount", refs: "NaN", pages: 1 })
+    assert.match(reason.message, /^NaN references don't fit a directory of 1 pages/)
+  })
+})
