@@ -1,4 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
+import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
+import * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import * as Ledger from "@xen-shbuf/testkit/Ledger"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
 import * as Effect from "effect/Effect"
@@ -6,8 +9,31 @@ import * as TestConsole from "effect/testing/TestConsole"
 import { readFileSync } from "node:fs"
 import { backend } from "./backend.ts"
 import { frontend } from "./frontend.ts"
+import { reading } from "./reading.ts"
 
 const length = 640 * 480 * 4
+
+describe("The README's reading", () => {
+  it.effect("copies, decodes and views a mapped frame", () =>
+    Effect.gen(function*() {
+      const inDomain = (id: number) => Effect.provide(TestXen.layerDomain(id))
+      const frame = yield* SharedBuffer.alloc({ peer: 0, byteLength: 4096 }).pipe(inDomain(5))
+      SharedMemory.viewAs(frame.bytes, Uint32Array)[2] = 640
+      yield* SharedMemory.write(frame.bytes, new TextEncoder().encode("A frame".padEnd(32)), 16)
+      const at = { peer: 5, directory: frame.directory, byteLength: 4096 }
+      const { header, title, width } = yield* Effect.flatMap(PeerBuffer.map(at), reading).pipe(inDomain(0))
+      assert.deepStrictEqual([header.length, width, title], [64, 640, "A frame".padEnd(32)])
+      assert.deepStrictEqual(frame.bytes.slice(0, 4), Uint8Array.of(0xff, 0, 0, 0xff))
+    }).pipe(Effect.scoped, Ledger.checked, Effect.provide(TestXen.layer())))
+
+  it("stands in the README, line by line", () => {
+    const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8")
+    const example = readFileSync(new URL("reading.ts", import.meta.url), "utf8")
+    const lines = example.split("\n").filter((line) => line.includes("SharedMemory."))
+    assert.lengthOf(lines, 4)
+    for (const line of lines) assert.include(readme.split("\n"), line.trim())
+  })
+})
 
 describe("The README's frontend and backend", () => {
   it.effect("pass a frame from one domain to the other, and leave nothing", () =>
