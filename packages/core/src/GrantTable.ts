@@ -141,10 +141,10 @@ export interface Limit {
  * @since 0.1.0
  */
 export interface Limits {
-  /** Pages shared at one time, by all users of the table together. */
-  readonly shared: Limit
-  /** Pages in one request to the device; bigger mappings are split, unseen by the caller. */
-  readonly mappedPerRequest: Limit
+  /** Pages shared at one time, by all users of the table together; left out where the table can't share. */
+  readonly shared?: Limit
+  /** Pages in one request to the device; bigger mappings are split, unseen by the caller. Left out where it can't map. */
+  readonly mappedPerRequest?: Limit
 }
 
 /**
@@ -157,8 +157,11 @@ export interface Held<Pages> {
   readonly pages: Omit<Pages, "unmapNotify">
   /** Arms a notification, or cancels it, while the pages are held. */
   readonly arm: (notification: UnmapNotification | undefined) => Result.Result<void, GrantTableError.Reason>
-  /** Detaches every view, unmaps, gives back. Called once, however the scope ends; must not throw. */
-  readonly release: () => void
+  /**
+   * Detaches every view, unmaps, gives back. Called once, however the scope ends; must not throw. "moved" where somebody
+   * had moved the buffer away, so that a view of it is left, which must not show the pages any more.
+   */
+  readonly release: () => void | "moved"
 }
 
 /**
@@ -257,6 +260,25 @@ export const refusals: Metric.Counter<number> = Metric.counter("xen_shbuf_refusa
   incremental: true
 })
 
+/**
+ * Buffers that somebody moved away from shared memory since the process began.
+ *
+ * @category metrics
+ * @since 0.2.0
+ */
+export const buffersMoved: Metric.Counter<number> = Metric.counter("xen_shbuf_buffers_moved", {
+  description: "Buffers moved away from shared memory",
+  incremental: true
+})
+
+const moved = Effect.andThen(
+  Metric.update(buffersMoved, 1),
+  Effect.logWarning(
+    "The buffer of memory shared with another domain was moved away before its end (by transfer, a byte stream, or " +
+      "postMessage). What was moved shows zeros from now on, and its addresses stay taken. Copy instead: SharedMemory.copy."
+  )
+)
+
 const countRefusal = ({ reason }: GrantTableError.GrantTableError) =>
   Metric.update(Metric.withAttributes(refusals, { reason: reason._tag }), 1)
 
@@ -343,7 +365,7 @@ const acquire = <Pages extends SharedPages | MappedPages>(
   Effect.uninterruptible(Effect.flatMap(openScope, (scope) =>
     Effect.flatMap(held, ({ arm, pages, release }) =>
       Effect.as(
-        Effect.andThen(Scope.addFinalizer(scope, Effect.sync(release)), Metric.update(metric, count)),
+        Effect.andThen(Scope.addFinalizer(scope, Effect.suspend(() => release() === "moved" ? moved : Effect.void)), Metric.update(metric, count)),
         { ...pages, unmapNotify: notifying(pages.bytes, arm, isWritable) } as unknown as Pages
       ))))
 

@@ -79,14 +79,16 @@ export class GrantRefused extends Schema.TaggedError<GrantRefused>()("GrantRefus
   index: Schema.Int,
   access: Access,
   /** Xen's name for the status (`GNTST_*` in `xen/include/public/grant_table.h`), where it is known. */
-  status: Schema.optionalKey(Schema.String)
+  status: Schema.optionalKey(Schema.String),
+  /** What the in-memory Xen sees from outside, and no domain could. */
+  hint: Schema.optionalKey(Schema.String)
 }) {
   override get message() {
-    const { access, grant, index, status } = this
+    const { access, grant, hint, index, status } = this
     const why = status === undefined ? "" : ` (${status})`
     const readOnly = access === "read-write" ? ", or granted read-only" : ""
     return `Xen refused grant ${grant.ref} of domain ${grant.domain}, number ${index} of the request${why}: ` +
-      `it is not granted to this domain${readOnly}, or its owner is gone. Compare the reference with what the peer published.`
+      `it is not granted to this domain${readOnly}, or its owner is gone. ${hint ?? "Compare the reference with what the peer published."}`
   }
 }
 

@@ -15,6 +15,7 @@ import * as Reason from "@xen-shbuf/core/Reason"
 import type * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -179,6 +180,13 @@ const arrived = <E>(
   }
 }
 
+/** A time that really passes, whatever the test's clock says. */
+const passed = (time: Duration.Input): Effect.Effect<undefined> =>
+  Effect.callback((resume) => {
+    const timer = setTimeout(() => resume(Effect.succeed(undefined)), Duration.toMillis(Duration.fromInputUnsafe(time)))
+    return Effect.sync(() => clearTimeout(timer))
+  })
+
 /** Runs the program once. */
 const attempt = Effect.fnUntraced(function*<E>(
   program: (stage: Stage) => Effect.Effect<unknown, E, Scope.Scope>,
@@ -196,7 +204,13 @@ const attempt = Effect.fnUntraced(function*<E>(
     tables.set(id, Faults.make(watched(yield* xen.domain(id), views), plan))
   }
   const stage: Stage = {
-    runIn: (id) => Effect.provideService(GrantTable, tables.get(id)!.table),
+    runIn: (id) => {
+      const faulty = tables.get(id)
+      if (faulty === undefined) {
+        throw new Error(`Domain ${id} is not among those that are explored: ${domains.join(", ")}. Add it to the list.`)
+      }
+      return Effect.provideService(GrantTable, faulty.table)
+    },
     live: () => views.filter((view) => view.length > 0)
   }
   const scheduler = disturbance._tag === "Interrupt"
@@ -209,9 +223,17 @@ const attempt = Effect.fnUntraced(function*<E>(
     Effect.provideService(Scheduler.MaxOpsBeforeYield, options.operationsPerTurn ?? 2048),
     Effect.forkChild({ startImmediately: true })
   )
-  const exit = yield* Fiber.await(fiber)
-
   const wrong = (detail: string) => Effect.fail(new ExplorationError({ disturbance, detail }))
+  const within = options.within ?? "30 seconds"
+  const exit = yield* Effect.raceFirst(Fiber.await(fiber), passed(within))
+  if (exit === undefined) {
+    // Not waited for: what keeps it may keep off interruptions, too.
+    fiber.interruptUnsafe()
+    return yield* wrong(
+      `it has not ended after ${Duration.format(Duration.fromInputUnsafe(within))}. It waits for something that does not ` +
+        "come any more, such as an answer of a fiber that has ended, or a time that nobody lets pass"
+    )
+  }
   if (!arrived(disturbance, exit, scheduler)) {
     return yield* wrong(`out came ${Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "a success"}`)
   }
@@ -228,7 +250,8 @@ const attempt = Effect.fnUntraced(function*<E>(
 /**
  * How to explore: `operationsPerTurn` is how many operations of the runtime a fiber may do before another has its turn
  * (2048, as ever), to mix up concurrent fibers. With `firstFiber` each interruption is tried twice: of the fiber whose
- * turn it is, and of the program's first.
+ * turn it is, and of the program's first. `within` is the time that really passes, whatever the test's clock says, until a
+ * run that has not ended is given up: 30 seconds.
  *
  * @category models
  * @since 0.1.0
@@ -236,6 +259,7 @@ const attempt = Effect.fnUntraced(function*<E>(
 export interface Options {
   readonly operationsPerTurn?: number | undefined
   readonly firstFiber?: boolean | undefined
+  readonly within?: Duration.Input | undefined
 }
 
 /**

@@ -9,6 +9,7 @@
 import { GrantTable, type UnmapNotify } from "@xen-shbuf/core/GrantTable"
 import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
 import * as Context from "effect/Context"
+import * as Data from "effect/Data"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -40,30 +41,55 @@ export type Fault =
  */
 export type Plan = ReadonlyArray<Fault>
 
-/**
- * Fails the n-th operation with this reason; the grant table is not asked.
- *
- * @category faults
- * @since 0.1.0
- */
-export const failAt = (at: number, reason: GrantTableError.Reason): Fault => ({ _tag: "Fail", at, reason })
+/** The number of an operation. A plan that could never come true would make a test pass that tests nothing: it throws. */
+const numbered = (at: number): number => {
+  if (Number.isInteger(at) && at >= 1) return at
+  throw new RangeError(`Faults: the number of an operation is ${at}, but must be a whole number from 1.`)
+}
 
 /**
- * Sleeps before the n-th operation, on the fiber's clock.
+ * Fails the n-th operation with this reason; the grant table is not asked. Throws for a number below 1.
  *
  * @category faults
  * @since 0.1.0
  */
-export const delayAt = (at: number, duration: Duration.Input): Fault => ({ _tag: "Delay", at, duration })
+export const failAt = (at: number, reason: GrantTableError.Reason): Fault => ({ _tag: "Fail", at: numbered(at), reason })
+
+/**
+ * Sleeps before the n-th operation, on the fiber's clock. Throws for a number below 1.
+ *
+ * @category faults
+ * @since 0.1.0
+ */
+export const delayAt = (at: number, duration: Duration.Input): Fault => ({ _tag: "Delay", at: numbered(at), duration })
 
 /**
  * Interrupts the calling fiber before the n-th operation, or after it has succeeded, with what it acquired held. As
- * with any interruption, a caller that is uninterruptible at that moment goes on until it no longer is.
+ * with any interruption, a caller that is uninterruptible at that moment goes on until it no longer is. It is the whole
+ * fiber that ends: run the program in a fiber of its own (`Effect.forkChild`), or the test itself is interrupted.
+ * Throws for a number below 1.
  *
  * @category faults
  * @since 0.1.0
  */
-export const interruptAt = (at: number, when: "before" | "after"): Fault => ({ _tag: "Interrupt", at, when })
+export const interruptAt = (at: number, when: "before" | "after"): Fault => ({ _tag: "Interrupt", at: numbered(at), when })
+
+/**
+ * Faults of a plan did not take effect: the program did not come that far, or an earlier fault was in their way.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export class FaultsNotFired extends Data.TaggedError("FaultsNotFired")<{
+  readonly faults: Plan
+  /** Operations that were begun. */
+  readonly operations: number
+}> {
+  override get message() {
+    const list = this.faults.map(({ _tag, at }) => `${_tag} at ${at}`).join(", ")
+    return `Of the planned faults these did not take effect: ${list}. There were ${this.operations} operations.`
+  }
+}
 
 /**
  * The record of a decorated grant table.
@@ -74,6 +100,8 @@ export const interruptAt = (at: number, when: "before" | "after"): Fault => ({ _
 export class Faults extends Context.Service<Faults, {
   /** The operations begun so far, in order. */
   readonly operations: Effect.Effect<ReadonlyArray<Operation>>
+  /** Fails with the faults of the plan that did not take effect, if there are any: a test that ends before is no test. */
+  readonly allFired: Effect.Effect<void, FaultsNotFired>
 }>()("@xen-shbuf/testkit/Faults") {}
 
 const interruptSelf = Effect.withFiber((fiber) => {
@@ -107,11 +135,21 @@ export const make = (
   plan: Plan
 ): { readonly table: GrantTable["Service"]; readonly faults: Faults["Service"] } => {
   const operations: Array<Operation> = []
+  const fired = new Set<Fault>()
+  const firing = <A, R>(
+    self: Effect.Effect<A, GrantTableError.GrantTableError, R>,
+    operation: Operation,
+    fault: Fault
+  ) =>
+    Effect.suspend(() => {
+      fired.add(fault)
+      return apply(self, operation, fault)
+    })
   const decorate = <A, R>(operation: Operation, self: Effect.Effect<A, GrantTableError.GrantTableError, R>) =>
     Effect.suspend(() => {
       const at = operations.push(operation)
       // From the right, so that the plan's first fault is the outermost.
-      return plan.filter((fault) => fault.at === at).reduceRight((self, fault) => apply(self, operation, fault), self)
+      return plan.filter((fault) => fault.at === at).reduceRight((self, fault) => firing(self, operation, fault), self)
     })
   const pages = <A extends { readonly unmapNotify: UnmapNotify }>(pages: A): A => ({
     ...pages,
@@ -125,7 +163,15 @@ export const make = (
       copy: (segments) => decorate("copy", table.copy(segments)),
       limits: decorate("limits", table.limits)
     }),
-    faults: Faults.of({ operations: Effect.sync(() => [...operations]) })
+    faults: Faults.of({
+      operations: Effect.sync(() => [...operations]),
+      allFired: Effect.suspend(() => {
+        const left = plan.filter((fault) => !fired.has(fault))
+        return left.length === 0
+          ? Effect.void
+          : Effect.fail(new FaultsNotFired({ faults: left, operations: operations.length }))
+      })
+    })
   }
 }
 

@@ -542,9 +542,10 @@ export const laws = (options: Law.Options = {}): ReadonlyArray<Law.Law> => {
 
     law("the limit of shared pages can be read, and is the one that is enforced", function*() {
       const { backend, frontend } = yield* Domains.Domains
-      const { mappedPerRequest, shared: { knob, pages: limit } } = yield* frontend.table.limits
+      const { mappedPerRequest, shared } = yield* frontend.table.limits
+      const { knob, pages: limit } = shared!
       yield* Law.holds(Number.isInteger(limit) && limit > 0, `the limit is ${limit} pages`)
-      yield* Law.holds(mappedPerRequest.pages > 0, "no request to map is possible")
+      yield* Law.holds(mappedPerRequest!.pages > 0, "no request to map is possible")
       if (limit > Page.maxCount) return
       const refused = Effect.fnUntraced(function*(requested: number, needed: number) {
         const reason = yield* Law.refused("OutOfGrants", frontend.table.share({ peer: backend.id, pages: requested }))

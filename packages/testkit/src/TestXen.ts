@@ -19,6 +19,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as References from "effect/References"
 import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { callers, tellingCaller } from "./internal/callers.ts"
 import * as Hypervisor from "./internal/hypervisor.ts"
@@ -187,6 +188,26 @@ const driver = (xen: Hypervisor.Hypervisor, domain: Hypervisor.Domain): GrantTab
   }
 }
 
+/** A number that can't be is a mistake in the test: it throws, and the effect dies. */
+const mistake = (argument: string, value: unknown, expected: string) =>
+  new RangeError(`TestXen: ${argument} is ${String(value)}, but must be ${expected}.`)
+
+const isDomainId = Schema.is(DomainId.DomainId)
+
+const idOf = (id: number): DomainId.DomainId => {
+  if (!isDomainId(id)) throw mistake("id", id, DomainId.expected)
+  return id
+}
+
+const checkLimits = (limits: Limits) => {
+  for (const name of ["sharedPages", "grantRefs", "mappedPages"] as const) {
+    const value = limits[name]
+    if (value !== undefined && !(Number.isInteger(value) && value >= 0 && value <= 2 ** 32)) {
+      throw mistake(name, value, "a number of pages or references: a whole number from 0 to 4294967296")
+    }
+  }
+}
+
 /** The living and the dead. */
 const domains = (xen: Hypervisor.Hypervisor) => [...xen.domains.values(), ...xen.zombies]
 
@@ -235,30 +256,34 @@ const holdings = (xen: Hypervisor.Hypervisor): ReadonlyArray<Holding> =>
  */
 export const make: (limits?: Limits) => Effect.Effect<TestXen["Service"], never, Scope.Scope> = Effect.fnUntraced(
   function*(defaults = {}) {
-    yield* Effect.sync(tryRealPages)
+    yield* Effect.sync(() => {
+      checkLimits(defaults)
+      tryRealPages()
+    })
     const xen = yield* Effect.acquireRelease(
       Effect.sync(Hypervisor.make),
-      (xen) => Effect.sync(() => xen.domains.forEach((domain) => Hypervisor.destroy(xen, domain)))
+      (xen) => Effect.sync(() => Hypervisor.stop(xen))
     )
-    // An id out of bounds is a mistake in the test: it throws, and the effect dies.
-    const find = (id: number, limits?: Limits) => {
-      const domainId = DomainId.DomainId.make(id)
+    const find = (id: number, limits: Limits = {}) => {
+      const domainId = idOf(id)
+      checkLimits(limits)
       return xen.domains.get(domainId) ?? Hypervisor.addDomain(xen, domainId, {
-        sharedPages: limits?.sharedPages ?? defaults.sharedPages ?? 1024,
-        grantRefs: limits?.grantRefs ?? defaults.grantRefs ?? 32_768,
-        mappedPages: limits?.mappedPages ?? defaults.mappedPages ?? 262_144
+        sharedPages: limits.sharedPages ?? defaults.sharedPages ?? 1024,
+        grantRefs: limits.grantRefs ?? defaults.grantRefs ?? 32_768,
+        mappedPages: limits.mappedPages ?? defaults.mappedPages ?? 262_144
       })
     }
     return TestXen.of({
       domain: (id, limits) => Effect.sync(() => tellingCaller(GrantTable.make(driver(xen, find(id, limits))))),
       setSharedPages: (id, pages) =>
         Effect.sync(() => {
+          checkLimits({ sharedPages: pages })
           find(id).limits.sharedPages = pages
         }),
       killProcess: (id) => Effect.sync(() => Hypervisor.killProcess(xen, find(id))),
       destroy: (id) =>
         Effect.sync(() => {
-          const domain = xen.domains.get(DomainId.DomainId.make(id))
+          const domain = xen.domains.get(idOf(id))
           if (domain !== undefined) Hypervisor.destroy(xen, domain)
         }),
       bindPort: (id) => Effect.sync(() => ++find(id).ports),

@@ -8,6 +8,7 @@ import * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import * as Exploration from "@xen-shbuf/testkit/Exploration"
 import * as Generators from "@xen-shbuf/testkit/Generators"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -197,6 +198,25 @@ const faulty: { readonly [fault: string]: { readonly program: Program; readonly 
     program: (stage) => Effect.andThen(alloc(stage, 1), mapped(stage, 1)).pipe(acquire(stage, frontend)),
     finding: /fails with InvalidInput: out came .*half of it is still held/s
   },
+  "waits for ever once it is disturbed": {
+    program: (stage) =>
+      Effect.gen(function*() {
+        const answer = yield* Deferred.make<void>()
+        // The fiber that is to answer ends without a word when it fails.
+        yield* Effect.forkChild(Effect.ignore(Effect.andThen(alloc(stage, 1), Deferred.succeed(answer, undefined))))
+        yield* Deferred.await(answer)
+      }),
+    finding: /^operation 1 of domain 1 fails with InvalidInput: it has not ended after 300ms\. It waits for something/
+  },
+  "waits for ever, and can't be interrupted": {
+    program: (stage) =>
+      Effect.uninterruptible(Effect.catch(alloc(stage, 1), () => Effect.never)),
+    finding: /^operation 1 of domain 1 fails with InvalidInput: it has not ended after 300ms/
+  },
+  "runs in a domain that is not explored": {
+    program: (stage) => SharedBuffer.alloc({ peer: backend, byteLength: 1 }).pipe(stage.runIn(9)),
+    finding: /^undisturbed: out came Error: Domain 9 is not among those that are explored: 1, 0\. Add it to the list\./
+  },
   "never lets go": {
     program: (stage) => Effect.flatMap(Scope.make(), (scope) => Scope.provide(alloc(stage, 1), scope)),
     finding: /^undisturbed: 1 leak:/
@@ -207,7 +227,7 @@ describe("An exploration finds a program that", () => {
   for (const [fault, { finding: expected, program }] of Object.entries(faulty)) {
     it.live(fault, () =>
       Effect.gen(function*() {
-        assert.match(yield* finding(program, { firstFiber: true }), expected)
+        assert.match(yield* finding(program, { firstFiber: true, within: "300 millis" }), expected)
       }).pipe(Effect.provide(TestXen.layer())))
   }
 })

@@ -29,6 +29,25 @@ const faulty = (plan: Faults.Plan) =>
 const share = (table: GrantTable["Service"]) => Effect.asVoid(table.share({ peer: 2, pages: 1 }))
 
 describe("Faults", () => {
+  it("a fault at an operation that can't be is a mistake of the test, and throws", () => {
+    for (const at of [0, -1, NaN, 1.5, Infinity]) {
+      for (const fault of [() => Faults.failAt(at, reason), () => Faults.delayAt(at, 1), () => Faults.interruptAt(at, "after")]) {
+        assert.throws(fault, RangeError, `the number of an operation is ${at}, but must be a whole number from 1`)
+      }
+    }
+  })
+
+  test("tells which faults of a plan did not take effect", Effect.gen(function*() {
+    const { faults, table } = yield* faulty([Faults.failAt(1, reason), Faults.delayAt(1, 0), Faults.failAt(99, reason)])
+    yield* Effect.flip(share(table))
+    const { message } = yield* Effect.flip(faults.allFired)
+    const list = "Delay at 1, Fail at 99"
+    assert.strictEqual(message, `Of the planned faults these did not take effect: ${list}. There were 1 operations.`)
+    const other = yield* faulty([Faults.failAt(1, reason)])
+    yield* Effect.flip(share(other.table))
+    yield* other.faults.allFired
+  }))
+
   test("records the operations, whoever calls and however they end", Effect.gen(function*() {
     const { faults, table } = yield* faulty([])
     const twice = share(table)

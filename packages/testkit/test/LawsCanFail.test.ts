@@ -80,9 +80,9 @@ const faults: { readonly [fault: string]: (table: Table) => Partial<Table> } = {
     share: ({ access, pages, peer }) => table.share({ pages: Math.trunc(pages), peer: Math.trunc(peer), access })
   }),
   "does not know its limit": (table) => ({
-    limits: Effect.map(table.limits, ({ mappedPerRequest, shared }) => ({
-      mappedPerRequest,
-      shared: { ...shared, pages: shared.pages - 1 }
+    limits: Effect.map(table.limits, ({ shared, ...others }) => ({
+      ...others,
+      shared: { ...shared!, pages: shared!.pages - 1 }
     }))
   }),
   "loses a share when interrupted in the middle": (table) => ({

@@ -1,16 +1,21 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { Access } from "@xen-shbuf/core/Access"
+import * as DomainId from "@xen-shbuf/core/DomainId"
 import * as Ending from "@xen-shbuf/core/Ending"
 import * as GrantRef from "@xen-shbuf/core/GrantRef"
-import { GrantTable } from "@xen-shbuf/core/GrantTable"
+import { buffersMoved, GrantTable } from "@xen-shbuf/core/GrantTable"
 import type * as GrantTableError from "@xen-shbuf/core/GrantTableError"
 import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
 import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
+import * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
+import * as Metric from "effect/Metric"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
@@ -170,9 +175,39 @@ describe("refusals", () => {
       assert.strictEqual((yield* reason(table.map({ domain: 0x7ff0, refs: [8] })))._tag, "InvalidInput")
     }))
 
-  test("an id out of bounds is a defect", (xen) =>
+  test("a number that can't be is a mistake of the test: it dies with one sentence", (xen) =>
     Effect.gen(function*() {
-      assert.isTrue(Exit.hasDies(yield* Effect.exit(xen.domain(0x7ff0))))
+      const said = (effect: Effect.Effect<unknown, unknown>) =>
+        Effect.map(Effect.exit(effect), (exit) => Exit.isFailure(exit) ? String(Cause.squash(exit.cause)) : "nothing")
+      const id = (id: number) => `RangeError: TestXen: id is ${id}, but must be ${DomainId.expected}.`
+      assert.strictEqual(yield* said(xen.domain(0x7ff0)), id(0x7ff0))
+      assert.strictEqual(yield* said(xen.destroy(-5)), id(-5))
+      assert.strictEqual(yield* said(xen.killProcess(1.5)), id(1.5))
+      const inDomain = Effect.provide(GrantTable, Layer.provide(TestXen.layerDomain(-5), TestXen.layer()))
+      assert.strictEqual(yield* said(inDomain), id(-5))
+      for (const pages of [NaN, -1, 1.5, 2 ** 33]) {
+        for (const name of ["sharedPages", "grantRefs", "mappedPages"] as const) {
+          const sentence = `RangeError: TestXen: ${name} is ${pages}, but must be a number of pages or references`
+          assert.include(yield* said(Effect.scoped(TestXen.make({ [name]: pages }))), sentence)
+          assert.include(yield* said(xen.domain(7, { [name]: pages })), sentence)
+        }
+        assert.include(yield* said(xen.setSharedPages(1, pages)), `TestXen: sharedPages is ${pages}, but must be`)
+      }
+      yield* xen.domain(7, { sharedPages: 0, grantRefs: 8, mappedPages: 0 })
+    }))
+
+  it.effect("a domain that is sought in the wrong one of two hypervisors is told so", () =>
+    Effect.gen(function*() {
+      const inDomain = (id: number) => Effect.provide(TestXen.layerDomain(id))
+      const sharing = Effect.flatMap(SharedBuffer.alloc({ peer: 0, byteLength: 1 }), ({ directory }) =>
+        // The mistake: a layer for each half is a hypervisor for each.
+        PeerBuffer.map({ peer: 5, directory, byteLength: 1 }).pipe(inDomain(0), Effect.provide(TestXen.layer())))
+      const error = yield* Effect.flip(Effect.scoped(sharing.pipe(inDomain(5), Effect.provide(TestXen.layer()))))
+      assert.include(error.message, "GNTST_bad_domain")
+      assert.include(error.message, "another TestXen of this program has a domain of that id: provide one TestXen.layer()")
+      const alone = Effect.scoped(PeerBuffer.map({ peer: 5, directory: 8, byteLength: 1 }))
+      const unknown = yield* Effect.flip(alone.pipe(inDomain(0), Effect.provide(TestXen.layer())))
+      assert.include(unknown.message, "Compare the reference with what the peer published.")
     }))
 
   test("each cause has Xen's status", (xen) =>
@@ -303,15 +338,34 @@ describe("limits", () => {
     Effect.gen(function*() {
       yield* xen.domain(1, { sharedPages: 2 })
       const same = yield* xen.domain(1)
-      assert.strictEqual((yield* same.limits).shared.pages, 2)
+      assert.strictEqual((yield* same.limits).shared!.pages, 2)
       yield* same.share({ peer: 2, pages: 2 })
       assert.strictEqual((yield* reason(same.share({ peer: 2, pages: 1 })))._tag, "OutOfGrants")
       yield* xen.destroy(1)
-      assert.strictEqual((yield* (yield* xen.domain(1)).limits).shared.pages, 1024)
+      assert.strictEqual((yield* (yield* xen.domain(1)).limits).shared!.pages, 1024)
     }))
 })
 
 describe("release", () => {
+  test("a buffer that was moved away shows zeros, and it is told and counted", (xen) =>
+    Effect.gen(function*() {
+      const { granter, mapper } = yield* sharing(xen, 1)
+      const said: Array<unknown> = []
+      const logger = Logger.layer([Logger.make(({ message }) => void said.push(message))])
+      const before = (yield* Metric.value(buffersMoved)).count
+      const moved = yield* Effect.scoped(Effect.gen(function*() {
+        const shared = yield* granter.share({ peer: 2, pages: 1 })
+        const mapped = yield* mapper.map({ domain: 1, refs: shared.refs })
+        shared.bytes.fill(7)
+        return [shared.bytes, mapped.bytes].map((bytes) => new Uint8Array(SharedMemory.unsafeBytes(bytes).buffer.transfer()))
+      })).pipe(Effect.provide(logger))
+      assert.deepStrictEqual(moved.map((bytes) => [bytes.length, bytes[0], bytes[4095]]), [[4096, 0, 0], [4096, 0, 0]])
+      assert.lengthOf(said, 2)
+      assert.include(String(said[0]), "was moved away before its end")
+      assert.strictEqual((yield* Metric.value(buffersMoved)).count - before, 2)
+      assert.strictEqual(yield* xen.framesInUse, 1)
+    }))
+
   test("a grant in use stays, is not handed out again, and can even be mapped anew by its peer", (xen) =>
     Effect.gen(function*() {
       const { granter, mapper, shared } = yield* sharing(xen, 3)

@@ -9,7 +9,12 @@
  *
  * - Xen has no revocation: a peer that mapped our pages may go on using them after our scope is left. The kernel keeps
  *   them from other uses until the peer unmaps. Such pages take up references, and are not counted by us.
- * - Mapped memory must not be given to `fs`, `net`, `crypto` or workers: they may use it after the release. Copy.
+ * - Work on another thread (`zlib`, `crypto`, `fs`) that still uses memory at its release, and who has moved its buffer
+ *   away, find zeros there, and what they write is lost: it is not the peer's any more. Copy first.
+ * - A worker that is ended by `terminate()` leaves its mappings and descriptors until the process ends: nothing of it runs
+ *   any more that could release them. One that ends in any other way closes them. Better let it end by itself.
+ * - What a peer may have kept of released pages counts towards the domain's grant table until their references are seen
+ *   again; the count is that of all layers of a thread, and each worker has its own.
  * - A child process that a worker starts may keep what the main thread releases just then, for the milliseconds until it
  *   runs its program. The other way around this can't happen.
  * - gntdev says EINVAL whatever the cause. When not even one more page can be mapped, because this domain's maptrack
@@ -18,12 +23,15 @@
  * @since 0.1.0
  */
 import * as GrantTable from "@xen-shbuf/core/GrantTable"
+import type { InvalidInput } from "@xen-shbuf/core/Reason"
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Driver from "./internal/Driver.ts"
 import * as Libc from "./internal/Libc.ts"
+import * as Checked from "./internal/Options.ts"
 
 /**
  * Where the devices are, and what may be done with them.
@@ -31,48 +39,31 @@ import * as Libc from "./internal/Libc.ts"
  * @category models
  * @since 0.1.0
  */
-export interface Options {
-  /** The device that shares pages, `/dev/xen/gntalloc`. */
-  readonly gntalloc?: string | undefined
-  /** The device that maps pages, `/dev/xen/gntdev`. */
-  readonly gntdev?: string | undefined
-  /** The limit of all pages shared through gntalloc, `/sys/module/xen_gntalloc/parameters/limit`. */
-  readonly gntallocLimit?: string | undefined
-  /** The limit of pages in one request to gntdev, `/sys/module/xen_gntdev/parameters/limit`. */
-  readonly gntdevLimit?: string | undefined
-  /**
-   * References in the domain's grant table, 32 768 unless set: 512 for each of `max_grant_frames` in its configuration.
-   * Shares beyond seven eighths are refused; the rest is for the domain's own devices, and for other programs. For when
-   * the table is full, some kernels count wrongly, and gntalloc may then share nothing more until it is loaded anew.
-   */
-  readonly grantTableSize?: number | undefined
-  /**
-   * Allows `copy`. Off unless set: Xen's grant copy had flaws that let a guest read and write memory of others
-   * (advisories 500 and 523), so turn it on only where the hypervisor is known to be patched.
-   */
-  readonly grantCopy?: boolean | undefined
-}
+export type Options = Checked.Options
 
 /**
- * Opens nothing yet; what it opens later is closed with the scope.
+ * Opens nothing yet; what it opens later is closed with the scope. `InvalidInput` for options that can't be.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const make = (options?: Options): Effect.Effect<GrantTable.GrantTable["Service"], never, Scope.Scope> =>
-  Effect.map(Driver.make(Libc.libc, options), GrantTable.make)
+export const make = (
+  options: Options = {}
+): Effect.Effect<GrantTable.GrantTable["Service"], InvalidInput, Scope.Scope> =>
+  Effect.flatMap(Effect.fromResult(Checked.check(options)), (options) =>
+    Effect.map(Driver.make(Libc.libc, options), GrantTable.make))
 
 /**
- * The grant table of the domain that this process runs in.
+ * The grant table of the domain that this process runs in. Dies for options that can't be.
  *
  * @category layers
  * @since 0.1.0
  */
 export const layer = (options?: Options): Layer.Layer<GrantTable.GrantTable> =>
-  Layer.effect(GrantTable.GrantTable, make(options))
+  Layer.effect(GrantTable.GrantTable, Effect.orDie(make(options)))
 
 /**
- * The same, with options from the configuration.
+ * The same, with options from the configuration, which fails for those that can't be.
  *
  * @category layers
  * @since 0.1.0
@@ -80,4 +71,17 @@ export const layer = (options?: Options): Layer.Layer<GrantTable.GrantTable> =>
 export const layerConfig = (
   options: Config.Wrap<Options>
 ): Layer.Layer<GrantTable.GrantTable, Config.ConfigError> =>
-  Layer.effect(GrantTable.GrantTable, Effect.flatMap(Config.unwrap(options), make))
+  Layer.effect(
+    GrantTable.GrantTable,
+    Effect.gen(function*() {
+      const unwrapped = yield* Config.unwrap(options)
+      const { grantTableSize } = unwrapped
+      if (grantTableSize !== undefined) {
+        yield* Effect.mapError(
+          Schema.decodeEffect(Checked.TableSize)(grantTableSize),
+          (error) => new Config.ConfigError(error)
+        )
+      }
+      return yield* Effect.orDie(make(unwrapped))
+    })
+  )

@@ -1,5 +1,5 @@
 /**
- * Maps memory of devices and files into this process, and unmaps it so that no view is left dangling.
+ * Maps memory of files that live in memory into this process, and unmaps it so that no view is left dangling.
  *
  * Plain synchronous functions on Linux, with failures as values: the ground for grant tables, real and in memory.
  *
@@ -10,17 +10,15 @@ import * as Result from "effect/Result"
 import * as Libc from "./internal/Libc.ts"
 import * as Mapping from "./internal/Mapping.ts"
 
+const libc = () => Libc.checked(Libc.libc())
+
 /**
  * A part of an open device or file; one `mmap` each. Offset and length are bytes, multiples of the page size.
  *
  * @category models
  * @since 0.1.0
  */
-export interface Piece {
-  readonly fd: number
-  readonly offset: number
-  readonly byteLength: number
-}
+export type Piece = Mapping.Piece
 
 /**
  * Pieces mapped side by side, in bytes.
@@ -28,12 +26,7 @@ export interface Piece {
  * @category models
  * @since 0.1.0
  */
-export interface Region {
-  readonly address: bigint
-  readonly byteLength: number
-  /** The whole region. Views made of it have length 0 once it is unmapped. */
-  readonly buffer: ArrayBuffer
-}
+export type Region = Mapping.Region
 
 /**
  * Why nothing was mapped: the errno's name, such as "EINVAL", and which piece was refused (0 also for all together).
@@ -41,10 +34,7 @@ export interface Region {
  * @category models
  * @since 0.1.0
  */
-export interface MapFailure {
-  readonly errno: string
-  readonly piece: number
-}
+export type MapFailure = Mapping.MapFailure
 
 /**
  * Maps the pieces as one region, all or nothing, shared and never inherited by a forked child.
@@ -56,15 +46,17 @@ export interface MapFailure {
 export const map = (
   pieces: ReadonlyArray<Piece>,
   access: Access
-): Result.Result<Region, MapFailure> => Mapping.map(Libc.libc(), pieces, access)
+): Result.Result<Region, MapFailure> => Mapping.map(libc(), pieces, access, "memory")
 
 /**
- * Detaches every view of the region, then unmaps it; once only.
+ * Ends a region, once only: detaches every view, and puts private memory in the place of its pages, whose addresses go
+ * back when V8 lets go of the buffer. Gives "moved" where somebody has moved the buffer away (`transfer`, a byte stream,
+ * `postMessage`): what is left of it shows zeros from now on, and its addresses stay taken.
  *
  * @category resource management
  * @since 0.1.0
  */
-export const unmap = (region: Region): void => Mapping.unmap(Libc.libc(), region)
+export const unmap = (region: Region): "moved" | undefined => Mapping.unmap(libc(), region)
 
 /**
  * Makes a file that lives in memory only, sparse and zero, closed on exec. Fails with the errno's name.
@@ -73,12 +65,12 @@ export const unmap = (region: Region): void => Mapping.unmap(Libc.libc(), region
  * @since 0.1.0
  */
 export const memfd = (name: string, byteLength: number): Result.Result<number, string> => {
-  const libc = Libc.libc()
-  const fd = libc.memfd(name, Libc.MFD_CLOEXEC)
+  const { close, ftruncate, memfd } = libc()
+  const fd = memfd(name, Libc.MFD_CLOEXEC)
   if (fd < 0) return Result.fail(Libc.errnoName(fd))
-  const sized = libc.ftruncate(fd, byteLength)
+  const sized = ftruncate(fd, byteLength)
   if (sized >= 0) return Result.succeed(fd)
-  libc.close(fd)
+  close(fd)
   return Result.fail(Libc.errnoName(sized))
 }
 
@@ -89,5 +81,5 @@ export const memfd = (name: string, byteLength: number): Result.Result<number, s
  * @since 0.1.0
  */
 export const close = (fd: number): void => {
-  Libc.libc().close(fd)
+  libc().close(fd)
 }

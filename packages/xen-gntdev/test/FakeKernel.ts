@@ -9,6 +9,7 @@ const gntalloc = "/dev/xen/gntalloc"
 const gntdev = "/dev/xen/gntdev"
 const page = 4096
 const EBADF = -9
+const EEXIST = -17
 const EINVAL = -22
 const ENOENT = -2
 const ENOSPC = -28
@@ -24,7 +25,7 @@ interface Note {
 interface Open {
   readonly path: string
   /** gntalloc's allocations or gntdev's notes, by their offset in bytes. */
-  readonly allocations: Map<number, number>
+  readonly allocations: Map<number, ReadonlyArray<number>>
   readonly notes: Map<number, Note>
   next: number
 }
@@ -37,6 +38,8 @@ interface Armed {
 }
 
 interface Mapping {
+  /** Memory in the place of pages that have ended: addresses that V8 has not given back yet. */
+  readonly isLate?: boolean
   readonly byteLength: number
   readonly offset: number
   readonly writable: boolean
@@ -55,8 +58,14 @@ export interface Rules {
   readonly grants?: () => number
   /** References in the grant table. */
   readonly references?: number
+  /** Grants that their peer has mapped, and keeps when they are let go. */
+  readonly keeps?: (ref: number) => boolean
   /** Whether the calls come from a worker thread. */
   readonly worker?: boolean
+  /** Bytes in a page of the kernel. */
+  readonly pageSize?: number
+  /** The errno for memory in the place of pages that end, if there is none. */
+  readonly failEnd?: number
   /** Ports that are bound. */
   readonly ports?: ReadonlyArray<number>
   /** The errno for a call, by its number among those that can fail, from 0; undefined where it works. */
@@ -76,6 +85,9 @@ export const make = (rules: Rules = {}) => {
   let nextFd = 10
   let nextAddress = 0x7000_0000_0000n
   let nextRef = 100
+  /** References given back, the last one first to be handed out again, as in Linux; those that a peer keeps aren't. */
+  const free: Array<number> = []
+  let kept = 0
   let fallible = 0
   let pagesMapped = 0
 
@@ -89,11 +101,19 @@ export const make = (rules: Rules = {}) => {
     return errno
   }
 
-  const allocated = ({ allocations }: Open) => [...allocations.values()].reduce((a, b) => a + b, 0)
+  const allocated = ({ allocations }: Open) => [...allocations.values()].reduce((sum, refs) => sum + refs.length, 0)
+
+  const letGo = (refs: ReadonlyArray<number>) => {
+    counter -= refs.length
+    for (const ref of refs) {
+      if (rules.keeps?.(ref) === true) kept++
+      else free.push(ref)
+    }
+  }
 
   /** Whether a file has this many pages at this offset, or a mapping of it. */
   const isAllocated = (fd: number, at: number) =>
-    Array.from(files.get(fd)?.allocations ?? []).some(([index, count]) => index <= at && at < index + count * page) ||
+    Array.from(files.get(fd)?.allocations ?? []).some(([index, refs]) => index <= at && at < index + refs.length * page) ||
     [...mappings.values()].some((one) => one.fd === fd && one.offset <= at && at < one.offset + one.byteLength)
 
   const isNoted = (fd: number, note: Note) =>
@@ -138,16 +158,17 @@ export const make = (rules: Rules = {}) => {
     // Compared without a sign.
     if (counter >>> 0 > limit || count > limit - counter) return ENOSPC
     const granted = [...files.values()].reduce((sum, file) => sum + allocated(file), 0)
-    if (granted + count > references) {
+    if (granted + kept + count > references) {
       // The real bug: undoing counts one page too many.
       counter -= 1
       return ENOSPC
     }
     counter += count
     words[2] = file.next
-    file.allocations.set(file.next, count)
+    const refs = Array.from({ length: count }, () => free.pop() ?? nextRef++)
+    file.allocations.set(file.next, refs)
     file.next += count * page
-    for (let i = 0; i < count; i++) words[4 + i] = nextRef++
+    words.set(refs, 4)
     return 0
   }
 
@@ -175,9 +196,10 @@ export const make = (rules: Rules = {}) => {
     if (file.path === gntalloc && request === Abi.ALLOC_GREF) return alloc(file, words)
     if (file.path === gntdev && request === Abi.MAP_GRANT_REF) return note(file, words)
     if (file.path === gntalloc && request === Abi.DEALLOC_GREF) {
-      if (file.allocations.get(index) !== words[2]) return wrong("DEALLOC_GREF of nothing", EINVAL)
+      const refs = file.allocations.get(index)
+      if (refs?.length !== words[2]) return wrong("DEALLOC_GREF of nothing", EINVAL)
       file.allocations.delete(index)
-      counter -= words[2]!
+      letGo(refs!)
       return 0
     }
     if (file.path === gntdev && request === Abi.UNMAP_GRANT_REF) {
@@ -194,7 +216,7 @@ export const make = (rules: Rules = {}) => {
     const file = files.get(fd)
     if (file === undefined) return wrong("mmap of no file", EBADF)
     if (file.path === gntalloc) {
-      return file.allocations.get(offset) === byteLength / page
+      return file.allocations.get(offset)?.length === byteLength / page
         ? { byteLength, offset, writable, fd, note: undefined }
         : wrong("mmap of no whole allocation", ENOENT)
     }
@@ -223,8 +245,21 @@ export const make = (rules: Rules = {}) => {
     }
   }
 
+  /** Puts private memory in the place of pages, which ends their mapping. */
+  const end = (address: bigint, byteLength: number, flags: number): bigint => {
+    if ((flags & Libc.MAP_NORESERVE) === 0) wrong("memory in the place of pages that is reserved", EINVAL)
+    if (rules.failEnd !== undefined) return BigInt(rules.failEnd)
+    calls.push(`end ${byteLength / page}`)
+    unmapAll(address, byteLength)
+    mappings.set(address, { byteLength, offset: 0, writable: true, fd: -1, note: undefined, isLate: true })
+    notify()
+    return address
+  }
+
   const libc: Libc.Libc = {
     isMainThread: !worker,
+    pageSize: rules.pageSize ?? page,
+    lateAccess: Libc.PROT_READ | Libc.PROT_WRITE,
     open: (path, flags) => {
       const failed = failing("open", path)
       if (failed !== undefined) return failed
@@ -237,7 +272,7 @@ export const make = (rules: Rules = {}) => {
       calls.push("close")
       const file = files.get(fd)
       if (file === undefined) return wrong("close of no file", EBADF)
-      counter -= allocated(file)
+      for (const refs of file.allocations.values()) letGo(refs)
       files.delete(fd)
       notify()
       return 0
@@ -259,6 +294,14 @@ export const make = (rules: Rules = {}) => {
     },
     mmap: (wanted, byteLength, protection, flags, fd, offset) => {
       if (byteLength === 0) return BigInt(EINVAL)
+      const isLate = wanted !== null && (flags & Libc.MAP_ANONYMOUS) !== 0 && (flags & Libc.MAP_FIXED) !== 0
+      if (isLate) return end(wanted, byteLength, flags)
+      if (wanted !== null && (flags & Libc.MAP_FIXED_NOREPLACE) !== 0) {
+        const isTaken = [...mappings].some(([at, mapping]) =>
+          at < wanted + BigInt(byteLength) && wanted < at + BigInt(mapping.byteLength)
+        )
+        if (isTaken) return BigInt(EEXIST)
+      }
       // MAP_FIXED takes the place first, and leaves a hole where the device then refuses.
       if (wanted !== null) unmapAll(wanted, byteLength)
       const failed = failing("mmap", byteLength / page)
@@ -276,7 +319,8 @@ export const make = (rules: Rules = {}) => {
       return address
     },
     munmap: (address, byteLength) => {
-      calls.push(`munmap ${byteLength / page}`)
+      // V8 lets go of buffers whenever it likes: no call of ours.
+      if (mappings.get(address)?.isLate !== true) calls.push(`munmap ${byteLength / page}`)
       unmapAll(address, byteLength)
       notify()
       return 0
@@ -324,9 +368,9 @@ export const make = (rules: Rules = {}) => {
     errors,
     /** What is open, allocated, noted or mapped: empty when nothing is held. */
     held: () => [
-      ...[...mappings.values()].map(({ byteLength }) => `mapped ${byteLength / page}`),
+      ...[...mappings.values()].filter(({ isLate }) => isLate !== true).map(({ byteLength }) => `mapped ${byteLength / page}`),
       ...[...files.values()].flatMap(({ allocations, notes, path }) => [
-        ...[...allocations.values()].map((count) => `allocated ${count}`),
+        ...[...allocations.values()].map((refs) => `allocated ${refs.length}`),
         ...[...notes.values()].map(({ refs }) => `noted ${refs.length}`),
         `open ${path}`
       ])

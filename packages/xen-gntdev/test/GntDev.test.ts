@@ -8,11 +8,14 @@ import * as ConfigProvider from "effect/ConfigProvider"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as GntDev from "../src/GntDev.ts"
+import * as Abi from "../src/internal/Abi.ts"
 import * as Driver from "../src/internal/Driver.ts"
 import * as FakeKernel from "./FakeKernel.ts"
 
@@ -38,13 +41,31 @@ const table = (kernel: ReturnType<typeof FakeKernel.make>, options?: GntDev.Opti
 const reasonOf = <A, R>(effect: Effect.Effect<A, GrantTableError.GrantTableError, R>) =>
   Effect.map(Effect.flip(effect), (error) => error.reason)
 
+/** Lets the k-th typed array that the program makes fail, as in a process that is out of memory; counts them. */
+const failingArrays = <A, E, R>(k: number, program: Effect.Effect<A, E, R>) =>
+  Effect.suspend(() => {
+    const whole = { Uint8Array, Uint32Array }
+    let made = 0
+    const failing = <C extends new(...args: Array<never>) => object>(constructor: C): C =>
+      new Proxy(constructor, {
+        construct: (target, args, newTarget) => {
+          if (made++ === k) throw new RangeError("Array buffer allocation failed")
+          return Reflect.construct(target, args, newTarget)
+        }
+      })
+    Object.assign(globalThis, { Uint8Array: failing(Uint8Array), Uint32Array: failing(Uint32Array) })
+    return Effect.map(program, (result) => ({ result, made })).pipe(
+      Effect.ensuring(Effect.sync(() => Object.assign(globalThis, whole)))
+    )
+  })
+
 const peer = DomainId.DomainId.make(3)
 const grant = (ref: number): GrantRef.Grant => ({ domain: peer, ref: GrantRef.GrantRef.make(ref) })
 
 const refs = (count: number) => Uint32Array.from({ length: count }, (_, i) => 100 + i)
 
 describe("GntDev.share", () => {
-  it.effect("is one ioctl and one mmap, undone in order: detach, munmap, DEALLOC", () =>
+  it.effect("is one ioctl and one mmap, undone in order: detach, end the mapping, DEALLOC", () =>
     Effect.gen(function*() {
       const kernel = FakeKernel.make()
       const bytes = yield* Effect.scoped(Effect.gen(function*() {
@@ -63,8 +84,8 @@ describe("GntDev.share", () => {
       assert.strictEqual(bytes.length, 0)
       assert.deepStrictEqual(kernel.calls, [
         "open /dev/xen/gntalloc",
-        "ALLOC_GREF 5", "mmap 5", "view", "munmap 5", "DEALLOC_GREF 5",
-        "ALLOC_GREF 2", "mmap 2", "view", "munmap 2", "DEALLOC_GREF 2",
+        "ALLOC_GREF 5", "mmap 5", "view", "end 5", "DEALLOC_GREF 5",
+        "ALLOC_GREF 2", "mmap 2", "view", "end 2", "DEALLOC_GREF 2",
         "close"
       ])
       assert.deepStrictEqual([kernel.held(), kernel.errors], [[], []])
@@ -111,7 +132,8 @@ describe("GntDev.share", () => {
       }))
       yield* Effect.flip(xen.share({ peer: 3, pages: 1001 }))
       yield* Effect.scoped(xen.share({ peer: 3, pages: 875 }))
-      assert.strictEqual(guarded.calls.filter((call) => call.startsWith("ALLOC_GREF")).length, 2)
+      const asked = guarded.calls.filter((call) => call.startsWith("ALLOC_GREF")).map((call) => Number(call.slice(10)))
+      assert.deepStrictEqual([asked[0], asked.at(-1), Math.max(...asked)], [800, 875, 875])
 
       const told = yield* table(FakeKernel.make(rules), { grantTableSize: 1146 })
       yield* told.share({ peer: 3, pages: 1000 }).pipe(Effect.scoped)
@@ -137,8 +159,117 @@ describe("GntDev.share", () => {
     }))
 })
 
+describe("GntDev, what peers may have kept", () => {
+  const raised = (kernel: ReturnType<typeof FakeKernel.make>, grantTableSize = 1000) => {
+    writeFileSync(gntallocLimit, "100000\n")
+    return table(kernel, { grantTableSize })
+  }
+  const cycle = (xen: GrantTable.GrantTable["Service"], pages: number) => Effect.scoped(xen.share({ peer: 3, pages }))
+
+  it.effect("counts pages that were released and not seen again, until the table could be full", () =>
+    Effect.gen(function*() {
+      // The flaw of the fake kernel would ruin it for good.
+      const kernel = FakeKernel.make({ grants: () => 100_000, references: 1000, keeps: () => true })
+      const xen = yield* raised(kernel)
+      let refused: GrantTableError.Reason | undefined
+      for (let i = 0; i < 100 && refused === undefined; i++) {
+        const exit = yield* Effect.result(cycle(xen, 100))
+        if (Result.isFailure(exit)) refused = exit.failure.reason
+      }
+      assert.deepInclude(refused, { _tag: "OutOfGrants", requested: 100, limit: 875 })
+      // It is not ruined: less is still to be had.
+      assert.strictEqual((yield* xen.share({ peer: 3, pages: 10 })).refs.length, 10)
+      assert.isBelow(kernel.calls.filter((call) => call.startsWith("ALLOC_GREF")).length, 20)
+    }))
+
+  it.effect("refuses nobody who shares and lets go again and again, of any size, where peers keep nothing", () =>
+    Effect.gen(function*() {
+      const kernel = FakeKernel.make({ grants: () => 100_000, references: 1000 })
+      const xen = yield* raised(kernel)
+      for (const pages of [1, 875, 1, 800, 400, 875, 3, 870]) yield* cycle(xen, pages)
+      // Others take references away in between: those of the last release come again later, or never.
+      const other = yield* raised(FakeKernel.make({ grants: () => 100_000, references: 1000 }))
+      for (let i = 0; i < 20; i++) yield* cycle(other, 875 - i)
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* xen.share({ peer: 3, pages: 500 })
+        yield* cycle(xen, 375)
+        yield* cycle(xen, 375)
+        assert.strictEqual((yield* reasonOf(cycle(xen, 376)))._tag, "OutOfGrants")
+      }))
+      yield* cycle(xen, 875)
+      assert.deepStrictEqual(kernel.held(), ["open /dev/xen/gntalloc"])
+    }))
+
+  it.effect("asks for the proof that references are free in the name of nobody", () =>
+    Effect.gen(function*() {
+      const domains: Array<number> = []
+      const kernel = FakeKernel.make({ grants: () => 100_000, references: 1000 })
+      const libc = {
+        ...kernel.libc,
+        ioctl: (fd: number, request: number, words: Uint32Array) => {
+          if (request === Abi.ALLOC_GREF) domains.push(words[0]! & 0xffff)
+          return kernel.libc.ioctl(fd, request, words)
+        }
+      }
+      writeFileSync(gntallocLimit, "100000\n")
+      const driver = yield* Driver.make(() => libc, { gntallocLimit, gntdevLimit, grantTableSize: 1000 })
+      const xen = GrantTable.make(driver)
+      yield* cycle(xen, 600)
+      yield* cycle(xen, 600)
+      assert.deepStrictEqual(domains, [3, 0x7ff4, 3])
+    }))
+
+  it.effect("counts what all layers of a process share, not each by itself", () =>
+    Effect.gen(function*() {
+      const kernel = FakeKernel.make({ grants: () => 100_000, references: 1000 })
+      const [one, other] = [yield* raised(kernel), yield* raised(kernel)]
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* one.share({ peer: 3, pages: 800 })
+        const reason = yield* reasonOf(cycle(other, 100))
+        assert.deepInclude(reason, { _tag: "OutOfGrants", limit: 875 })
+        yield* cycle(other, 75)
+      }))
+      yield* cycle(other, 875)
+    }))
+
+  it.effect("takes no size of the grant table that can't be, from a program or from its environment", () =>
+    Effect.gen(function*() {
+      for (const grantTableSize of [NaN, -5, 0, 1.5, Infinity, 2 ** 30]) {
+        const error = yield* Effect.flip(Effect.scoped(GntDev.make({ grantTableSize })))
+        assert.include(error.message, `grantTableSize is ${grantTableSize}, but must be a number of references`)
+        const layer = GntDev.layerConfig({ grantTableSize: Config.Number("SIZE") })
+        const env = { SIZE: String(grantTableSize) }
+        const provider = ConfigProvider.layer(ConfigProvider.fromEnv({ env }))
+        const failed = yield* Effect.flip(
+          Effect.provide(Effect.asVoid(GrantTable.GrantTable), Layer.provide(layer, provider))
+        )
+        assert.strictEqual(failed._tag, "ConfigError")
+      }
+    }))
+})
+
+describe("GntDev, on kernels with bigger pages", () => {
+  it.effect("refuses at the first use of either device, and names the size", () =>
+    Effect.gen(function*() {
+      for (const pageSize of [16_384, 65_536]) {
+        const kernel = FakeKernel.make({ pageSize })
+        const xen = yield* table(kernel)
+        for (const use of [
+          Effect.asVoid(xen.share({ peer: 3, pages: 1 })),
+          Effect.asVoid(xen.map({ domain: 3, refs: [100] })),
+          xen.read({ domain: 3, ref: 100 }, new Uint8Array(4))
+        ]) {
+          const reason = yield* reasonOf(Effect.scoped(use))
+          assert.strictEqual(reason._tag, "Unsupported")
+          assert.include(reason.message, `this kernel has pages of ${pageSize} bytes, and Xen's have 4096`)
+        }
+        assert.deepStrictEqual(kernel.calls, [])
+      }
+    }))
+})
+
 describe("GntDev.map", () => {
-  it.effect("is one ioctl and one mmap, undone in order: detach, munmap, UNMAP", () =>
+  it.effect("is one ioctl and one mmap, undone in order: detach, end the mapping, UNMAP", () =>
     Effect.gen(function*() {
       const kernel = FakeKernel.make()
       yield* Effect.scoped(Effect.gen(function*() {
@@ -151,7 +282,7 @@ describe("GntDev.map", () => {
       }))
       assert.deepStrictEqual(kernel.calls, [
         "open /dev/xen/gntdev",
-        "MAP_GRANT_REF 1023", "mmap 1023", "view", "munmap 1023", "UNMAP_GRANT_REF 1023",
+        "MAP_GRANT_REF 1023", "mmap 1023", "view", "end 1023", "UNMAP_GRANT_REF 1023",
         "close"
       ])
       assert.deepStrictEqual([kernel.held(), kernel.errors], [[], []])
@@ -190,9 +321,85 @@ describe("GntDev.map", () => {
       const kernel = FakeKernel.make()
       const xen = yield* table(kernel)
       yield* Effect.scoped(xen.map({ domain: 3, refs: refs(600_000) }))
-      assert.strictEqual(kernel.fds(), 2)
-      yield* Effect.scoped(xen.map({ domain: 3, refs: refs(600_000) }))
-      assert.deepStrictEqual([kernel.fds(), kernel.errors], [2, []])
+      // What was opened for that is closed when nothing is in it any more, and opened again.
+      assert.strictEqual(kernel.fds(), 1)
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* xen.map({ domain: 3, refs: refs(600_000) })
+        assert.strictEqual(kernel.fds(), 2)
+        yield* Effect.scoped(xen.map({ domain: 3, refs: refs(100) }))
+        assert.strictEqual(kernel.fds(), 2)
+      }))
+      assert.deepStrictEqual([kernel.fds(), kernel.errors], [1, []])
+    }))
+
+  it.effect("closes every gntdev with its layer, and one that was opened in vain at once", () =>
+    Effect.gen(function*() {
+      const kernel = FakeKernel.make()
+      const layerScope = yield* Scope.make()
+      const xen = yield* Scope.provide(table(kernel), layerScope)
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* xen.map({ domain: 3, refs: refs(600_000) })
+        assert.strictEqual(kernel.fds(), 2)
+        yield* Scope.close(layerScope, Exit.void)
+        assert.strictEqual(kernel.fds(), 0)
+      }))
+      let notes = 0
+      const failing = FakeKernel.make({
+        fail: (_, name) => name === "MAP_GRANT_REF" && ++notes > 8 ? ENOMEM : undefined
+      })
+      const other = yield* table(failing)
+      assert.strictEqual((yield* reasonOf(other.map({ domain: 3, refs: refs(600_000) })))._tag, "DeviceFailed")
+      assert.deepStrictEqual([failing.held(), failing.errors], [["open /dev/xen/gntdev"], []])
+    }))
+
+  it.effect("maps a page at a time where the module's limit is 0, and can't be", () =>
+    Effect.gen(function*() {
+      writeFileSync(gntdevLimit, "0\n")
+      const kernel = FakeKernel.make({ perRequest: () => 0 })
+      const reason = yield* reasonOf((yield* table(kernel)).map({ domain: 3, refs: refs(3) }))
+      assert.deepInclude(reason, { _tag: "DeviceFailed", call: "MAP_GRANT_REF", errno: "EINVAL" })
+      assert.deepStrictEqual(kernel.calls, ["open /dev/xen/gntdev", "MAP_GRANT_REF 1"])
+    }))
+
+  it.effect("searches for a refused grant only where Xen may have refused one", () =>
+    Effect.gen(function*() {
+      for (const fail of [0, 1]) {
+        let mmaps = 0
+        const kernel = FakeKernel.make({
+          refuses: (ref) => ref === 102,
+          fail: (_, name) => name === "mmap" && mmaps++ === fail ? ENOMEM : undefined
+        })
+        const reason = yield* reasonOf((yield* table(kernel)).map({ domain: 3, refs: refs(5) }))
+        assert.deepInclude(reason, { _tag: "DeviceFailed", call: "mmap", errno: "ENOMEM" })
+        assert.deepStrictEqual([mmaps, kernel.held(), kernel.errors], [fail + 1, ["open /dev/xen/gntdev"], []])
+      }
+    }))
+
+  it.effect("reads a page that was granted for reading only, which it maps so", () =>
+    Effect.gen(function*() {
+      const kernel = FakeKernel.make({ refuses: (_, writable) => writable })
+      const xen = yield* table(kernel)
+      const into = new Uint8Array(3)
+      yield* xen.read({ domain: 3, ref: 0x105 }, into)
+      assert.deepStrictEqual([...into], [5, 5, 5])
+      assert.deepStrictEqual(kernel.held(), ["open /dev/xen/gntdev"])
+    }))
+
+  it.effect("gives back what it reserved for several pieces, whichever is refused, and by whom", () =>
+    Effect.gen(function*() {
+      writeFileSync(gntdevLimit, "4\n")
+      for (const errno of [-9, ENOMEM, -22]) {
+        for (const piece of [1, 2, 3]) {
+          let mmaps = 0
+          const kernel = FakeKernel.make({
+            perRequest: () => 4,
+            fail: (_, name) => name === "mmap" && mmaps++ === piece ? errno : undefined
+          })
+          const xen = yield* table(kernel)
+          yield* Effect.exit(Effect.scoped(xen.map({ domain: 3, refs: refs(10) })))
+          assert.deepStrictEqual([kernel.held(), kernel.errors], [["open /dev/xen/gntdev"], []], `${errno} ${piece}`)
+        }
+      }
     }))
 
   it.effect("names the first grant that is refused, at the cost of mapping each page about once more", () =>
@@ -240,7 +447,7 @@ describe("GntDev.map", () => {
 })
 
 describe("GntDev, unmap notifications", () => {
-  it.effect("gntalloc: one in the page of the byte, in place of one in another page, until munmap and DEALLOC", () =>
+  it.effect("gntalloc: one in the page of the byte, in place of one in another page, until the mapping ends and DEALLOC", () =>
     Effect.gen(function*() {
       const kernel = FakeKernel.make({ ports: [7] })
       const xen = yield* table(kernel)
@@ -258,8 +465,8 @@ describe("GntDev, unmap notifications", () => {
         `SET_UNMAP_NOTIFY ${start + 1} 3 7`,
         `SET_UNMAP_NOTIFY ${start + 4096 + 2} 1 0`, `SET_UNMAP_NOTIFY ${start} 0 0`,
         `SET_UNMAP_NOTIFY ${start + 4096 + 3} 3 7`,
-        "munmap 3", "DEALLOC_GREF 3", `cleared ${start + 4096 + 3}`, "signalled 7",
-        "munmap 5", "DEALLOC_GREF 5"
+        "end 3", "DEALLOC_GREF 3", `cleared ${start + 4096 + 3}`, "signalled 7",
+        "end 5", "DEALLOC_GREF 5"
       ])
       assert.deepStrictEqual(kernel.errors, [])
     }))
@@ -279,7 +486,7 @@ describe("GntDev, unmap notifications", () => {
       assert.deepStrictEqual(kernel.calls.slice(from), [
         `SET_UNMAP_NOTIFY ${9 * 4096} 3 7`,
         `SET_UNMAP_NOTIFY ${8 * 4096} 2 7`, `SET_UNMAP_NOTIFY ${4 * 4096 + 5} 1 0`,
-        "munmap 10",
+        "end 10",
         "UNMAP_GRANT_REF 4", "UNMAP_GRANT_REF 4", `cleared ${4 * 4096 + 5}`, "UNMAP_GRANT_REF 2", "signalled 7"
       ])
       assert.deepStrictEqual(kernel.errors, [])
@@ -329,6 +536,39 @@ describe("GntDev, unmap notifications", () => {
       assert.deepStrictEqual(cleared, ["cleared 4096", "cleared 4096"])
     }))
 
+  it.effect("when one of several can't be armed, those before are again, and can still be cancelled", () =>
+    Effect.gen(function*() {
+      writeFileSync(gntdevLimit, "4\n")
+      // Each place of the second arming, and the place of the first that it leaves.
+      for (const failAt of [1, 2, 3]) {
+        let sets = 0
+        const kernel = FakeKernel.make({
+          perRequest: () => 4,
+          ports: [7],
+          fail: (_, name) => name === "SET_UNMAP_NOTIFY" && sets++ === failAt ? ENOMEM : undefined
+        })
+        const xen = yield* table(kernel)
+        yield* Effect.scoped(Effect.gen(function*() {
+          const { unmapNotify } = yield* xen.map({ domain: 3, refs: refs(10) })
+          yield* unmapNotify({ clearByte: 5 })
+          const reason = yield* reasonOf(unmapNotify({ clearByte: 4 * 4096 + 5, signalPort: 7 }))
+          assert.deepInclude(reason, { _tag: "DeviceFailed", call: "SET_UNMAP_NOTIFY" })
+        }))
+        assert.deepStrictEqual(kernel.calls.filter((call) => /cleared|signalled/.test(call)), ["cleared 5"], `${failAt}`)
+        sets = -1000
+        yield* Effect.scoped(Effect.gen(function*() {
+          const { unmapNotify } = yield* xen.map({ domain: 3, refs: refs(10) })
+          yield* unmapNotify({ clearByte: 5, signalPort: 7 })
+          sets = failAt
+          yield* Effect.exit(unmapNotify({ clearByte: 4 * 4096 + 5 }))
+          sets = -1000
+          yield* unmapNotify(undefined)
+          kernel.calls.length = 0
+        }))
+        assert.deepStrictEqual(kernel.calls.filter((call) => /cleared|signalled/.test(call)), [], `${failAt}`)
+      }
+    }))
+
   it.effect("what the kernel refuses otherwise is a failure of the device", () =>
     Effect.gen(function*() {
       const xen = yield* table(FakeKernel.make({ fail: (_, name) => name === "SET_UNMAP_NOTIFY" ? -22 : undefined }))
@@ -355,7 +595,7 @@ describe("GntDev, unmap notifications", () => {
           assert.deepInclude(reason, { _tag: "DeviceUnavailable", errno: "EBADF" })
         }
       }))
-      assert.deepStrictEqual(kernel.calls.slice(from), ["munmap 1", "cleared 1", "munmap 2", "cleared 4096"])
+      assert.deepStrictEqual(kernel.calls.slice(from), ["end 1", "cleared 1", "end 2", "cleared 4096"])
       assert.deepStrictEqual(kernel.errors, [])
     }))
 })
@@ -442,6 +682,33 @@ describe("GntDev, whatever fails", () => {
       }
     }))
 
+  it.effect("holds nothing, whichever array can't be made for want of memory", () =>
+    Effect.gen(function*() {
+      writeFileSync(gntdevLimit, "4\n")
+      const rules = { perRequest: () => 4, refuses: (ref: number) => ref === 111, ports: [7] }
+      const references = refs(10)
+      const flawless = yield* failingArrays(Infinity, run(FakeKernel.make(rules)))
+      assert.isAbove(flawless.made, 12)
+      for (let k = 0; k < flawless.made; k++) {
+        const kernel = FakeKernel.make(rules)
+        yield* failingArrays(k, Effect.exit(run(kernel)))
+        assert.deepStrictEqual([kernel.held(), kernel.errors], [[], []], `array ${k}`)
+        // Nor is it counted as shared.
+        const xen = yield* table(kernel)
+        yield* Effect.scoped(xen.share({ peer: 3, pages: 1024 }))
+        yield* Effect.scoped(xen.read({ domain: 3, ref: references[0]! }, new Uint8Array(4)))
+      }
+    }))
+
+  it.effect("unmaps where there is nothing to put in the place of the pages", () =>
+    Effect.gen(function*() {
+      const kernel = FakeKernel.make({ failEnd: ENOMEM })
+      const xen = yield* table(kernel)
+      yield* Effect.scoped(xen.map({ domain: 3, refs: refs(3) }))
+      assert.include(kernel.calls, "munmap 3")
+      assert.deepStrictEqual([kernel.held(), kernel.errors], [["open /dev/xen/gntdev"], []])
+    }))
+
   it.effect("says which device and why, and opens it when the cause is gone", () =>
     Effect.gen(function*() {
       let errno: number | undefined = EACCES
@@ -526,13 +793,19 @@ describe("GntDev.layer", () => {
       assert.deepInclude(reason, { _tag: "DeviceUnavailable", device })
     }))
 
-  it.effect("limits that can't be read are typed errors", () =>
+  it.effect("of two limits one that can't be read is left out: a frontend needs no gntdev, a backend no gntalloc", () =>
     Effect.gen(function*() {
-      rmSync(gntallocLimit)
       const xen = yield* table(FakeKernel.make())
+      const whole = yield* xen.limits
+      assert.sameMembers(Object.keys(whole), ["shared", "mappedPerRequest"])
+      rmSync(gntdevLimit)
+      assert.deepStrictEqual(yield* xen.limits, { shared: whole.shared! })
+      rmSync(gntallocLimit)
       const reason = yield* reasonOf(xen.limits)
       assert.deepInclude(reason, { _tag: "DeviceUnavailable", device: gntallocLimit, errno: "ENOENT" })
       writeFileSync(gntallocLimit, "many")
       assert.deepInclude(yield* reasonOf(xen.limits), { _tag: "DeviceUnavailable", errno: "EINVAL" })
+      writeFileSync(gntdevLimit, "65536")
+      assert.deepStrictEqual(yield* xen.limits, { mappedPerRequest: whole.mappedPerRequest! })
     }))
 })

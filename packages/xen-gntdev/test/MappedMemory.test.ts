@@ -1,6 +1,6 @@
 import { afterEach, assert, describe, it } from "@effect/vitest"
 import * as Result from "effect/Result"
-import { execFileSync } from "node:child_process"
+import { execFileSync, spawnSync } from "node:child_process"
 import { readFileSync } from "node:fs"
 import { join } from "node:path"
 import * as MappedMemory from "../src/MappedMemory.ts"
@@ -19,13 +19,20 @@ afterEach(() => {
 const map = (fd: number, offsets: ReadonlyArray<number>, byteLength = page) =>
   MappedMemory.map(offsets.map((offset) => ({ fd, offset, byteLength })), "read-write")
 
+/** All address ranges of this process. */
+const areas = () => readFileSync("/proc/self/maps", "utf8").split("\n").length
+
+/** What five workers leave that end in this way. */
+const left = (way: string) =>
+  JSON.parse(execFileSync(process.execPath, [join(import.meta.dirname, "fixtures", "ending.ts"), way], { encoding: "utf8" }))
+
 /** Address ranges of our memory files in this process. */
 const mappings = () =>
   readFileSync("/proc/self/maps", "utf8").split("\n").filter((line) => line.includes("memfd:test")).length
 
 describe("MappedMemory", () => {
   it("children of the main thread have mappings until they run their program, those of other threads never do", () => {
-    const program = join(import.meta.dirname, "inherited.ts")
+    const program = join(import.meta.dirname, "fixtures", "inherited.ts")
     const node = (...args: ReadonlyArray<string>) => execFileSync(process.execPath, args, { encoding: "utf8" }).trim()
     assert.strictEqual(node(program), "true")
     const inWorker = `new (require("node:worker_threads").Worker)(${JSON.stringify(program)})`
@@ -83,11 +90,60 @@ describe("MappedMemory", () => {
     assert.strictEqual(mappings(), 0)
   })
 
-  it("unmaps a region whose buffer was detached by someone else", () => {
+  it("ends a region whose buffer was detached by someone else, and says so", () => {
     const region = Result.getOrThrow(map(memfd(page), [0]))
     region.buffer.transfer(0)
-    MappedMemory.unmap(region)
+    assert.strictEqual(MappedMemory.unmap(region), "moved")
     assert.strictEqual(mappings(), 0)
+    assert.isUndefined(MappedMemory.unmap(Result.getOrThrow(map(memfd(page), [0]))))
+  })
+
+  it("whoever moved a buffer away, or still works on it, finds zeros in place of the pages, and the process lives", () => {
+    const { signal, status, stderr, stdout } = spawnSync(
+      process.execPath,
+      [join(import.meta.dirname, "fixtures", "late.ts")],
+      { encoding: "utf8" }
+    )
+    assert.deepStrictEqual([status, signal], [0, null], stderr)
+    const moved = ["moved", 0, 64 * page, 0, 0]
+    assert.deepStrictEqual(JSON.parse(stdout), {
+      transfer: moved,
+      transferToFixedLength: moved,
+      structuredClone: ["DataCloneError", "not moved"],
+      "a byte stream": moved,
+      "a BYOB reader": moved,
+      gzip: "survived",
+      randomFill: "survived",
+      CompressionStream: "survived",
+      "in the file": true
+    })
+  })
+
+  it("the addresses of what has ended do not pile up, even while V8 has no time to give them back", () => {
+    const fd = memfd(page)
+    const before = areas()
+    for (let i = 0; i < 20_000; i++) MappedMemory.unmap(Result.getOrThrow(map(fd, [0])))
+    assert.isBelow(areas() - before, 2000)
+    assert.strictEqual(mappings(), 0)
+  })
+
+  it("several pieces that are refused leave no reservation", () => {
+    const fd = memfd(3 * page)
+    const before = areas()
+    for (let i = 0; i < 300; i++) {
+      const bad = i % 2 === 0 ? { fd: -1, offset: page, byteLength: page } : { fd, offset: 1, byteLength: page }
+      const pieces = [{ fd, offset: 0, byteLength: page }, bad, { fd, offset: 0, byteLength: page }]
+      assert.isTrue(Result.isFailure(MappedMemory.map(pieces, "read-write")))
+    }
+    assert.isBelow(areas() - before, 20)
+  })
+
+  it.each(["end", "exit", "throw"])("a worker leaves nothing behind, however it ends by itself: %s", (way) => {
+    assert.deepStrictEqual(left(way), { files: 0, mappings: 0 })
+  })
+
+  it("a worker that is terminated leaves what it had: nothing of it runs any more that could release it", () => {
+    assert.deepStrictEqual(left("terminate"), { files: 5, mappings: 10 })
   })
 
   it("says why a memory file can't be made", () => {

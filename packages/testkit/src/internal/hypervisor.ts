@@ -97,7 +97,20 @@ export interface Hypervisor {
   made: number
 }
 
-export const make = (): Hypervisor => ({ domains: new Map(), zombies: new Set(), made: 0 })
+/** All that run in this process: a domain may be sought in the wrong one. */
+const running = new Set<Hypervisor>()
+
+export const make = (): Hypervisor => {
+  const xen: Hypervisor = { domains: new Map(), zombies: new Set(), made: 0 }
+  running.add(xen)
+  return xen
+}
+
+/** Destroys all domains, and what keeps the books. */
+export const stop = (xen: Hypervisor): void => {
+  for (const domain of xen.domains.values()) destroy(xen, domain)
+  running.delete(xen)
+}
 
 export const addDomain = (xen: Hypervisor, id: DomainId, limits: Limits): Domain => {
   const domain: Domain = {
@@ -228,17 +241,18 @@ const signal = (domain: Domain, notification: UnmapNotification | undefined): vo
  * (grant table version 1), until the last of their mappings goes. Linux looks once a second; here it is seen at once.
  * A notification comes before access ends: first the byte, then the signal.
  */
-export const endShare = (xen: Hypervisor, share: Share): void => {
-  if (!share.held) return
+export const endShare = (xen: Hypervisor, share: Share): "moved" | undefined => {
+  if (!share.held) return undefined
   share.held = false
   const clearByte = share.notification?.clearByte
   if (clearByte !== undefined) clear(share.memory, Math.floor(clearByte / Page.size), clearByte)
   signal(share.owner, share.notification)
-  MappedMemory.unmap(share.view)
+  const left = MappedMemory.unmap(share.view)
   share.owner.sharedPages -= share.refs.length
   for (const ref of share.refs) {
     if (!isPinned(share.owner, ref)) free(xen, share, ref)
   }
+  return left
 }
 
 /** Xen's status for a use of a grant that it refuses, in the order of its checks. */
@@ -267,6 +281,25 @@ const refused = (
   status: string
 ): GrantTableError.Reason =>
   new GrantTableError.GrantRefused({ grant: { domain, ref: ref as GrantRef.GrantRef }, index, access, status })
+
+const elsewhere = "But another TestXen of this program has a domain of that id: provide one TestXen.layer(), outermost, " +
+  "to all domains that are to meet."
+
+/** The refusal of a domain that is not there. */
+const unknown = (
+  xen: Hypervisor,
+  domain: DomainId,
+  ref: number,
+  index: number,
+  access: Access
+): GrantTableError.Reason =>
+  new GrantTableError.GrantRefused({
+    grant: { domain, ref: ref as GrantRef.GrantRef },
+    index,
+    access,
+    status: "GNTST_bad_domain",
+    ...([...running].some((other) => other !== xen && other.domains.has(domain)) ? { hint: elsewhere } : {})
+  })
 
 const outOfMappings = (mapper: Domain, domain: DomainId, requested: number): GrantTableError.Reason => {
   const detail = `this domain can map ${mapper.limits.mappedPages} pages in all, and has ${mapper.mappedPages} mapped`
@@ -305,7 +338,7 @@ export const map = (
   caller: StackFrame | undefined
 ): Result.Result<Mapping, GrantTableError.Reason> => {
   const granter = find(xen, domain)
-  if (granter === undefined) return Result.fail(refused(domain, refs[0]!, 0, access, "GNTST_bad_domain"))
+  if (granter === undefined) return Result.fail(unknown(xen, domain, refs[0]!, 0, access))
   const undo = (pinned: number, reason: GrantTableError.Reason) => {
     unpin(xen, granter, refs.subarray(0, pinned), access)
     return Result.fail(reason)
@@ -338,18 +371,19 @@ export const map = (
  * Ends a mapping; the last one of a grant that its owner let go frees the grant. A notification clears its byte while
  * all is still mapped, and sends its signal when nothing is.
  */
-export const unmap = (xen: Hypervisor, mapping: Mapping): void => {
+export const unmap = (xen: Hypervisor, mapping: Mapping): "moved" | undefined => {
   const { access, granter, mapper, notification, refs, region } = mapping
-  if (!mapper.mappings.delete(mapping)) return
+  if (!mapper.mappings.delete(mapping)) return undefined
   const clearByte = notification?.clearByte
   if (clearByte !== undefined) {
     const ref = refs[Math.floor(clearByte / Page.size)]!
     clear(granter.grants[ref]!.memory, granter.pages[ref]!, clearByte)
   }
-  MappedMemory.unmap(region)
+  const left = MappedMemory.unmap(region)
   mapper.mappedPages -= refs.length
   unpin(xen, granter, refs, access)
   signal(mapper, notification)
+  return left
 }
 
 /** Copies from a page as a mapping would show it that lasts for just as long. */
@@ -361,7 +395,7 @@ export const read = (
 ): Result.Result<void, GrantTableError.Reason> => {
   const granter = find(xen, domain)
   const access = "read-only"
-  if (granter === undefined) return Result.fail(refused(domain, ref, 0, access, "GNTST_bad_domain"))
+  if (granter === undefined) return Result.fail(unknown(xen, domain, ref, 0, access))
   if (by.mappedPages >= by.limits.mappedPages) return Result.fail(outOfMappings(by, domain, 1))
   const status = refusal(granter, ref, by.id, access)
   if (status !== undefined) return Result.fail(refused(domain, ref, 0, access, status))

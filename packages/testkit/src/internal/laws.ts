@@ -48,7 +48,7 @@ export const page = <Bytes extends SharedMemory.Readable>(bytes: Bytes, i: numbe
   bytes.subarray(i * Page.size, (i + 1) * Page.size) as Bytes
 
 /** Pages that a domain can share at one time. */
-export const room = ({ table }: Domains.Party) => Effect.map(table.limits, ({ shared }) => shared.pages)
+export const room = ({ table }: Domains.Party) => Effect.map(table.limits, ({ shared }) => shared!.pages)
 
 /** The largest buffer, in pages, that can be shared at one time together with its directory. */
 export const bufferRoom = (party: Domains.Party) =>

@@ -12,6 +12,18 @@ import * as Libc from "./Libc.ts"
 /** A result, or why the grant table refuses. */
 export type Outcome<A> = Result.Result<A, GrantTableError.Reason>
 
+/** Does something that may fail, or throw, with what was acquired: then undoes the acquisition. */
+export const orUndo = <A, E>(undo: () => void, attempt: () => Result.Result<A, E>): Result.Result<A, E> => {
+  let succeeded = false
+  try {
+    const outcome = attempt()
+    succeeded = Result.isSuccess(outcome)
+    return outcome
+  } finally {
+    if (!succeeded) undo()
+  }
+}
+
 /** Everything that is opened or read; a test puts files of its own in their place. */
 export interface Paths {
   readonly gntalloc: string

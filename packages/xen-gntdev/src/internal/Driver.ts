@@ -8,34 +8,47 @@ import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
 import * as Reason from "@xen-shbuf/core/Reason"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import type { Options } from "../GntDev.ts"
 import * as Device from "./Device.ts"
 import * as GntAlloc from "./GntAlloc.ts"
 import * as GntMap from "./GntMap.ts"
-import type * as Libc from "./Libc.ts"
+import * as Libc from "./Libc.ts"
+import type { Options } from "./Options.ts"
+import * as Requests from "./Requests.ts"
 
 /** `loadLibc` throws where the C library can't be called; it is first called when a device is used. */
 export const make = Effect.fnUntraced(function*(loadLibc: () => Libc.Libc, options: Options = {}) {
   const { gntalloc, gntallocLimit, gntdev, gntdevLimit } = Device.paths
-  const libc = () => Result.try({ try: loadLibc, catch: noLibc })
+  const libc = () => Result.try({ try: () => Libc.checked(loadLibc()), catch: noLibc })
   const size = options.grantTableSize ?? GntAlloc.defaultTableSize
   const alloc = GntAlloc.make(libc, options.gntalloc ?? gntalloc, options.gntallocLimit ?? gntallocLimit, size)
-  const map = GntMap.make(libc, options.gntdev ?? gntdev, options.gntdevLimit ?? gntdevLimit)
+  const requests = Requests.make(libc, options.gntdev ?? gntdev, options.gntdevLimit ?? gntdevLimit)
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
-      alloc.close()
-      map.close()
+      GntAlloc.close(alloc)
+      Requests.close(requests)
     })
   )
   const driver: GrantTable.Driver = {
-    share: (request) => attempt("share", () => alloc.share(request)),
-    map: (request) => attempt("map", () => map.map(request)),
-    read: (grant, into) => attempt("read", () => map.read(grant, into)),
-    copy: (segments) => attempt("copy", () => options.grantCopy === true ? map.copy(segments) : copyIsOff()),
-    limits: attempt("limits", () => Result.all({ shared: alloc.limit(), mappedPerRequest: map.limit() }))
+    share: (request) => attempt("share", () => GntAlloc.sharing(alloc, request)),
+    map: (request) => attempt("map", () => GntMap.map(requests, request)),
+    read: (grant, into) => attempt("read", () => GntMap.read(requests, grant, into)),
+    copy: (segments) => attempt("copy", () => options.grantCopy === true ? GntMap.copy(requests, segments) : copyIsOff()),
+    limits: attempt("limits", () => limits(GntAlloc.limit(alloc), GntMap.limit(requests)))
   }
   return driver
 })
+
+/** What each device can hold; a frontend needs no gntdev, and a backend no gntalloc, so one that is missing is left out. */
+const limits = (
+  shared: Device.Outcome<GrantTable.Limit>,
+  mappedPerRequest: Device.Outcome<GrantTable.Limit>
+): Device.Outcome<GrantTable.Limits> => {
+  if (Result.isFailure(shared) && Result.isFailure(mappedPerRequest)) return Result.fail(shared.failure)
+  return Result.succeed({
+    ...(Result.isSuccess(shared) ? { shared: shared.success } : {}),
+    ...(Result.isSuccess(mappedPerRequest) ? { mappedPerRequest: mappedPerRequest.success } : {})
+  })
+}
 
 type Operation = GrantTableError.GrantTableError["operation"]
 

@@ -4,6 +4,7 @@
  * @internal
  */
 import type * as Koffi from "koffi"
+import { readFileSync } from "node:fs"
 import { createRequire } from "node:module"
 import { constants } from "node:os"
 import { isMainThread } from "node:worker_threads"
@@ -14,6 +15,10 @@ import { isMainThread } from "node:worker_threads"
 export interface Libc {
   /** Whether the calls come from the thread that the process began with. */
   readonly isMainThread: boolean
+  /** Bytes in a page of the kernel. */
+  readonly pageSize: number
+  /** What may be done with the memory in the place of pages that have ended: PROT_READ, and PROT_WRITE where it is free. */
+  readonly lateAccess: number
   readonly open: (path: string, flags: number) => number
   readonly close: (fd: number) => number
   readonly ioctl: (fd: number, request: number, argument: Uint32Array) => number
@@ -48,6 +53,7 @@ export const MAP_PRIVATE = 0x02
 export const MAP_ANONYMOUS = 0x20
 export const MAP_NORESERVE = 0x4000
 export const MAP_FIXED = 0x10
+export const MAP_FIXED_NOREPLACE = 0x100000
 export const MADV_DONTFORK = 10
 export const MFD_CLOEXEC = 1
 
@@ -63,6 +69,56 @@ export const errnoName = (result: number | bigint): string => {
 
 const mapFailed = 0xffff_ffff_ffff_ffffn
 
+/** Linux counts memory that may be written to before it is there only where it never promises more than it has. */
+const strictOvercommit = (): boolean => {
+  try {
+    return readFileSync("/proc/sys/vm/overcommit_memory", "utf8").trim() === "2"
+  } catch {
+    return false
+  }
+}
+
+/** What a worker leaves open or mapped when it ends, closed as far as that can be: nothing runs in one that is killed. */
+const untilExit = (libc: Libc): Libc => {
+  const files = new Set<number>()
+  const places = new Map<bigint, number>()
+  const gone = (address: bigint, byteLength: number) => {
+    for (const at of places.keys()) {
+      if (at >= address && at < address + BigInt(byteLength)) places.delete(at)
+    }
+  }
+  const opened = (fd: number) => {
+    if (fd >= 0) files.add(fd)
+    return fd
+  }
+  process.on("exit", () => {
+    // In their place, as at any end: work on other threads may not be over yet.
+    const flags = MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
+    for (const [address, byteLength] of places) libc.mmap(address, byteLength, libc.lateAccess, flags, -1, 0)
+    for (const fd of files) libc.close(fd)
+  })
+  return {
+    ...libc,
+    open: (path, flags) => opened(libc.open(path, flags)),
+    memfd: (name, flags) => opened(libc.memfd(name, flags)),
+    close: (fd) => {
+      files.delete(fd)
+      return libc.close(fd)
+    },
+    mmap: (wanted, byteLength, protection, flags, fd, offset) => {
+      const address = libc.mmap(wanted, byteLength, protection, flags, fd, offset)
+      if (address < 0n) return address
+      gone(address, byteLength)
+      if (fd >= 0) places.set(address, byteLength)
+      return address
+    },
+    munmap: (address, byteLength) => {
+      gone(address, byteLength)
+      return libc.munmap(address, byteLength)
+    }
+  }
+}
+
 const load = (): Libc => {
   // Not an import: a machine without a koffi build for it can still import this package.
   const koffi = createRequire(import.meta.url)("koffi") as typeof Koffi
@@ -76,10 +132,13 @@ const load = (): Libc => {
   const memfd = libc.func("int memfd_create(const char*, unsigned int)") as unknown as Libc["memfd"]
   const ftruncate = libc.func("int ftruncate(int, int64_t)") as unknown as Libc["ftruncate"]
   const memcpy = libc.func("void *memcpy(void*, void*, size_t)")
+  const pageSize = libc.func("int getpagesize()") as unknown as () => number
   // errno is only valid in the tick of the call.
   const checked = (result: number) => result < 0 ? -koffi.errno() : result
-  return {
+  const calls: Libc = {
     isMainThread,
+    pageSize: pageSize(),
+    lateAccess: strictOvercommit() ? PROT_READ : PROT_READ | PROT_WRITE,
     open: (path, flags) => checked(open(path, flags)),
     close: (fd) => checked(close(fd)),
     ioctl: (fd, request, argument) => checked(ioctl(fd, request, argument)),
@@ -97,6 +156,7 @@ const load = (): Libc => {
     view: (address, byteLength) => koffi.view(address, byteLength),
     addressOf: (bytes) => koffi.address(bytes)
   }
+  return isMainThread ? calls : untilExit(calls)
 }
 
 let loaded: Libc | undefined
@@ -105,3 +165,17 @@ let loaded: Libc | undefined
  * The C library of this process, loaded at the first call. Throws where koffi has no build for the machine.
  */
 export const libc = (): Libc => loaded ??= load()
+
+/** Bytes in a page of Xen's, on every machine. */
+const xenPageSize = 4096
+
+/**
+ * The same, where the kernel has Xen's pages. Throws where it has bigger ones: gntalloc then gives each reference a page
+ * of which Xen grants the first 4096 bytes only, and what is mapped side by side is not the buffer.
+ */
+export const checked = (libc: Libc): Libc => {
+  if (libc.pageSize === xenPageSize) return libc
+  throw new Error(
+    `this kernel has pages of ${libc.pageSize} bytes, and Xen's have ${xenPageSize}: boot one with pages of that size`
+  )
+}

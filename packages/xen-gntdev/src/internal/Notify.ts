@@ -3,7 +3,7 @@
  *
  * @internal
  */
-import * as Reason from "@xen-shbuf/core/Reason"
+import { InvalidInput } from "@xen-shbuf/core/Reason"
 import * as Result from "effect/Result"
 import * as Abi from "./Abi.ts"
 import * as Device from "./Device.ts"
@@ -19,7 +19,9 @@ export interface Armed {
   readonly signalPort: number | undefined
 }
 
-/** Makes what arms notifications, in place of those before; when the first can't be armed nothing has changed. */
+const inSamePlace = (one: Armed, other: Armed) => one.fd === other.fd && one.index === other.index
+
+/** Makes what arms notifications, in place of those before; when one can't be armed, those before are again. */
 export const make = (libc: Libc.Libc, device: string) => {
   let before: ReadonlyArray<Armed> = []
   const set = ({ clearByte, fd, index, signalPort }: Armed): Device.Outcome<void> => {
@@ -28,7 +30,7 @@ export const make = (libc: Libc.Libc, device: string) => {
     const errno = Libc.errnoName(answer)
     return errno === "EINVAL" && signalPort !== undefined
       ? Result.fail(
-        new Reason.InvalidInput({
+        new InvalidInput({
           argument: "signalPort",
           value: String(signalPort),
           expected: "a port that this domain has open, such as one bound through /dev/xen/evtchn"
@@ -36,13 +38,32 @@ export const make = (libc: Libc.Libc, device: string) => {
       )
       : Device.failed(device, "SET_UNMAP_NOTIFY", errno)
   }
-  return (next: ReadonlyArray<Armed>): Device.Outcome<void> =>
-    Result.gen(function*() {
-      for (const one of next) yield* set(one)
-      for (const { fd, index } of before) {
-        const isReplaced = next.some((one) => one.fd === fd && one.index === index)
-        if (!isReplaced) yield* set({ fd, index, clearByte: undefined, signalPort: undefined })
-      }
-      before = next
-    })
+  const disarm = ({ fd, index }: Armed) => set({ fd, index, clearByte: undefined, signalPort: undefined })
+  return (next: ReadonlyArray<Armed>): Device.Outcome<void> => {
+    const replaced = before.filter((one) => !next.some((other) => inSamePlace(one, other)))
+    const done: Array<Armed> = []
+    const armed = Device.orUndo(
+      () => {
+        // Back to what was: a place that had nothing gets nothing again.
+        for (const one of done.toReversed()) {
+          const former = before.find((other) => inSamePlace(one, other))
+          if (former === undefined) disarm(one)
+          else set(former)
+        }
+      },
+      () =>
+        Result.gen(function*() {
+          for (const one of next) {
+            yield* set(one)
+            done.push(one)
+          }
+          for (const one of replaced) {
+            yield* disarm(one)
+            done.push(one)
+          }
+        })
+    )
+    if (Result.isSuccess(armed)) before = next
+    return armed
+  }
 }
