@@ -221,11 +221,12 @@ const attempt = Effect.fnUntraced(function*<E>(
     Effect.scoped,
     Effect.provideService(Scheduler.Scheduler, scheduler),
     Effect.provideService(Scheduler.MaxOpsBeforeYield, options.operationsPerTurn ?? 2048),
-    Effect.forkChild({ startImmediately: true })
+    // Not a child, for whose end this fiber would wait for ever.
+    Effect.forkDetach({ startImmediately: true })
   )
   const wrong = (detail: string) => Effect.fail(new ExplorationError({ disturbance, detail }))
   const within = options.within ?? "30 seconds"
-  const exit = yield* Effect.raceFirst(Fiber.await(fiber), passed(within))
+  const exit = yield* Effect.onInterrupt(Effect.raceFirst(Fiber.await(fiber), passed(within)), () => Fiber.interrupt(fiber))
   if (exit === undefined) {
     // Not waited for: what keeps it may keep off interruptions, too.
     fiber.interruptUnsafe()

@@ -215,7 +215,7 @@ const faulty: { readonly [fault: string]: { readonly program: Program; readonly 
   },
   "runs in a domain that is not explored": {
     program: (stage) => SharedBuffer.alloc({ peer: backend, byteLength: 1 }).pipe(stage.runIn(9)),
-    finding: /^undisturbed: out came Error: Domain 9 is not among those that are explored: 1, 0\. Add it to the list\./
+    finding: /^undisturbed: out came Error: Domain 9 is not among those that are explored: 1, 2\. Add it to the list\./
   },
   "never lets go": {
     program: (stage) => Effect.flatMap(Scope.make(), (scope) => Scope.provide(alloc(stage, 1), scope)),

@@ -13,6 +13,7 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
+import { readFileSync } from "node:fs"
 
 const reason = new Reason.DeviceFailed({ device: "/dev/xen/gntdev", call: "mmap", errno: "ENOMEM" })
 
@@ -36,6 +37,18 @@ describe("Faults", () => {
       }
     }
   })
+
+  it.effect("an interruption ends the fiber that the program has of its own, as the guide shows it", () =>
+    Effect.gen(function*() {
+      const faulty = Layer.provide(Faults.layer([Faults.interruptAt(1, "before")]), TestXen.layerDomain(1))
+      const program = Effect.asVoid(SharedBuffer.alloc({ peer: 2, byteLength: 1 }))
+      const fiber = yield* Effect.forkChild(program.pipe(Effect.provide(faulty)))
+      const exit = yield* Fiber.await(fiber)
+      assert.isTrue(Exit.hasInterrupts(exit))
+      const guide = readFileSync(new URL("../../../docs/testing.md", import.meta.url), "utf8")
+      const here = readFileSync(import.meta.filename, "utf8").split("\n").map((line) => line.trim())
+      for (const line of guide.split("\n").filter((line) => /const (fiber|exit) = yield/.test(line))) assert.include(here, line)
+    }).pipe(Effect.scoped, Effect.provide(TestXen.layer())))
 
   test("tells which faults of a plan did not take effect", Effect.gen(function*() {
     const { faults, table } = yield* faulty([Faults.failAt(1, reason), Faults.delayAt(1, 0), Faults.failAt(99, reason)])
