@@ -10,8 +10,8 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const bin = join(root, "node_modules", ".bin")
 const pnpm = "pnpm@12.21.0"
 
-const run = (command, args, env) => {
-  const { error, signal, status } = spawnSync(command, args, { cwd: root, stdio: "inherit", env })
+const run = (command, args, env, cwd = root) => {
+  const { error, signal, status } = spawnSync(command, args, { cwd, stdio: "inherit", env })
   if (error) throw error
   if (status !== 0) process.exit(status ?? (signal === "SIGINT" ? 130 : 1))
 }
@@ -29,5 +29,12 @@ if (!existsSync(stamp) || readFileSync(stamp, "utf8") !== digest) {
 }
 
 // The pinned Node of node_modules/.bin comes first, so every tool runs on it.
+const env = { ...process.env, PATH: `${bin}:${process.env.PATH}` }
 const [command, ...args] = process.argv.slice(2)
-run(command, args, { ...process.env, PATH: `${bin}:${process.env.PATH}` })
+if (command === "--here") {
+  // A program of ours for the folder that npm was called in, so that file names mean what they say there.
+  const [program, ...others] = args
+  run("node", [join(root, program), ...others], env, process.env.INIT_CWD ?? process.cwd())
+} else {
+  run(command, args, env)
+}

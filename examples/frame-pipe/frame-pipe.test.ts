@@ -1,12 +1,17 @@
 import { assert, describe, it } from "@effect/vitest"
+import { GrantTable } from "@xen-shbuf/core/GrantTable"
 import { OutOfGrants } from "@xen-shbuf/core/GrantTableError"
+import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
 import * as Faults from "@xen-shbuf/testkit/Faults"
 import * as Ledger from "@xen-shbuf/testkit/Ledger"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Stream from "effect/Stream"
+import * as TestClock from "effect/testing/TestClock"
 import * as Publisher from "./Publisher.ts"
 import * as Signals from "./Signals.ts"
 import * as Viewer from "./Viewer.ts"
@@ -52,6 +57,31 @@ describe("frame-pipe", () => {
       assert.isEmpty(yield* xen.activeGrants)
       yield* Fiber.join(frontend)
     })))
+
+  it.effect("a frontend that nobody views ends when it is interrupted, after its patience", () =>
+    onXen(Effect.gen(function*() {
+      const frontend = yield* Effect.forkChild(publishing(3).pipe(Effect.provide(TestXen.layerDomain(guest))))
+      yield* Effect.yieldNow
+      const end = yield* Effect.forkChild(Fiber.interrupt(frontend), { startImmediately: true })
+      yield* TestClock.adjust("4 seconds")
+      assert.isUndefined(frontend.pollUnsafe())
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(end)
+      assert.isTrue(Exit.hasInterrupts(yield* Fiber.await(frontend)))
+    })))
+
+  it.effect("a viewer that never lets go keeps the pages, and not the frontend", () =>
+    Effect.gen(function*() {
+      const xen = yield* TestXen.TestXen
+      const { announced } = yield* Signals.Signals
+      const frontend = yield* Effect.forkChild(publishing(1).pipe(Effect.provide(TestXen.layerDomain(guest))))
+      const { directory, slots } = yield* Deferred.await(announced)
+      const at = { peer: guest, directory, byteLength: slots * frameLength, access: "read-only" } as const
+      yield* Effect.provideService(PeerBuffer.map(at), GrantTable, yield* xen.domain(dom0))
+      yield* TestClock.adjust("5 seconds")
+      yield* Fiber.join(frontend)
+      assert.deepStrictEqual((yield* xen.holdings).map(({ _tag }) => _tag), ["Deferred", "Mapping"])
+    }).pipe(Effect.scoped, Effect.provide([TestXen.layer(), Signals.layer])))
 
   it.effect("a frontend without room for its frames says so", () =>
     onXen(Effect.gen(function*() {

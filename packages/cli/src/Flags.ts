@@ -59,7 +59,7 @@ export const json = GlobalFlag.Setting("json")({
  * @since 0.1.0
  */
 export const peer = number("peer", DomainId.DomainId, DomainId.expected).pipe(
-  Flag.withDescription("Id of the domain on the other side (xl list shows it)")
+  Flag.withDescription("Id of the domain on the other side (xl list shows it); required")
 )
 
 /**
@@ -69,7 +69,7 @@ export const peer = number("peer", DomainId.DomainId, DomainId.expected).pipe(
  * @since 0.1.0
  */
 export const directory = number("directory", GrantRef.GrantRef, GrantRef.expected).pipe(
-  Flag.withDescription("Reference of the directory's first page, as the peer's xen-shbuf printed it")
+  Flag.withDescription("Reference of the directory's first page, as the peer's xen-shbuf printed it; required")
 )
 
 /**
@@ -81,7 +81,7 @@ export const directory = number("directory", GrantRef.GrantRef, GrantRef.expecte
 export const sizeFlags = {
   bytes: number("bytes", Page.ByteLength, Page.lengthExpected).pipe(
     Flag.optional,
-    Flag.withDescription("Size of the buffer in bytes")
+    Flag.withDescription("Size of the buffer in bytes; this, or --width and --height")
   ),
   width: pixels("width").pipe(
     Flag.withDescription("Size of the buffer as a picture, with --height, instead of --bytes")
@@ -157,11 +157,12 @@ const seedMaximum = 0xffff_ffff
  * @category flags
  * @since 0.1.0
  */
-export const patternFlag = Flag.String("pattern").pipe(
-  Flag.withMetavar("name"),
-  Flag.optional,
-  Flag.withDescription(`Fill the buffer with: ${Pattern.expected}`)
-)
+export const patternFlag = (buffer: string): Flag.Flag<Option.Option<string>> =>
+  Flag.String("pattern").pipe(
+    Flag.withMetavar("name"),
+    Flag.optional,
+    Flag.withDescription(`Fill ${buffer} with: ${Pattern.expected}`)
+  )
 
 /**
  * The pattern of a name, for a buffer of this size, if a name was given.
@@ -191,7 +192,9 @@ export const pattern = Effect.fnUntraced(function*(name: Option.Option<string>, 
  * @category flags
  * @since 0.1.0
  */
-export const png = Flag.Path("png", { pathType: "file", typeName: "file" }).pipe(
+export const png = Flag.String("png").pipe(
+  Flag.withMetavar("file"),
+  Flag.mapEffect((file) => file === "" ? invalid("png", file, "the name of a file") : Effect.succeed(file)),
   Flag.withDescription("Write the picture in the buffer (XR24) to this file")
 )
 

@@ -57,10 +57,24 @@ export class PngNotWritten extends Data.TaggedError("PngNotWritten")<{
   readonly reason: PlatformError["reason"]
 }> {
   override get message() {
-    return `The picture can't be written to ${this.file} (${this.reason._tag}): ` +
-      "its directory must be there, and both must be writable."
+    return `The picture can't be written to ${this.file} (${this.reason._tag}): it must be a file, or none yet, in a ` +
+      "directory that is there, and both must be writable."
   }
 }
+
+/**
+ * Fails where a picture can't be written to a file, before the work for it is done. The file stays as it is.
+ *
+ * @category combinators
+ * @since 0.2.0
+ */
+export const check = Effect.fnUntraced(function*(file: string) {
+  const fs = yield* FileSystem.FileSystem
+  // For appending, so that what is there stays; what was not there goes again.
+  const exists = yield* Effect.orElseSucceed(fs.exists(file), () => false)
+  yield* Effect.scoped(fs.open(file, { flag: "a" })).pipe(Effect.mapError(({ reason }) => new PngNotWritten({ file, reason })))
+  if (!exists) yield* Effect.ignore(fs.remove(file))
+})
 
 /**
  * Writes a frame to a file, in place of what was there.

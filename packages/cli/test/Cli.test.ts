@@ -9,7 +9,7 @@ import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
 import { decode } from "fast-png"
 import { createHash } from "node:crypto"
-import { mkdtempSync, readFileSync, rmSync } from "node:fs"
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as Pattern from "@xen-shbuf/cli/Pattern"
@@ -96,6 +96,28 @@ describe("share and map", () => {
       assert.isTrue(Buffer.from(data.buffer).equals(Buffer.from(pixels.flat() as Array<number>)))
     }))
 
+  inXen("notice before the work that a picture can't be written, and leave what is there", () =>
+    Effect.gen(function*() {
+      const folder = yield* temporary
+      const size = ["--width", "30", "--height", "20"]
+      const share = yield* start(frontend, "share", "--peer", "0", ...size, "--json")
+      const { directory } = yield* share.next
+      const map = ["map", "--peer", "1", "--directory", String(directory), ...size]
+      for (const file of [folder, join(folder, "no", "where.png"), "/proc/version/frame.png"]) {
+        const lines = yield* json(backend, ...map, "--png", file)
+        assert.deepStrictEqual(lines.map(({ event, tag }) => [event, tag]), [["error", "PngNotWritten"]], file)
+        assert.include(lines[0]!.message, `can't be written to ${file}`)
+      }
+      const [empty] = yield* json(backend, ...map, "--png", "")
+      assert.include(empty!.message, "Expected: the name of a file")
+      const there = join(folder, "there.png")
+      writeFileSync(there, "before")
+      yield* json(backend, "map", "--peer", "1", "--directory", "7000", ...size, "--png", there)
+      yield* json(backend, "map", "--peer", "1", "--directory", "7000", ...size, "--png", join(folder, "new.png"))
+      assert.strictEqual(readFileSync(there, "utf8"), "before")
+      assert.deepStrictEqual(readdirSync(folder), ["there.png"])
+    }))
+
   inXen("refuse to write what was shared for reading", () =>
     Effect.gen(function*() {
       const share = yield* start(frontend, "share", "--peer", "0", "--bytes", "1", "--read-only", "--json")
@@ -175,6 +197,29 @@ describe("walk", () => {
         "      1033",
         "✓ Nothing is wrong with it, and every page of the buffer can be mapped."
       ])
+    }))
+
+  inXen("shows a directory that this domain filled in itself: its references are ours", () =>
+    Effect.gen(function*() {
+      const share = yield* start(frontend, "share", "--peer", "0", "--bytes", "5000", "--backend-alloc", "--json")
+      const { directory } = yield* share.next
+      const at = ["--peer", "1", "--directory", String(directory), "--bytes", "5000"]
+      const provide = yield* start(backend, "provide", ...at, "--json")
+      yield* provide.next
+      const asTheirs = yield* run(backend, "walk", ...at)
+      assert.isTrue(Exit.isFailure(asTheirs.exit))
+      assert.include(asTheirs.stdout.join("\n"), "If this domain has filled it in itself (provide), its references are ours")
+      const { exit, stdout } = yield* run(backend, "walk", ...at, "--provided")
+      assert.isTrue(Exit.isSuccess(exit))
+      assert.deepStrictEqual(stdout.join("\n").split("\n"), [
+        `Directory ${directory} of domain 1, for a buffer of 5,000 bytes: 2 pages, so 1 directory page.`,
+        `  page 0, grant ${directory}, the last`,
+        "    2 references:",
+        "      8..9 (2)",
+        "✓ Nothing is wrong with it. Its references are this domain's own: only the peer can map them."
+      ])
+      const [line] = yield* json(backend, "walk", ...at, "--provided")
+      assert.deepInclude(line, { filledBy: "us", problem: null })
     }))
 
   inXen("says what is wrong, and fails", () =>

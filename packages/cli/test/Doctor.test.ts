@@ -9,10 +9,16 @@ import * as Output from "@xen-shbuf/cli/Output"
 const fine: Preflight.Point = { name: "Xen", ok: true, detail: "this is a Xen domain" }
 const broken: Preflight.Point = { name: "gntalloc limit", ok: false, detail: "1024, 2027 needed", remedy: "Raise it." }
 
-const printed = Effect.fnUntraced(function*(points: ReadonlyArray<Preflight.Point>, layer: typeof Output.layerText) {
+const gntdev: Preflight.Point = { name: "/dev/xen/gntdev", ok: false, detail: "no", remedy: "Load it.", only: "map" }
+
+const printed = Effect.fnUntraced(function*(
+  points: ReadonlyArray<Preflight.Point>,
+  layer: typeof Output.layerText,
+  role?: Preflight.Role
+) {
   const lines: Array<string> = []
   const screen: Console.Console = Object.assign(Object.create(console), { log: (text: string) => lines.push(text) })
-  const exit = yield* report(points).pipe(
+  const exit = yield* report(points, role).pipe(
     Effect.provide(layer),
     Effect.provideService(Console.Console, screen),
     Effect.exit
@@ -34,6 +40,28 @@ describe("doctor", () => {
       const { lines, ok } = yield* printed([fine, broken], Output.layerText)
       assert.isFalse(ok)
       assert.strictEqual(lines[1], "✗ gntalloc limit: 1024, 2027 needed\n    Raise it.")
+    }))
+
+  it.effect("knows that a frontend needs no gntdev, and a backend no gntalloc", () =>
+    Effect.gen(function*() {
+      const both = yield* printed([fine, gntdev], Output.layerText)
+      assert.isFalse(both.ok)
+      assert.strictEqual(
+        both.lines.at(-1),
+        "\nThis machine can't share and map buffers yet: 1 point to mend, from the top. " +
+          "It can share them (--for share asks for that alone)."
+      )
+      const json = yield* printed([fine, gntdev], Output.layerJson)
+      assert.deepStrictEqual(JSON.parse(json.lines.at(-1)!), { event: "doctor", ok: false, failed: 1, can: "share" })
+      const share = yield* printed([fine, gntdev], Output.layerText, "share")
+      assert.deepStrictEqual(share, {
+        ok: true,
+        lines: ["✓ Xen: this is a Xen domain", "\nThis machine can share buffers."]
+      })
+      const map = yield* printed([fine, gntdev], Output.layerText, "map")
+      assert.strictEqual(map.lines.at(-1), "\nThis machine can't map buffers yet: 1 point to mend, from the top.")
+      const neither = yield* printed([broken, gntdev], Output.layerText)
+      assert.notInclude(neither.lines.at(-1), "It can")
     }))
 
   it.effect("prints a line for each point with --json", () =>

@@ -1,6 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from "node:child_process"
 import { once } from "node:events"
+import { closeSync, openSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 
@@ -70,9 +73,43 @@ describe("bin", () => {
     assert.match(stdout, /provide/)
   }, 30_000)
 
-  it("exits with 1 after wrong flags, and tells why", () => {
+  it("exits with 2 after wrong flags, and tells why", () => {
     const { status, stderr, stdout } = bin("share", "--peer", "0x7ff0", "--bytes", "1")
-    assert.deepStrictEqual([status, stdout], [1, ""])
+    assert.deepStrictEqual([status, stdout], [2, ""])
     assert.match(stderr, /32751/)
+    assert.strictEqual(bin("nonsense").status, 2)
   }, 30_000)
+
+  it("exits with 1 after any other failure", () => {
+    const { status, stderr } = bin("share", "--peer", "1", "--bytes", "1")
+    assert.strictEqual(status, 1)
+    assert.match(stderr, /gntalloc/)
+  }, 30_000)
+
+  it("says of a flag that is required that it is", () => {
+    for (const command of ["map", "provide", "walk"]) {
+      const { stdout } = bin(command, "--help")
+      assert.match(stdout, /--peer .*required/)
+      assert.match(stdout, /--directory .*required/)
+      assert.match(stdout, /--bytes .*this, or --width and --height/)
+    }
+    assert.match(bin("map", "--help").stdout, /nothing is written into it without --pattern/)
+  }, 60_000)
+
+  it("fails when what it prints can't be written, with all released", async () => {
+    const full = openSync("/dev/full", "w")
+    const demo = spawnSync(process.execPath, [file("../src/bin.ts"), "demo", "--png", join(tmpdir(), `full-${process.pid}.png`)], {
+      encoding: "utf8",
+      stdio: ["ignore", full, "pipe"]
+    })
+    rmSync(join(tmpdir(), `full-${process.pid}.png`), { force: true })
+    assert.strictEqual(demo.status, 1)
+    assert.strictEqual(demo.stderr, "What there is to say can't be written (ENOSPC).\n")
+    closeSync(full)
+    // Whoever closes the pipe has read enough: it ends, and lets go of what it shares.
+    const { child, exit } = start(...holding.share)
+    child.stdout.destroy()
+    child.stdin.write("\n")
+    assert.strictEqual(await exit, 1)
+  }, 60_000)
 })

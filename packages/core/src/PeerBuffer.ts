@@ -261,6 +261,8 @@ const open = (table: GrantTable["Service"], at: Located) => {
 export interface Walk {
   /** Pages of the buffer, as its size says. */
   readonly pages: Page.PageCount
+  /** Whose references stand in it: pages of the peer's, or of our own, which `provide` has entered. */
+  readonly filledBy: "peer" | "us"
   /** The directory's pages that could be read, in order, with their references. */
   readonly directory: ReadonlyArray<{ readonly ref: GrantRef.GrantRef; readonly page: PageDirectory.PageDirectory }>
   /** What keeps the buffer from being mapped; nothing if all is well. */
@@ -269,21 +271,27 @@ export interface Walk {
 
 /**
  * Reads a frontend's directory as far as it goes and tells what is wrong with it, for people who look for a fault.
- * Each reference is tried: mapped read-only, and let go. Fails as `map` does for a location that can't be.
+ * Each reference is tried: mapped read-only, and let go. One that we filled in ourselves, by `provide`, lists pages of our
+ * own, which only the frontend can map: with `filledBy: "us"` they are checked, and not tried. Fails as `map` does for a
+ * location that can't be.
  *
  * @category debugging
  * @since 0.1.0
  */
 export const walk: (
-  options: Location & Policy
+  options: Location & Policy & { readonly filledBy?: "peer" | "us" | undefined }
 ) => Effect.Effect<Walk, GrantTableError | DirectoryError.DirectoryError, GrantTable> = CallSite.named(
   "PeerBuffer.walk",
-  (options) => located("walk", options, walkLocated)
+  (options) => located("walk", options, (table, at) => walkLocated(table, at, options.filledBy ?? "peer"))
 )
 
 const decodePage = Schema.decodeSync(PageDirectory.FromBytes)
 
-const walkLocated = Effect.fnUntraced(function*(table: GrantTable["Service"], at: Located) {
+const walkLocated = Effect.fnUntraced(function*(
+  table: GrantTable["Service"],
+  at: Located,
+  filledBy: "peer" | "us"
+) {
   const directory: Array<Walk["directory"][number]> = []
   const problem = yield* Effect.gen(function*() {
     const links = yield* chain(at, (ref) => {
@@ -295,12 +303,14 @@ const walkLocated = Effect.fnUntraced(function*(table: GrantTable["Service"], at
       })
     })
     const slots = PageDirectory.slots(PageDirectory.concat(directory.map(({ page }) => page)), at.pages)
-    const refs = yield* Effect.fromResult(Chain.check(links, slots))
+    // References of ours, and links of the peer's, may be the same numbers.
+    const refs = yield* Effect.fromResult(Chain.check(filledBy === "peer" ? links : [], slots))
+    if (filledBy === "us") return undefined
     yield* Effect.scoped(table.map({ domain: at.peer, refs, access: "read-only" }))
     return undefined
   }).pipe(
     Effect.catchTag("DirectoryError", Effect.succeed),
     Effect.catchIf((error) => error.reason._tag === "GrantRefused", Effect.succeed)
   )
-  return { pages: at.pages, directory, problem }
+  return { pages: at.pages, filledBy, directory, problem }
 })

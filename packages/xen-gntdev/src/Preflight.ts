@@ -6,11 +6,12 @@
  * @since 0.1.0
  */
 import * as Page from "@xen-shbuf/core/Page"
-import type * as Reason from "@xen-shbuf/core/Reason"
+import * as Reason from "@xen-shbuf/core/Reason"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
 import { accessSync, constants, existsSync, readFileSync } from "node:fs"
-import type { Options } from "./internal/Options.ts"
+import * as Options from "./internal/Options.ts"
 import * as Device from "./internal/Device.ts"
 import * as GntAlloc from "./internal/GntAlloc.ts"
 import * as Libc from "./internal/Libc.ts"
@@ -28,7 +29,17 @@ export interface Point {
   readonly detail: string
   /** What to do, where it is not ok. */
   readonly remedy?: string
+  /** The one that needs it, where not both do: a frontend shares, a backend maps, and one that provides does both. */
+  readonly only?: Role
 }
+
+/**
+ * What a program does with buffers: shares its own, or maps a peer's.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type Role = "share" | "map"
 
 /**
  * How much is needed, and where to look.
@@ -36,7 +47,7 @@ export interface Point {
  * @category models
  * @since 0.1.0
  */
-export interface CheckOptions extends Omit<Options, "grantCopy"> {
+export interface CheckOptions extends Omit<Options.Options, "grantCopy"> {
   /** Pages to be shared at one time, those of the directories included; 1 unless set. */
   readonly pages?: number | undefined
   /** The operating system, as in `process.platform`. */
@@ -50,13 +61,25 @@ export interface CheckOptions extends Omit<Options, "grantCopy"> {
 }
 
 /**
- * Looks at everything, in the order in which to mend it. Never fails.
+ * Looks at everything, in the order in which to mend it. `InvalidInput` for numbers that can't be.
  *
  * @category checks
  * @since 0.1.0
  */
-export const check = (options: CheckOptions = {}): Effect.Effect<ReadonlyArray<Point>> =>
-  Effect.sync(() => {
+export const check = (options: CheckOptions = {}): Effect.Effect<ReadonlyArray<Point>, Reason.InvalidInput> =>
+  Effect.andThen(Effect.fromResult(checked(options)), look(options))
+
+const isPageCount = Schema.is(Page.ShareCount)
+
+const checked = (options: CheckOptions): Result.Result<unknown, Reason.InvalidInput> => {
+  const { pages } = options
+  return pages === undefined || isPageCount(pages)
+    ? Options.check(options)
+    : Result.fail(new Reason.InvalidInput({ argument: "pages", value: String(pages), expected: Page.shareExpected }))
+}
+
+const look = (options: CheckOptions) =>
+  Effect.sync((): ReadonlyArray<Point> => {
     const {
       auxv = "/proc/self/auxv",
       gntalloc = Device.paths.gntalloc,
@@ -74,11 +97,11 @@ export const check = (options: CheckOptions = {}): Effect.Effect<ReadonlyArray<P
       library(),
       pageSize(auxv),
       xen(hypervisor, procXen),
-      device(gntalloc, "xen-gntalloc"),
-      device(gntdev, "xen-gntdev"),
-      shareLimit(gntallocLimit, pages),
-      mapLimit(gntdevLimit),
-      grantTable(pages, grantTableSize)
+      { ...device(gntalloc, "xen-gntalloc"), only: "share" },
+      { ...device(gntdev, "xen-gntdev"), only: "map" },
+      { ...shareLimit(gntallocLimit, pages), only: "share" },
+      { ...mapLimit(gntdevLimit), only: "map" },
+      { ...grantTable(pages, grantTableSize), only: "share" }
     ]
   })
 

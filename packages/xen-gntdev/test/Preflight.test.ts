@@ -85,6 +85,25 @@ describe("Preflight.check", () => {
       assert.deepStrictEqual(yield* failing(), [])
     }))
 
+  it.effect("refuses numbers that can't be", () =>
+    Effect.gen(function*() {
+      for (const pages of [-5, 0, 1.5, NaN, 2 ** 32]) {
+        const error = yield* Effect.flip(Preflight.check({ ...paths(), pages }))
+        assert.include(error.message, `pages is ${pages}, but must be a number of pages`)
+      }
+      const error = yield* Effect.flip(Preflight.check({ ...paths(), grantTableSize: NaN }))
+      assert.include(error.message, "grantTableSize is NaN, but must be")
+    }))
+
+  it.effect("tells which points only one half needs", () =>
+    Effect.gen(function*() {
+      const points = yield* Preflight.check(paths())
+      const only = (role?: Preflight.Role) => points.filter((point) => point.only === role).map(({ name }) => name)
+      assert.deepStrictEqual(only("share"), [file("gntalloc"), "gntalloc limit", "grant table"])
+      assert.deepStrictEqual(only("map"), [file("gntdev"), "gntdev limit"])
+      assert.deepStrictEqual(only(), ["Linux", "C library", "page size", "Xen"])
+    }))
+
   it.effect("says so where the page size can't be found", () =>
     Effect.gen(function*() {
       writeFileSync(file("auxv"), "short")

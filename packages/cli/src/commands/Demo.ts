@@ -171,6 +171,7 @@ export const demo = Command.make("demo", {
   png: Flags.png.pipe(Flag.withDefault("xen-shbuf-demo.png"))
 }, Effect.fnUntraced(function*({ png }) {
   const { event, hint } = yield* Output
+  yield* Png.check(png)
   const TestXen = yield* Effect.promise(() => import("@xen-shbuf/testkit/TestXen"))
   yield* hint("Two domains of an in-memory Xen pass a picture to each other, through shared memory.\n")
   const before = yield* counted

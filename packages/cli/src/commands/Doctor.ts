@@ -7,7 +7,9 @@ import * as Chain from "@xen-shbuf/core/Chain"
 import * as Page from "@xen-shbuf/core/Page"
 import type * as Preflight from "@xen-shbuf/xen-gntdev/Preflight"
 import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import { Reported } from "../Failure.ts"
 import * as Flags from "../Flags.ts"
 import { count, Output } from "../Output.ts"
@@ -21,15 +23,23 @@ const describe = ({ detail, name, ok, remedy }: Preflight.Point): string =>
  * @category combinators
  * @since 0.1.0
  */
-export const report = Effect.fnUntraced(function*(points: ReadonlyArray<Preflight.Point>) {
+export const report = Effect.fnUntraced(function*(points: ReadonlyArray<Preflight.Point>, role?: Preflight.Role) {
   const { event } = yield* Output
-  for (const point of points) yield* event({ event: "point", ...point }, describe(point))
-  const failed = points.filter(({ ok }) => !ok).length
+  const asked = points.filter(({ only }) => role === undefined || only === undefined || only === role)
+  for (const point of asked) yield* event({ event: "point", ...point }, describe(point))
+  const wrong = asked.filter(({ ok }) => !ok)
+  const failed = wrong.length
+  const what = role ?? "share and map"
+  // What only one half needs leaves the other half its way.
+  const [other] = ([["map", "share"], ["share", "map"]] as const).filter(([needs]) =>
+    role === undefined && failed > 0 && wrong.every(({ only }) => only === needs)
+  ).map(([, can]) => can)
   yield* event(
-    { event: "doctor", ok: failed === 0, failed },
+    { event: "doctor", ok: failed === 0, failed, ...(other === undefined ? {} : { can: other }) },
     failed === 0
-      ? "\nThis machine can share and map buffers."
-      : `\nThis machine can't share and map buffers yet: ${count(failed, "point")} to mend, from the top.`
+      ? `\nThis machine can ${what} buffers.`
+      : `\nThis machine can't ${what} buffers yet: ${count(failed, "point")} to mend, from the top.` +
+        (other === undefined ? "" : ` It can ${other} them (--for ${other} asks for that alone).`)
   )
   if (failed > 0) return yield* new Reported()
 })
@@ -40,12 +50,18 @@ export const report = Effect.fnUntraced(function*(points: ReadonlyArray<Prefligh
  * @category commands
  * @since 0.1.0
  */
-export const doctor = Command.make("doctor", Flags.sizeFlags, Effect.fnUntraced(function*(flags) {
+export const doctor = Command.make("doctor", {
+  ...Flags.sizeFlags,
+  role: Flag.Literals("for", ["share", "map"]).pipe(
+    Flag.optional,
+    Flag.withDescription("Only what is needed to share a buffer, or to map a peer's; the default is both")
+  )
+}, Effect.fnUntraced(function*({ role, ...flags }) {
   const size = yield* Flags.optionalSize(flags)
   const buffer = size === undefined ? 0 : Page.countFor(size.byteLength)
   const pages = size === undefined ? undefined : buffer + Chain.pagesFor(buffer)
   const { check } = yield* Effect.promise(() => import("@xen-shbuf/xen-gntdev/Preflight"))
-  yield* report(yield* check({ pages }))
+  yield* report(yield* Effect.orDie(check({ pages })), Option.getOrUndefined(role))
 })).pipe(
   Command.withDescription(
     "Check that this machine can share and map buffers, of a size if one is given: Xen, devices, limits. Opens and " +

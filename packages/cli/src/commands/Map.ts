@@ -25,7 +25,7 @@ export const map = Command.make("map", {
   peer: Flags.peer,
   directory: Flags.directory,
   ...Flags.sizeFlags,
-  pattern: Flags.patternFlag,
+  pattern: Flags.patternFlag("the peer's buffer, once it is read,"),
   png: Flags.png.pipe(Flag.optional),
   readOnly: Flags.readOnly("Map for reading only, as a buffer that was shared so must be"),
   hold: Flag.Boolean("hold").pipe(
@@ -46,6 +46,7 @@ export const map = Command.make("map", {
       message: "--png takes the size of the picture: give --width and --height, with 4 bytes a pixel."
     })
   }
+  if (file !== undefined) yield* Png.check(file)
   yield* Session.run(
     PeerBuffer.map({
       peer,
@@ -75,7 +76,7 @@ export const map = Command.make("map", {
 })).pipe(
   Command.withDescription(
     "Map the buffer behind another domain's directory, print what it holds, and release it. Nothing is mapped unless " +
-      "the whole directory is sound."
+      "the whole directory is sound, and nothing is written into it without --pattern."
   ),
   Command.withShortDescription("Map a buffer that another domain shares")
 )

@@ -21,7 +21,7 @@ export const provide = Command.make("provide", {
   peer: Flags.peer,
   directory: Flags.directory,
   ...Flags.sizeFlags,
-  pattern: Flags.patternFlag
+  pattern: Flags.patternFlag("the buffer")
 }, Effect.fnUntraced(function*({ directory, peer, ...flags }) {
   const size = yield* Flags.size(flags)
   const pattern = yield* Flags.pattern(flags.pattern, size)

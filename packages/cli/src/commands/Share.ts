@@ -72,7 +72,7 @@ const allocByBackend = ({ byteLength, pattern, peer }: Options) =>
 export const share = Command.make("share", {
   peer: Flags.peer,
   ...Flags.sizeFlags,
-  pattern: Flags.patternFlag,
+  pattern: Flags.patternFlag("the buffer"),
   backendAlloc: Flag.Boolean("backend-alloc").pipe(
     Flag.withDefault(false),
     Flag.withoutNegation,

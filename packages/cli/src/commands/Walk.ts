@@ -7,6 +7,7 @@ import * as Chain from "@xen-shbuf/core/Chain"
 import * as PageDirectory from "@xen-shbuf/core/PageDirectory"
 import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
 import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import { Reported } from "../Failure.ts"
 import * as Flags from "../Flags.ts"
@@ -64,6 +65,13 @@ const describePage = ({ beyond, next, page, ref, references }: Page): string =>
     ...listed(`${count(total(beyond), "word")} behind the last reference, which nobody reads`, beyond)
   ].join("\n")
 
+const sound = {
+  peer: "✓ Nothing is wrong with it, and every page of the buffer can be mapped.",
+  us: "✓ Nothing is wrong with it. Its references are this domain's own: only the peer can map them."
+}
+
+const ours = "  If this domain has filled it in itself (provide), its references are ours, not the peer's: give --provided."
+
 /**
  * Walks a peer's directory.
  *
@@ -73,11 +81,17 @@ const describePage = ({ beyond, next, page, ref, references }: Page): string =>
 export const walk = Command.make("walk", {
   peer: Flags.peer,
   directory: Flags.directory,
-  ...Flags.sizeFlags
-}, Effect.fnUntraced(function*({ directory, peer, ...flags }) {
+  ...Flags.sizeFlags,
+  provided: Flag.Boolean("provided").pipe(
+    Flag.withDefault(false),
+    Flag.withoutNegation,
+    Flag.withDescription("This domain filled it in itself, by provide: its references are ours, shown and not tried")
+  )
+}, Effect.fnUntraced(function*({ directory, peer, provided, ...flags }) {
   const { event } = yield* Output
   const { byteLength } = yield* Flags.size(flags)
-  const walk = yield* PeerBuffer.walk({ peer, directory, byteLength, maxByteLength: byteLength })
+  const filledBy = provided ? "us" : "peer"
+  const walk = yield* PeerBuffer.walk({ peer, directory, byteLength, maxByteLength: byteLength, filledBy })
   const { pages, problem } = walk
   const read = pagesOf(walk)
   const expected = Chain.pagesFor(pages)
@@ -89,6 +103,7 @@ export const walk = Command.make("walk", {
       bytes: byteLength,
       pages,
       directoryPages: expected,
+      filledBy,
       read,
       problem: problem === undefined
         ? null
@@ -98,9 +113,8 @@ export const walk = Command.make("walk", {
       `Directory ${directory} of domain ${peer}, for a buffer of ${count(byteLength, "byte")}: ` +
       `${count(pages, "page")}, so ${count(expected, "directory page")}.`,
       ...read.map(describePage),
-      problem === undefined
-        ? "✓ Nothing is wrong with it, and every page of the buffer can be mapped."
-        : `✗ ${problem.message}`
+      problem === undefined ? sound[filledBy] : `✗ ${problem.message}`,
+      ...(["GrantRefused", "RepeatedRef"].includes(problem?.reason._tag ?? "") && !provided ? [ours] : [])
     ].join("\n")
   )
   if (problem !== undefined) return yield* new Reported()
