@@ -1,5 +1,5 @@
 /*
- * The C side of the benchmark on Xen: the same work as xenlab/bench/grants.ts, with libxengnttab.
+ * The C side of the benchmark on Xen: the same work as bench/guest/grants.ts, with libxengnttab.
  *
  * Reads commands from stdin, one a line: OPERATION DOMAIN PAGES COUNT DIRECTORY. Does the operation COUNT times and
  * answers "ok NANOSECONDS VALUE", the time of all of them together, or "error TEXT".

@@ -1,6 +1,6 @@
 /**
- * Publishes what was measured: a table on the terminal, and in `docs/benchmarks` the same table as a page, its figures
- * as JSON, and its plots.
+ * Publishes what was measured: a table on the terminal, in `docs/benchmarks` the same table as a page with its plots, and
+ * in `bench/.results` all rows as JSON.
  */
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
@@ -12,8 +12,11 @@ import { join } from "node:path"
 import type { Ratio, Spread } from "./Measure.ts"
 import * as Plot from "./Plot.ts"
 
-/** Where results are published. */
+/** Where tables and plots are published. */
 export const folder = join(import.meta.dirname, "..", "..", "docs", "benchmarks")
+
+/** Where rows stay as they were measured, until the next run. */
+export const results = join(import.meta.dirname, "..", ".results")
 
 /** What was measured with one method. Made by {@link section}. */
 export interface Section {
@@ -137,8 +140,9 @@ export const publish = Effect.fnUntraced(function*(section: Section, into = fold
   const on = machine()
   const json = { title, date: new Date().toISOString().slice(0, 10), where: section.where, machine: on, rows }
   yield* print(section)
+  yield* fs.makeDirectory(results, { recursive: true })
+  yield* fs.writeFileString(join(results, `${name}.json`), `${JSON.stringify(json, null, 2)}\n`)
   yield* fs.makeDirectory(into, { recursive: true })
-  yield* fs.writeFileString(join(into, `${name}.json`), `${JSON.stringify(json, null, 2)}\n`)
   yield* fs.writeFileString(join(into, `${name}.md`), `${page(section, on)}\n`)
   for (const plot of plots) yield* fs.writeFileString(join(into, `${name}-${plot.name}.svg`), `${Plot.svg(plot)}\n`)
 })

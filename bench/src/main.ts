@@ -25,7 +25,7 @@ const pairs = Flag.Int("pairs").pipe(
 )
 const out = Flag.String("out").pipe(
   Flag.withDefault(Report.folder),
-  Flag.withDescription("The folder for tables, figures and plots")
+  Flag.withDescription("The folder for tables and plots")
 )
 
 const bench = Command.make("bench", { only, out, pairs }, Effect.fnUntraced(function*({ only, out, pairs }) {

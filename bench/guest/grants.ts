@@ -14,7 +14,7 @@ import * as Scope from "effect/Scope"
 import { spawn } from "node:child_process"
 import { accessSync } from "node:fs"
 import { createInterface } from "node:readline"
-import { nextLine, say } from "../guest/Program.ts"
+import { nextLine, say } from "../../xenlab/guest/Program.ts"
 import * as Native from "./Native.ts"
 import { type Buffer, type Job, location, operations, type Refused } from "./Operations.ts"
 

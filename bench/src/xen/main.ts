@@ -7,19 +7,19 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import { join } from "node:path"
-import * as Report from "../../bench/src/Report.ts"
-import * as BenchCalls from "./BenchCalls.ts"
-import * as BenchCopy from "./BenchCopy.ts"
-import * as BenchDomain from "./BenchDomain.ts"
-import * as BenchEmulator from "./BenchEmulator.ts"
-import * as BenchStart from "./BenchStart.ts"
-import * as BenchTimes from "./BenchTimes.ts"
-import * as BenchTools from "./BenchTools.ts"
-import * as Boot from "./Boot.ts"
-import * as Image from "./Image.ts"
-import { grantFrames, home } from "./Lab.ts"
-import { type Machine, sh } from "./Machine.ts"
-import { say } from "./Progress.ts"
+import * as Boot from "../../../xenlab/src/Boot.ts"
+import * as Image from "../../../xenlab/src/Image.ts"
+import { grantFrames } from "../../../xenlab/src/Lab.ts"
+import { type Machine, sh } from "../../../xenlab/src/Machine.ts"
+import { say } from "../../../xenlab/src/Progress.ts"
+import * as Report from "../Report.ts"
+import * as Calls from "./Calls.ts"
+import * as Copy from "./Copy.ts"
+import * as Domain from "./Domain.ts"
+import * as Emulator from "./Emulator.ts"
+import * as Start from "./Start.ts"
+import * as Times from "./Times.ts"
+import * as Tools from "./Tools.ts"
 
 /** What can be asked for by name. */
 const parts = ["times", "copy", "calls", "start", "emulator"] as const
@@ -39,10 +39,13 @@ const quick = Flag.Boolean("quick").pipe(
 const refsPerFrame = 512
 const tableSize = { dom0: grantFrames * refsPerFrame, guest: 64 * refsPerFrame }
 
+/** The package of the benchmarks. */
+const home = join(import.meta.dirname, "..", "..")
+
 const programs = ["grants", "frame", "frameEager", "empty", "emulator"]
 const entries: Image.Entries = {
   cli: Image.entries["cli"]!,
-  ...Object.fromEntries(programs.map((name) => [name, join(home, "bench", `${name}.ts`)]))
+  ...Object.fromEntries(programs.map((name) => [name, join(home, "guest", `${name}.ts`)]))
 }
 
 /** What was measured on, as dom0 says it. */
@@ -58,33 +61,33 @@ const bench = Effect.fnUntraced(function*(options: { readonly only: ReadonlyArra
   const isWanted = (part: Part) => options.only.length === 0 || options.only.includes(part)
   const publish = (section: Report.Section) => quick ? Report.print(section) : Report.publish(section)
 
-  const files = yield* BenchTools.make
-  const lab = yield* Boot.boot({ entries, files, results: join(home, "bench", ".results") })
+  const files = yield* Tools.make
+  const lab = yield* Boot.boot({ entries, files, results: join(Report.results, "xen") })
   const kinds = parts.some((part) => isWanted(part) && needsGuests.includes(part)) ? ["pv", "pvh"] as const : []
   const starting = yield* Effect.forEach(kinds, (kind) =>
     Effect.map(Boot.startGuest(lab, kind), (guest) => ({ kind, guest })))
-  yield* BenchDomain.prepare(lab.dom0, tableSize.dom0)
-  const dom0 = yield* BenchDomain.start(lab.dom0, 0, tableSize.dom0)
+  yield* Domain.prepare(lab.dom0, tableSize.dom0)
+  const dom0 = yield* Domain.start(lab.dom0, 0, tableSize.dom0)
   const guests = yield* Effect.forEach(
     starting,
     Effect.fnUntraced(function*({ guest, kind }) {
       const machine = yield* guest
-      yield* BenchDomain.prepare(machine, tableSize.guest)
-      return { ...yield* BenchDomain.start(machine, machine.domain, tableSize.guest), kind }
+      yield* Domain.prepare(machine, tableSize.guest)
+      return { ...yield* Domain.start(machine, machine.domain, tableSize.guest), kind }
     })
   )
   const where = yield* whereIn(lab.dom0)
   yield* say("measuring")
   if (isWanted("calls")) {
-    for (const section of yield* BenchCalls.sections(dom0, tableSize.dom0, where, quick)) yield* publish(section)
+    for (const section of yield* Calls.sections(dom0, tableSize.dom0, where, quick)) yield* publish(section)
   }
-  if (isWanted("emulator")) yield* publish(yield* BenchEmulator.section(lab.dom0, where))
+  if (isWanted("emulator")) yield* publish(yield* Emulator.section(lab.dom0, where))
   const [guest] = guests
   if (isWanted("start") && guest !== undefined) {
-    yield* publish(yield* BenchStart.section(dom0, guest, where, quick))
+    yield* publish(yield* Start.section(dom0, guest, where, quick))
   }
-  if (isWanted("copy")) yield* publish(yield* BenchCopy.section(dom0, guests, where, quick))
-  if (isWanted("times")) yield* publish(yield* BenchTimes.section(dom0, guests, where, quick))
+  if (isWanted("copy")) yield* publish(yield* Copy.section(dom0, guests, where, quick))
+  if (isWanted("times")) yield* publish(yield* Times.section(dom0, guests, where, quick))
 }, Effect.scoped)
 
 Command.make("bench:xen", { only, quick }, bench).pipe(

@@ -3,11 +3,11 @@
  */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
-import type { Sample } from "../../bench/src/Measure.ts"
-import type { Operation, Request, Side, Way } from "../bench/grants.ts"
-import type { Buffer } from "../bench/Operations.ts"
-import * as Image from "./Image.ts"
-import { type Event, type Machine, type Process, sh } from "./Machine.ts"
+import * as Image from "../../../xenlab/src/Image.ts"
+import { type Event, type Machine, type Process, sh } from "../../../xenlab/src/Machine.ts"
+import type { Operation, Request, Side, Way } from "../../guest/grants.ts"
+import type { Buffer } from "../../guest/Operations.ts"
+import type { Sample } from "../Measure.ts"
 
 export type { Buffer, Operation, Side, Way }
 

@@ -2,10 +2,10 @@
  * Measures how long it takes from the start of a process to a peer's mapped frame, and where the time goes.
  */
 import * as Effect from "effect/Effect"
-import { type Spread, spread } from "../../bench/src/Measure.ts"
-import * as Report from "../../bench/src/Report.ts"
-import * as BenchDomain from "./BenchDomain.ts"
-import * as Image from "./Image.ts"
+import * as Image from "../../../xenlab/src/Image.ts"
+import { type Spread, spread } from "../Measure.ts"
+import * as Report from "../Report.ts"
+import * as Domain from "./Domain.ts"
 
 /** A frame of 1920×1080 with 4 bytes a pixel. */
 const pages = 2025
@@ -17,7 +17,7 @@ interface Variant {
   readonly env?: Readonly<Record<string, string>>
 }
 
-const variants = ({ directory, peer }: BenchDomain.Buffer): ReadonlyArray<Variant> => {
+const variants = ({ directory, peer }: Domain.Buffer): ReadonlyArray<Variant> => {
   const numbers = [String(peer), String(pages), String(directory)]
   const program = (name: string) => `${Image.place}/${name}`
   const cacheOff = { NODE_DISABLE_COMPILE_CACHE: "1" }
@@ -83,23 +83,23 @@ const rowOf = (name: string, runs: ReadonlyArray<Run>, c: number): Row => {
 
 /** Measures it all: dom0 maps a guest's frame. */
 export const section = Effect.fnUntraced(function*(
-  dom0: BenchDomain.Domain,
-  guest: BenchDomain.Domain,
+  dom0: Domain.Domain,
+  guest: Domain.Domain,
   where: string,
   isQuick: boolean
 ) {
-  const { directory } = yield* BenchDomain.ask(guest.process, { do: "alloc", peer: 0, pages, directory: 0 })
+  const { directory } = yield* Domain.ask(guest.process, { do: "alloc", peer: 0, pages, directory: 0 })
   const all = variants({ peer: guest.id, pages, directory: Number(directory) })
   const runs = all.map((): Array<Run> => [])
   // The first round fills the compile cache.
   for (let round = isQuick ? -1 : -2; round < (isQuick ? 1 : 9); round++) {
     for (const [i, { argv, env = {} }] of all.entries()) {
-      const answer = yield* BenchDomain.ask(dom0.process, { do: "spawn", argv, env })
+      const answer = yield* Domain.ask(dom0.process, { do: "spawn", argv, env })
       const moments = JSON.parse(String(answer["line"])) as Moments
       if (round >= 0) runs[i]!.push(runOf(Number(answer["started"]), Number(answer["heard"]), moments))
     }
   }
-  yield* BenchDomain.ask(guest.process, { do: "release" })
+  yield* Domain.ask(guest.process, { do: "release" })
   const c = spread(runs[0]!.map(({ total }) => total)).median
   const time = (millis: number | undefined) => millis === undefined ? "" : `${millis.toFixed(0)} ms`
   return Report.section<Row>({

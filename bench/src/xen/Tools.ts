@@ -5,12 +5,12 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import { createHash } from "node:crypto"
 import { join } from "node:path"
-import * as Command from "./Command.ts"
-import { place } from "./Image.ts"
-import { cache, workspace } from "./Lab.ts"
-import { say } from "./Progress.ts"
-import * as Provision from "./Provision.ts"
-import * as Tree from "./Tree.ts"
+import * as Command from "../../../xenlab/src/Command.ts"
+import { place } from "../../../xenlab/src/Image.ts"
+import { cache, workspace } from "../../../xenlab/src/Lab.ts"
+import { say } from "../../../xenlab/src/Progress.ts"
+import * as Provision from "../../../xenlab/src/Provision.ts"
+import * as Tree from "../../../xenlab/src/Tree.ts"
 
 const packages = ["libxen-dev", "strace"]
 

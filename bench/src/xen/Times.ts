@@ -2,13 +2,13 @@
  * Measures what sharing and mapping cost, the library against C, between dom0 and a guest and in either.
  */
 import * as Effect from "effect/Effect"
-import type * as Plot from "../../bench/src/Plot.ts"
-import * as Measure from "../../bench/src/Measure.ts"
-import * as Report from "../../bench/src/Report.ts"
-import * as BenchDomain from "./BenchDomain.ts"
-import type { ProcessError } from "./Machine.ts"
-import { say } from "./Progress.ts"
-import type { Kind } from "./Toolstack.ts"
+import type { ProcessError } from "../../../xenlab/src/Machine.ts"
+import { say } from "../../../xenlab/src/Progress.ts"
+import type { Kind } from "../../../xenlab/src/Toolstack.ts"
+import * as Measure from "../Measure.ts"
+import type * as Plot from "../Plot.ts"
+import * as Report from "../Report.ts"
+import * as Domain from "./Domain.ts"
 
 /** One page; in between; a directory of one page; the first that needs two; frames of 1080p and 4K; nearly all. */
 const sizes = { quick: [1, 1024], full: [1, 64, 1023, 1024, 2025, 8100, 32_400] }
@@ -23,7 +23,7 @@ export interface Row {
   readonly why?: string
 }
 
-const names: Partial<Record<BenchDomain.Operation, string>> = {
+const names: Partial<Record<Domain.Operation, string>> = {
   share: "share + release",
   alloc: "share with directory + release",
   map: "map + unmap",
@@ -33,7 +33,7 @@ const names: Partial<Record<BenchDomain.Operation, string>> = {
 }
 
 /** V8 optimises in earnest what was called 3000 times; what is called for more pages was called for one before. */
-const effort = (pages: number, isQuick: boolean): BenchDomain.Effort => {
+const effort = (pages: number, isQuick: boolean): Domain.Effort => {
   if (isQuick) return { pairs: 3, warmUpRuns: Math.ceil(100 / pages) }
   if (pages === 1) return { pairs: 31, warmUpRuns: 3000 }
   return { pairs: pages > 10_000 ? 5 : pages > 4000 ? 9 : 15, warmUpRuns: Math.ceil(300_000 / pages) }
@@ -41,11 +41,11 @@ const effort = (pages: number, isQuick: boolean): BenchDomain.Effort => {
 
 /** Something to measure. */
 interface Job {
-  readonly domain: BenchDomain.Domain
+  readonly domain: Domain.Domain
   readonly where: string
-  readonly operation: BenchDomain.Operation
+  readonly operation: Domain.Operation
   /** How the library is called, in one running fiber unless said otherwise. */
-  readonly way?: BenchDomain.Way
+  readonly way?: Domain.Way
 }
 
 const nameOf = ({ operation, way }: Job) => `${names[operation]}${way === undefined ? "" : `, ${way} for each`}`
@@ -53,7 +53,7 @@ const nameOf = ({ operation, way }: Job) => `${names[operation]}${way === undefi
 /** Measures jobs after their preparation: a row for each in any case. */
 const measure = Effect.fnUntraced(function*(
   pages: number,
-  prepare: Effect.Effect<BenchDomain.Buffer, BenchDomain.Refused | ProcessError>,
+  prepare: Effect.Effect<Domain.Buffer, Domain.Refused | ProcessError>,
   jobs: ReadonlyArray<Job>,
   isQuick: boolean
 ) {
@@ -66,7 +66,7 @@ const measure = Effect.fnUntraced(function*(
       const theirs = { way: "c", operation } as const
       const row: Row = yield* Effect.fromResult(prepared).pipe(
         Effect.flatMap((buffer) =>
-          BenchDomain.measure(domain, buffer, { way, operation }, theirs, effort(pages, isQuick))
+          Domain.measure(domain, buffer, { way, operation }, theirs, effort(pages, isQuick))
         ),
         Effect.map((samples) => ({ where, operation: name, pages, ratio: Measure.ratio(samples) })),
         Effect.catchTag("Refused", ({ message }) => Effect.succeed({ where, operation: name, pages, why: message }))
@@ -82,31 +82,31 @@ const measure = Effect.fnUntraced(function*(
 
 /** Everything between dom0 and one guest. */
 const withGuest = Effect.fnUntraced(function*(
-  dom0: BenchDomain.Domain,
-  guest: BenchDomain.Domain,
+  dom0: Domain.Domain,
+  guest: Domain.Domain,
   kind: Kind,
   isQuick: boolean
 ) {
-  const inDom0 = (operation: BenchDomain.Operation): Job => ({ domain: dom0, where: `dom0, ${kind} peer`, operation })
-  const inGuest = (operation: BenchDomain.Operation): Job => ({ domain: guest, where: `${kind} guest`, operation })
-  const release = Effect.forEach([dom0, guest], ({ process }) => BenchDomain.ask(process, { do: "release" }))
+  const inDom0 = (operation: Domain.Operation): Job => ({ domain: dom0, where: `dom0, ${kind} peer`, operation })
+  const inGuest = (operation: Domain.Operation): Job => ({ domain: guest, where: `${kind} guest`, operation })
+  const release = Effect.forEach([dom0, guest], ({ process }) => Domain.ask(process, { do: "release" }))
   const rows: Array<ReadonlyArray<Row>> = []
 
   for (const pages of isQuick ? sizes.quick : sizes.full) {
     const ofDom0 = { peer: 0, pages, directory: 0 }
     const ofGuest = (directory: unknown = 0) => ({ peer: guest.id, pages, directory: Number(directory) })
     const alloc = Effect.map(
-      BenchDomain.ask(guest.process, { do: "alloc", ...ofDom0 }),
+      Domain.ask(guest.process, { do: "alloc", ...ofDom0 }),
       ({ directory }) => ofGuest(directory)
     )
     const directories = Effect.map(
-      BenchDomain.ask(guest.process, { do: "directories", ...ofDom0 }),
+      Domain.ask(guest.process, { do: "directories", ...ofDom0 }),
       ({ directory, native }) => ({ ours: ofGuest(directory), native: ofGuest(native) })
     )
     const provided = Effect.gen(function*() {
       const { native, ours } = yield* directories
-      yield* BenchDomain.ask(dom0.process, { do: "provide", ...ours })
-      yield* BenchDomain.ask(dom0.process, { do: "provide", ...native })
+      yield* Domain.ask(dom0.process, { do: "provide", ...ours })
+      yield* Domain.ask(dom0.process, { do: "provide", ...native })
       return ofDom0
     })
     const groups = [
@@ -164,8 +164,8 @@ const plot = (where: string, rows: ReadonlyArray<Row>): Plot.Plot => {
 
 /** Measures it all. */
 export const section = Effect.fnUntraced(function*(
-  dom0: BenchDomain.Domain,
-  guests: ReadonlyArray<BenchDomain.Domain & { readonly kind: Kind }>,
+  dom0: Domain.Domain,
+  guests: ReadonlyArray<Domain.Domain & { readonly kind: Kind }>,
   where: string,
   isQuick: boolean
 ) {

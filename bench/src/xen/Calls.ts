@@ -3,12 +3,12 @@
  * two calls of access("/mark"). Dom0 is its own peer.
  */
 import * as Effect from "effect/Effect"
-import * as Report from "../../bench/src/Report.ts"
-import * as Native from "../bench/Native.ts"
-import * as BenchDomain from "./BenchDomain.ts"
-import * as Image from "./Image.ts"
-import { type ProcessError, sh } from "./Machine.ts"
-import { say } from "./Progress.ts"
+import * as Image from "../../../xenlab/src/Image.ts"
+import { type ProcessError, sh } from "../../../xenlab/src/Machine.ts"
+import { say } from "../../../xenlab/src/Progress.ts"
+import * as Native from "../../guest/Native.ts"
+import * as Report from "../Report.ts"
+import * as Domain from "./Domain.ts"
 
 /** What a call is for. Calls that are not here are V8's own: memory, clocks, locks between its threads. */
 const purposes: Readonly<Record<string, string>> = {
@@ -78,13 +78,13 @@ const operations = ["share", "alloc", "map", "walk", "provide", "mapProvided"] a
 /** The library repeats an operation five times on its own. */
 const repetitions = 5
 
-type Failure = ProcessError | BenchDomain.Refused
+type Failure = ProcessError | Domain.Refused
 
 /** Something that runs under strace and does operations. */
 interface Traced {
-  readonly run: (operation: BenchDomain.Operation, buffer: BenchDomain.Buffer) => Effect.Effect<unknown, Failure>
+  readonly run: (operation: Domain.Operation, buffer: Domain.Buffer) => Effect.Effect<unknown, Failure>
   /** Shares a directory for `mapProvided`, and gives its reference. */
-  readonly directory: (buffer: BenchDomain.Buffer) => Effect.Effect<number, Failure>
+  readonly directory: (buffer: Domain.Buffer) => Effect.Effect<number, Failure>
   /** Ends it, and gives what was counted of each operation, in order. */
   readonly end: Effect.Effect<ReadonlyArray<ReadonlyArray<Counts>>, Failure>
 }
@@ -97,19 +97,19 @@ const grouped = (names: ReadonlyArray<string | undefined>, all: ReadonlyArray<Co
 
 const strace = ["strace", "-X", "raw", "-e", "signal=none", "-o", trace]
 
-const marked = (dom0: BenchDomain.Domain) =>
+const marked = (dom0: Domain.Domain) =>
   // Most of the trace of Node is how it starts.
   Effect.map(sh(dom0.machine, `awk '/"\\/mark"/{on=!on; print; next} on' ${trace}`), parse)
 
-const library = Effect.fnUntraced(function*(dom0: BenchDomain.Domain, tableSize: number) {
-  const process = yield* dom0.machine.start([...strace, ...BenchDomain.argv(tableSize)], { patience: "5 minutes" })
+const library = Effect.fnUntraced(function*(dom0: Domain.Domain, tableSize: number) {
+  const process = yield* dom0.machine.start([...strace, ...Domain.argv(tableSize)], { patience: "5 minutes" })
   yield* process.expect("ready")
   let count = 0
   const traced: Traced = {
     run: (operation, buffer) =>
-      Effect.andThen(Effect.sync(() => count++), BenchDomain.ask(process, { do: "mark", operation, ...buffer })),
+      Effect.andThen(Effect.sync(() => count++), Domain.ask(process, { do: "mark", operation, ...buffer })),
     directory: (buffer) =>
-      Effect.map(BenchDomain.ask(process, { do: "directories", ...buffer }), ({ directory }) => Number(directory)),
+      Effect.map(Domain.ask(process, { do: "directories", ...buffer }), ({ directory }) => Number(directory)),
     end: Effect.gen(function*() {
       yield* process.closeInput
       yield* process.completed
@@ -119,10 +119,10 @@ const library = Effect.fnUntraced(function*(dom0: BenchDomain.Domain, tableSize:
   return traced
 })
 
-const c = Effect.fnUntraced(function*(dom0: BenchDomain.Domain) {
+const c = Effect.fnUntraced(function*(dom0: Domain.Domain) {
   const process = yield* dom0.machine.start([...strace, `${Image.place}/grants`, "marks"])
   const names: Array<string | undefined> = []
-  const command = Effect.fnUntraced(function*(name: string, buffer: BenchDomain.Buffer, isCounted: boolean) {
+  const command = Effect.fnUntraced(function*(name: string, buffer: Domain.Buffer, isCounted: boolean) {
     names.push(isCounted ? name : undefined)
     yield* process.send(Native.command(name, buffer, 1))
     const line = yield* process.nextLine
@@ -153,18 +153,18 @@ interface Row {
 }
 
 /** Has all operations done at all sizes. */
-const runAll = Effect.fnUntraced(function*(traced: Traced, holder: BenchDomain.Domain, sizes: ReadonlyArray<number>) {
+const runAll = Effect.fnUntraced(function*(traced: Traced, holder: Domain.Domain, sizes: ReadonlyArray<number>) {
   for (const pages of sizes) {
     const buffer = { peer: 0, pages, directory: 0 }
-    const shared = yield* BenchDomain.ask(holder.process, { do: "alloc", ...buffer })
-    const empty = yield* BenchDomain.ask(holder.process, { do: "directories", ...buffer })
+    const shared = yield* Domain.ask(holder.process, { do: "alloc", ...buffer })
+    const empty = yield* Domain.ask(holder.process, { do: "directories", ...buffer })
     const own = yield* traced.directory(buffer)
-    yield* BenchDomain.ask(holder.process, { do: "provide", ...buffer, directory: own })
+    yield* Domain.ask(holder.process, { do: "provide", ...buffer, directory: own })
     for (const operation of operations) {
       const directory = operation === "provide" ? empty["directory"] : shared["directory"]
       yield* traced.run(operation, { ...buffer, directory: Number(directory) })
     }
-    yield* BenchDomain.ask(holder.process, { do: "release" })
+    yield* Domain.ask(holder.process, { do: "release" })
   }
   return yield* traced.end
 })
@@ -178,7 +178,7 @@ const list = (counts: Counts): string =>
 
 /** Counts it all. The holder is a second process in dom0. */
 export const sections = Effect.fnUntraced(function*(
-  dom0: BenchDomain.Domain,
+  dom0: Domain.Domain,
   tableSize: number,
   where: string,
   isQuick: boolean

@@ -2,10 +2,10 @@
  * Measures how fast bytes go into and out of a peer's mapped frame, against plain memory.
  */
 import * as Effect from "effect/Effect"
-import * as Measure from "../../bench/src/Measure.ts"
-import * as Report from "../../bench/src/Report.ts"
-import * as BenchDomain from "./BenchDomain.ts"
-import type { Kind } from "./Toolstack.ts"
+import type { Kind } from "../../../xenlab/src/Toolstack.ts"
+import * as Measure from "../Measure.ts"
+import * as Report from "../Report.ts"
+import * as Domain from "./Domain.ts"
 
 /** A frame of 1920×1080 with 4 bytes a pixel. */
 const pages = 2025
@@ -23,20 +23,20 @@ const directions = [["copyIn", "into the mapping"], ["copyOut", "out of the mapp
 
 /** Measures it all. */
 export const section = Effect.fnUntraced(function*(
-  dom0: BenchDomain.Domain,
-  guests: ReadonlyArray<BenchDomain.Domain & { readonly kind: Kind }>,
+  dom0: Domain.Domain,
+  guests: ReadonlyArray<Domain.Domain & { readonly kind: Kind }>,
   where: string,
   isQuick: boolean
 ) {
   const effort = { pairs: isQuick ? 5 : 41, warmUpRuns: isQuick ? 10 : 100 }
   const rows: Array<Row> = []
   for (const { id, kind, process } of guests) {
-    const { directory } = yield* BenchDomain.ask(process, { do: "alloc", peer: 0, pages, directory: 0 })
+    const { directory } = yield* Domain.ask(process, { do: "alloc", peer: 0, pages, directory: 0 })
     const buffer = { peer: id, pages, directory: Number(directory) }
     for (const [way, language] of ways) {
       for (const [operation, direction] of directions) {
         const plain = { way, operation: "copyPlain" } as const
-        const samples = yield* BenchDomain.measure(dom0, buffer, plain, { way, operation }, effort)
+        const samples = yield* Domain.measure(dom0, buffer, plain, { way, operation }, effort)
         rows.push({
           peer: kind,
           copy: `${language}, ${direction}`,
@@ -45,7 +45,7 @@ export const section = Effect.fnUntraced(function*(
         })
       }
     }
-    yield* BenchDomain.ask(process, { do: "release" })
+    yield* Domain.ask(process, { do: "release" })
   }
   return Report.section<Row>({
     name: "xen-copy",

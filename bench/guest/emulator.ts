@@ -5,7 +5,7 @@ import * as DomainId from "@xen-shbuf/core/DomainId"
 import * as GrantTable from "@xen-shbuf/core/GrantTable"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import { spread } from "../../bench/src/Measure.ts"
+import { spread } from "../src/Measure.ts"
 
 /** A system call that does next to nothing. */
 const call = (): void => void process.getuid!()

@@ -3,12 +3,11 @@
  */
 import * as Effect from "effect/Effect"
 import { join } from "node:path"
-import * as Report from "../../bench/src/Report.ts"
-import type { Figures } from "../bench/emulator.ts"
-import * as Command from "./Command.ts"
-import * as Image from "./Image.ts"
-import { home } from "./Lab.ts"
-import { type Machine, output } from "./Machine.ts"
+import * as Command from "../../../xenlab/src/Command.ts"
+import * as Image from "../../../xenlab/src/Image.ts"
+import { type Machine, output } from "../../../xenlab/src/Machine.ts"
+import type { Figures } from "../../guest/emulator.ts"
+import * as Report from "../Report.ts"
 
 interface Row {
   readonly what: string
@@ -19,7 +18,7 @@ interface Row {
 
 /** Measures it all. */
 export const section = Effect.fnUntraced(function*(dom0: Machine, where: string) {
-  const host = JSON.parse(yield* Command.run(process.execPath, [join(home, "bench", "emulator.ts")])) as Figures
+  const host = JSON.parse(yield* Command.run(process.execPath, [join(import.meta.dirname, "..", "..", "guest", "emulator.ts")])) as Figures
   const inside = JSON.parse(yield* output(dom0, ["taskset", "1", "node", `${Image.place}/emulator.mjs`])) as Figures
   const row = (what: string, of: (figures: Figures) => number): Row => ({ what, host: of(host), dom0: of(inside) })
   return Report.section<Row>({
