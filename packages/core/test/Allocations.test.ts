@@ -85,3 +85,13 @@ describe("An operation and its release", () => {
     }
   })
 })
+
+describe("A check of references that a peer has chosen", () => {
+  it.each([1, 2, 31, 32, 33, 100, 640, 4096, 2 ** 21 - 1])("takes no more memory than they do, twice: %d apart", (step) => {
+    const refs = Uint32Array.from({ length: 2025 }, (_, i) => 8 + i * step)
+    const links = [0xffff_fffe, 0xffff_fffd]
+    // Sorted they are numbers of 8 bytes each.
+    const most = 8 * (links.length + refs.length)
+    assert.isAtMost(allocated(() => Chain.check(links, refs)).arrays, most)
+  })
+})

@@ -83,14 +83,18 @@ describe("GrantTable.make", () => {
     Effect.gen(function*() {
       const { requests, table } = stub()
       const refs = [0xffff_fffe, 8, 8]
+      // Such as a view of shared pages, which the peer writes to.
+      const words = Uint32Array.from(refs)
       yield* Effect.scoped(Effect.all([
         table.share({ peer: 0x7fef, pages: 2 }),
-        table.map({ domain: 0, refs, access: "read-only" })
+        table.map({ domain: 0, refs, access: "read-only" }),
+        table.map({ domain: 0, refs: words })
       ]))
-      refs[0] = 0
+      refs[0] = words[0] = 0
       assert.deepStrictEqual(requests, [
         { peer: 0x7fef, pages: 2, access: "read-write" },
-        { domain: 0, refs: Uint32Array.of(0xffff_fffe, 8, 8), access: "read-only" }
+        { domain: 0, refs: Uint32Array.of(0xffff_fffe, 8, 8), access: "read-only" },
+        { domain: 0, refs: Uint32Array.of(0xffff_fffe, 8, 8), access: "read-write" }
       ])
     }))
 

@@ -6,8 +6,11 @@
  *
  * @since 0.1.0
  */
+import * as DomainId from "@xen-shbuf/core/DomainId"
+import * as GrantRef from "@xen-shbuf/core/GrantRef"
 import { GrantTable, type UnmapNotify } from "@xen-shbuf/core/GrantTable"
 import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
+import * as Reason from "@xen-shbuf/core/Reason"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import type * as Duration from "effect/Duration"
@@ -21,6 +24,48 @@ import * as Layer from "effect/Layer"
  * @since 0.1.0
  */
 export type Operation = "share" | "map" | "read" | "unmapNotify" | "copy" | "limits"
+
+const invalid = new Reason.InvalidInput({ argument: "injected", value: "0", expected: "another" })
+
+const unavailable = new Reason.DeviceUnavailable({ device: "injected", errno: "EACCES", remedy: "None." })
+
+const failed = new Reason.DeviceFailed({ device: "injected", call: "ioctl", errno: "ENOMEM" })
+
+const refused = new GrantTableError.GrantRefused({
+  grant: { domain: DomainId.DomainId.make(0), ref: GrantRef.GrantRef.make(8) },
+  index: 0,
+  access: "read-write",
+  status: "GNTST_general_error"
+})
+
+const mapping = [
+  invalid,
+  refused,
+  new GrantTableError.OutOfMappings({ domain: DomainId.DomainId.make(0), requested: 1, detail: "injected" }),
+  unavailable,
+  failed
+]
+
+/**
+ * The reasons that each operation on a grant table can have to fail, one of each kind.
+ *
+ * @category constants
+ * @since 0.1.0
+ */
+export const reasons: { readonly [operation in Operation]: ReadonlyArray<GrantTableError.Reason> } = {
+  share: [invalid, new GrantTableError.OutOfGrants({ requested: 1, limit: 0 }), unavailable, failed],
+  map: mapping,
+  read: mapping,
+  unmapNotify: [invalid, unavailable, failed],
+  copy: [
+    invalid,
+    refused,
+    unavailable,
+    failed,
+    new Reason.Unsupported({ feature: "copy", detail: "injected" })
+  ],
+  limits: [unavailable, failed]
+}
 
 /**
  * One thing to go wrong, at one operation.
@@ -109,18 +154,22 @@ const interruptSelf = Effect.withFiber((fiber) => {
   return Effect.void
 })
 
+/** The operation with this fault, which tells when it takes effect. */
 const apply = <A, R>(
   self: Effect.Effect<A, GrantTableError.GrantTableError, R>,
   operation: Operation,
-  fault: Fault
+  fault: Fault,
+  fired: Effect.Effect<void>
 ): Effect.Effect<A, GrantTableError.GrantTableError, R> => {
   switch (fault._tag) {
     case "Fail":
-      return Effect.fail(new GrantTableError.GrantTableError({ operation, reason: fault.reason }))
+      return Effect.andThen(fired, Effect.fail(new GrantTableError.GrantTableError({ operation, reason: fault.reason })))
     case "Delay":
-      return Effect.delay(self, fault.duration)
-    case "Interrupt":
-      return fault.when === "before" ? Effect.andThen(interruptSelf, self) : Effect.tap(self, interruptSelf)
+      return Effect.andThen(fired, Effect.delay(self, fault.duration))
+    case "Interrupt": {
+      const interrupt = Effect.andThen(fired, interruptSelf)
+      return fault.when === "before" ? Effect.andThen(interrupt, self) : Effect.tap(self, interrupt)
+    }
   }
 }
 
@@ -136,20 +185,13 @@ export const make = (
 ): { readonly table: GrantTable["Service"]; readonly faults: Faults["Service"] } => {
   const operations: Array<Operation> = []
   const fired = new Set<Fault>()
-  const firing = <A, R>(
-    self: Effect.Effect<A, GrantTableError.GrantTableError, R>,
-    operation: Operation,
-    fault: Fault
-  ) =>
-    Effect.suspend(() => {
-      fired.add(fault)
-      return apply(self, operation, fault)
-    })
+  const firing = (fault: Fault) => Effect.sync(() => void fired.add(fault))
   const decorate = <A, R>(operation: Operation, self: Effect.Effect<A, GrantTableError.GrantTableError, R>) =>
     Effect.suspend(() => {
       const at = operations.push(operation)
       // From the right, so that the plan's first fault is the outermost.
-      return plan.filter((fault) => fault.at === at).reduceRight((self, fault) => firing(self, operation, fault), self)
+      return plan.filter((fault) => fault.at === at)
+        .reduceRight((self, fault) => apply(self, operation, fault, firing(fault)), self)
     })
   const pages = <A extends { readonly unmapNotify: UnmapNotify }>(pages: A): A => ({
     ...pages,

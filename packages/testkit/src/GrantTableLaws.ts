@@ -18,7 +18,18 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Domains from "./Domains.ts"
 import * as Generators from "./Generators.ts"
-import { allZero, between, ended, notNumbers, page, room, sameBytes, sameReason, separately } from "./internal/laws.ts"
+import {
+  allZero,
+  between,
+  ended,
+  notNumbers,
+  page,
+  room,
+  sameBytes,
+  sameReason,
+  separately,
+  travels
+} from "./internal/laws.ts"
 import * as Law from "./Law.ts"
 
 const law = Law.inSuite("GrantTable")
@@ -510,7 +521,29 @@ export const laws = (options: Law.Options = {}): ReadonlyArray<Law.Law> => {
       }))
     }),
 
-    law("numbers outside of the field's bounds are refused with the argument's name, and nothing is held", function*() {
+    law("a request's references may change as soon as it is granted: they were copied", function*() {
+      const { backend, frontend } = yield* Domains.Domains
+      const inputs = Arbitrary.all({ pages: between(1, 8), seed: Generators.seed })
+      yield* forAll(inputs, Effect.fnUntraced(function*({ pages, seed }) {
+        const refs = yield* Effect.scoped(Effect.gen(function*() {
+          const { bytes, refs } = yield* frontend.table.share({ peer: backend.id, pages })
+          const others = yield* frontend.table.share({ peer: backend.id, pages })
+          const [typed, plain] = [refs.slice(), Array.from(refs)]
+          const mapped = yield* separately(backend.table.map({ domain: frontend.id, refs: typed }))
+          const again = yield* separately(backend.table.map({ domain: frontend.id, refs: plain }))
+          typed.set(others.refs)
+          plain.splice(0, pages, ...others.refs)
+          yield* travels("the first mapping", bytes, mapped.bytes, seed)
+          yield* travels("the second mapping", bytes, again.bytes, seed + 1)
+          yield* mapped.end
+          yield* again.end
+          return refs
+        }))
+        yield* allGone(refs)
+      }))
+    }),
+
+    law("arguments outside of the field's bounds are refused with their names, and nothing is held", function*() {
       const { backend, frontend } = yield* Domains.Domains
       const cases: ReadonlyArray<{
         readonly argument: string
@@ -528,6 +561,13 @@ export const laws = (options: Law.Options = {}): ReadonlyArray<Law.Law> => {
           argument: "refs[1]",
           operation: backend.table.map({ domain: frontend.id, refs: [8, ref] })
         })),
+        ...["write", "rw", "", 3, null].flatMap((word) => {
+          const access = word as Access
+          return [
+            { argument: "access", operation: frontend.table.share({ peer: backend.id, pages: 1, access }) },
+            { argument: "access", operation: backend.table.map({ domain: frontend.id, refs: [8], access }) }
+          ]
+        }),
         { argument: "refs.length", operation: backend.table.map({ domain: frontend.id, refs: [] }) },
         {
           argument: "refs.length",

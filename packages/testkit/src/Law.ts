@@ -62,12 +62,17 @@ export interface Law {
  */
 export type Options = Pick<Arbitrary.CheckOptions, "runs" | "seed" | "replay">
 
-/** Runs an effect, which must leave nothing held that wasn't before. */
+/** How deep errors note their callers: the program's to choose. V8's, and so Node's; elsewhere it is never set. */
+const traceDepth = () => (Error as ErrorConstructor & { readonly stackTraceLimit?: number }).stackTraceLimit
+
+/** Runs an effect, which must leave nothing held that wasn't before, and the program's own settings alone. */
 const leavingNothing = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | LawViolation, R | Domains> =>
   Effect.gen(function*() {
     const { held } = yield* Domains
     const before = new Set(yield* held)
+    const depth = traceDepth()
     const result = yield* self
+    yield* equal("Error.stackTraceLimit afterwards", traceDepth(), depth)
     const left = (yield* held).filter((holding) => !before.has(holding))
     yield* holds(left.length === 0, `something is left behind: ${left.join("; ")}`)
     return result

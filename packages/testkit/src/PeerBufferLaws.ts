@@ -15,6 +15,7 @@ import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Domains from "./Domains.ts"
+import * as Faults from "./Faults.ts"
 import * as Generators from "./Generators.ts"
 import {
   alloc,
@@ -373,6 +374,26 @@ export const laws = (options: Law.Options = {}): ReadonlyArray<Law.Law> => {
         yield* ended("the frontend has let go", buffer.bytes)
         yield* sameBytes("the mapping", mapped.bytes, contents)
       }))
+    }),
+
+    law("a walk tells what Xen refuses, and fails for every other reason that a grant table has", function*() {
+      const domains = yield* Domains.Domains
+      const { directory } = yield* alloc(Page.size)
+      for (const [i, operation] of (["read", "map"] as const).entries()) {
+        for (const reason of Faults.reasons[operation]) {
+          const { table } = Faults.make(domains.backend.table, [Faults.failAt(i + 1, reason)])
+          const backend = { id: domains.backend.id, table }
+          const walked = yield* walk(directory, Page.size).pipe(
+            Effect.provideService(Domains.Domains, { ...domains, backend }),
+            Effect.match({
+              onSuccess: ({ problem }) => ({ told: problem?.reason }),
+              onFailure: ({ reason }) => ({ failed: reason })
+            })
+          )
+          const expected = reason._tag === "GrantRefused" ? { told: reason } : { failed: reason }
+          yield* Law.equal<object>(`what a walk gives when ${operation} is refused with ${reason._tag}`, walked, expected)
+        }
+      }
     }),
 
     law("an argument outside of its bounds is refused, and nothing is held", function*() {

@@ -339,11 +339,26 @@ export const laws = (options: Law.Options = {}): ReadonlyArray<Law.Law> => {
       }))
     }),
 
-    law("an interruption at any point of an end leaves nothing", function*() {
-      yield* interrupted(Effect.gen(function*() {
-        const { end } = yield* alloc(1)
-        yield* end({ consent: Effect.yieldNow, within: "1 minute", otherwise: "keep" })
-      }))
+    law("an interruption at any point of an end leaves nothing, not even a fiber that waits for the consent", function*() {
+      for (const consent of [Effect.yieldNow, Effect.sleep(0)]) {
+        yield* interrupted(Effect.gen(function*() {
+          const { bytes, end } = yield* alloc(1)
+          const waiting = { fibers: 0, hasConsent: false }
+          const watched = Effect.acquireUseRelease(
+            Effect.sync(() => waiting.fibers++),
+            () => Effect.tap(consent, () => Effect.sync(() => waiting.hasConsent = true)),
+            () => Effect.sync(() => waiting.fibers--)
+          )
+          yield* end({ consent: watched, within: "1 minute", otherwise: "keep" }).pipe(
+            Effect.onInterrupt(() =>
+              Effect.gen(function*() {
+                yield* Law.equal("fibers that wait for the consent, after an interruption", waiting.fibers, 0)
+                if (!waiting.hasConsent) yield* Law.equal("the size without consent", bytes.length, 1)
+              }).pipe(Effect.orDie)
+            )
+          )
+        }))
+      }
     }),
 
     law("a size or a peer outside of its bounds is refused, and nothing is held", function*() {

@@ -165,7 +165,10 @@ const driver = (xen: Hypervisor.Hypervisor, domain: Hypervisor.Domain): GrantTab
             bytes: new Uint8Array(share.view.buffer)
           },
           arm: arm(share),
-          release: () => Hypervisor.endShare(xen, share)
+          release: () => {
+            share.isScopeOpen = false
+            return Hypervisor.endShare(xen, share)
+          }
         }))),
     map: (request) =>
       run("map", (caller) =>

@@ -230,4 +230,10 @@ describe("An exploration finds a program that", () => {
         assert.match(yield* finding(program, { firstFiber: true, within: "300 millis" }), expected)
       }).pipe(Effect.provide(TestXen.layer())))
   }
+
+  it.effect("waits for a time that the test's clock never reaches, in a run that is not given up by that clock", () =>
+    Effect.gen(function*() {
+      const sleeps: Program = (stage) => Effect.andThen(alloc(stage, 1), Effect.sleep("1 second"))
+      assert.match(yield* finding(sleeps, { within: "100 millis" }), /^undisturbed: it has not ended after 100ms/)
+    }).pipe(Effect.provide(TestXen.layer())))
 })

@@ -59,6 +59,10 @@ describe("Faults", () => {
     const other = yield* faulty([Faults.failAt(1, reason)])
     yield* Effect.flip(share(other.table))
     yield* other.faults.allFired
+    // An operation that fails is not one that has succeeded.
+    const late = yield* faulty([Faults.interruptAt(1, "after")])
+    yield* Effect.flip(Effect.scoped(late.table.map({ domain: 9, refs: [8] })))
+    assert.include((yield* Effect.flip(late.faults.allFired)).message, "Interrupt at 1")
   }))
 
   test("records the operations, whoever calls and however they end", Effect.gen(function*() {

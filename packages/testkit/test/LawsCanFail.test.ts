@@ -120,6 +120,16 @@ const faults: { readonly [fault: string]: (table: Table) => Partial<Table> } = {
         table.read(grant, into)
       )
   }),
+  "takes any access": (table) => ({
+    share: ({ access, ...options }) => table.share({ ...options, access: access === "read-only" ? access : undefined })
+  }),
+  "leaves errors with fewer callers": (table) => ({
+    share: (options) =>
+      Effect.suspend(() => {
+        Error.stackTraceLimit = 3
+        return table.share(options)
+      })
+  }),
   "never ends a grant": (table) => ({ share: (options) => forgotten(table.share(options)) }),
   "never unmaps": (table) => ({ map: (options) => forgotten(table.map(options)) })
 }
@@ -138,7 +148,10 @@ const suites = [GrantTableLaws, SharedBufferLaws, PeerBufferLaws].map(({ laws })
 
 /** What a law finds wrong with a grant table that has this fault. */
 const violation = (law: Law.Law, fault: string, sharedPages = 64) =>
-  Effect.map(Law.run(law, broken(faults[fault]!, sharedPages)), ({ failure }) => failure)
+  Effect.suspend(() => {
+    Error.stackTraceLimit = 10
+    return Effect.map(Law.run(law, broken(faults[fault]!, sharedPages)), ({ failure }) => failure)
+  })
 
 describe("Laws can fail", () => {
   for (const fault of Object.keys(faults)) {

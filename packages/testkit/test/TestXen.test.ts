@@ -204,7 +204,15 @@ describe("refusals", () => {
         PeerBuffer.map({ peer: 5, directory, byteLength: 1 }).pipe(inDomain(0), Effect.provide(TestXen.layer())))
       const error = yield* Effect.flip(Effect.scoped(sharing.pipe(inDomain(5), Effect.provide(TestXen.layer()))))
       assert.include(error.message, "GNTST_bad_domain")
-      assert.include(error.message, "another TestXen of this program has a domain of that id: provide one TestXen.layer()")
+      assert.include(error.message, "another TestXen of this program has a domain of that id")
+      yield* Effect.scoped(Effect.gen(function*() {
+        // One after the other: the first has ended when the second looks.
+        const frame = yield* SharedBuffer.alloc({ peer: 0, byteLength: 1 }).pipe(inDomain(5), Effect.provide(TestXen.layer()))
+        assert.strictEqual(frame.bytes.length, 0)
+        const looking = PeerBuffer.map({ peer: 5, directory: frame.directory, byteLength: 1 })
+        const error = yield* Effect.flip(looking.pipe(inDomain(0), Effect.provide(TestXen.layer())))
+        assert.include(error.message, "or had it and has ended before what it shared: provide one TestXen.layer()")
+      }))
       const alone = Effect.scoped(PeerBuffer.map({ peer: 5, directory: 8, byteLength: 1 }))
       const unknown = yield* Effect.flip(alone.pipe(inDomain(0), Effect.provide(TestXen.layer())))
       assert.include(unknown.message, "Compare the reference with what the peer published.")

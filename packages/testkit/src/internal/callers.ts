@@ -1,29 +1,15 @@
 /**
  * Tells who called, from the frames that `Effect.fn`, spans and {@link tellingCaller} leave on a fiber.
  */
+import * as CallSite from "@xen-shbuf/core/CallSite"
 import type { GrantTable } from "@xen-shbuf/core/GrantTable"
-import * as Effect from "effect/Effect"
-import * as References from "effect/References"
-
-/** Leaves a frame with the place of the call, as `Effect.fn` does. */
-const telling = <Args extends ReadonlyArray<unknown>, A, E, R>(
-  name: string,
-  f: (...args: Args) => Effect.Effect<A, E, R>
-) =>
-(...args: Args): Effect.Effect<A, E, R> => {
-  const limit = Error.stackTraceLimit
-  Error.stackTraceLimit = 2
-  const here = new Error()
-  Error.stackTraceLimit = limit
-  const stack = () => here.stack?.split("\n")[2]?.trim()
-  return Effect.updateService(f(...args), References.CurrentStackFrame, (parent) => ({ name, stack, parent }))
-}
+import type * as References from "effect/References"
 
 /** The same grant table, but a share or a mapping knows who made it; the table itself takes no time for that. */
 export const tellingCaller = (table: GrantTable["Service"]): GrantTable["Service"] => ({
   ...table,
-  share: telling("GrantTable.share", table.share),
-  map: telling("GrantTable.map", table.map)
+  share: CallSite.named("GrantTable.share", table.share),
+  map: CallSite.named("GrantTable.map", table.map)
 })
 
 // "at name (place)" or "at place": what is left of an error's stack.

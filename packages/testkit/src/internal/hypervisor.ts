@@ -44,6 +44,8 @@ export interface Share {
   readonly view: MappedMemory.Region
   /** Whether the owner has not let go yet. */
   held: boolean
+  /** Whether the owner's program could still have a use for it; a share can end before, with its process. */
+  isScopeOpen: boolean
   /** What Linux is to do when the owner lets go. */
   notification: UnmapNotification | undefined
   /** Pages whose grants are still in the owner's table. */
@@ -106,8 +108,12 @@ export const make = (): Hypervisor => {
   return xen
 }
 
+/** What was still shared when the last hypervisor stopped: the scopes of these shares are open, their views have ended. */
+let cutOff: ReadonlySet<Share> = new Set()
+
 /** Destroys all domains, and what keeps the books. */
 export const stop = (xen: Hypervisor): void => {
+  cutOff = new Set([...xen.domains.values()].flatMap(({ shares }) => [...shares]).filter(({ held }) => held))
   for (const domain of xen.domains.values()) destroy(xen, domain)
   running.delete(xen)
 }
@@ -187,6 +193,7 @@ export const share = (
     caller,
     view: view.success,
     held: true,
+    isScopeOpen: true,
     notification: undefined,
     frames: pages
   }
@@ -282,8 +289,13 @@ const refused = (
 ): GrantTableError.Reason =>
   new GrantTableError.GrantRefused({ grant: { domain, ref: ref as GrantRef.GrantRef }, index, access, status })
 
-const elsewhere = "But another TestXen of this program has a domain of that id: provide one TestXen.layer(), outermost, " +
-  "to all domains that are to meet."
+const elsewhere = "But another TestXen of this program has a domain of that id, or had it and has ended before what it " +
+  "shared: provide one TestXen.layer(), outermost, to all domains that are to meet."
+
+/** Whether a domain that is not here can be sought by mistake, since another hypervisor has it, or had it until just now. */
+const isElsewhere = (xen: Hypervisor, domain: DomainId): boolean =>
+  [...running].some((other) => other !== xen && other.domains.has(domain)) ||
+  [...cutOff].some(({ isScopeOpen, owner }) => isScopeOpen && owner.id === domain)
 
 /** The refusal of a domain that is not there. */
 const unknown = (
@@ -298,7 +310,7 @@ const unknown = (
     index,
     access,
     status: "GNTST_bad_domain",
-    ...([...running].some((other) => other !== xen && other.domains.has(domain)) ? { hint: elsewhere } : {})
+    ...(isElsewhere(xen, domain) ? { hint: elsewhere } : {})
   })
 
 const outOfMappings = (mapper: Domain, domain: DomainId, requested: number): GrantTableError.Reason => {
