@@ -162,6 +162,23 @@ describe("Ending", () => {
       }
     }))
 
+  it.effect("an interruption in the middle of an end waits until the buffer has ended", () =>
+    Effect.gen(function*() {
+      const { alloc } = stub()
+      const began = yield* Deferred.make<void>()
+      const goOn = yield* Deferred.make<void>()
+      const slow = Effect.addFinalizer(() => Effect.andThen(Deferred.succeed(began, undefined), Deferred.await(goOn)))
+      const { bytes, end } = yield* alloc(10, slow)
+      const fiber = yield* Effect.forkChild(end({ consent: Effect.void, within: "1 minute", otherwise: "keep" }))
+      yield* Deferred.await(began)
+      const interrupting = yield* Effect.forkChild(Fiber.interrupt(fiber), { startImmediately: true })
+      yield* Effect.yieldNow
+      assert.deepStrictEqual([interrupting.pollUnsafe(), bytes.length], [undefined, 10])
+      yield* Deferred.succeed(goOn, undefined)
+      yield* Fiber.join(interrupting)
+      assert.strictEqual(bytes.length, 0)
+    }))
+
   it.effect("a repeated end of what was abandoned waits in vain for a byte that is gone, or for the peer's word", () =>
     Effect.gen(function*() {
       const { bytes, end } = yield* stub().alloc(10)

@@ -71,6 +71,10 @@ describe("GrantTable.make", () => {
         (yield* refused(Effect.scoped(table.share({ peer: 1, pages: 1, access: "rw" as "read-only" })))).text,
         `access is "rw", but must be "read-write" or "read-only"`
       )
+      for (const access of ["rw", "Read-Write", "", null, 1]) {
+        const error = yield* refused(Effect.scoped(table.map({ domain: 1, refs: [8], access: access as "read-only" })))
+        assert.deepInclude(error, { _tag: "InvalidInput", argument: "access" })
+      }
       const grant = { domain: 1, ref: 8 } as GrantTable.CopySegment["grant"]
       for (const offset of [-1, 0.5, 4090, 4096]) {
         const error = yield* refused(table.copy([{ _tag: "Read", grant, offset, into: new Uint8Array(7) }]))
