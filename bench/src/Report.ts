@@ -10,7 +10,7 @@ import { findPackageJSON } from "node:module"
 import { cpus, loadavg } from "node:os"
 import { join } from "node:path"
 import type { Ratio, Spread } from "./Measure.ts"
-import * as Plot from "./Plot.ts"
+import * as Plot from "../../scripts/Plot.ts"
 
 /** Where tables and plots are published. */
 export const folder = join(import.meta.dirname, "..", "..", "docs", "benchmarks")
@@ -144,5 +144,5 @@ export const publish = Effect.fnUntraced(function*(section: Section, into = fold
   yield* fs.writeFileString(join(results, `${name}.json`), `${JSON.stringify(json, null, 2)}\n`)
   yield* fs.makeDirectory(into, { recursive: true })
   yield* fs.writeFileString(join(into, `${name}.md`), `${page(section, on)}\n`)
-  for (const plot of plots) yield* fs.writeFileString(join(into, `${name}-${plot.name}.svg`), `${Plot.svg(plot)}\n`)
+  for (const plot of plots) yield* fs.writeFileString(join(into, `${name}-${plot.name}.svg`), `${Plot.curves(plot)}\n`)
 })

@@ -13,7 +13,7 @@ import { spawnSync } from "node:child_process"
 import { join } from "node:path"
 import * as Apart from "./Apart.ts"
 import * as Measure from "./Measure.ts"
-import type * as Plot from "./Plot.ts"
+import type * as Plot from "../../scripts/Plot.ts"
 import * as Report from "./Report.ts"
 
 /** Jobs of `c/codec.c`: each does it so many times, and returns µs per time. */

@@ -6,10 +6,10 @@ import * as Chain from "@xen-shbuf/core/Chain"
 import { GrantTable } from "@xen-shbuf/core/GrantTable"
 import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
 import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
+import * as FixedTable from "@xen-shbuf/testkit/FixedTable"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { getHeapStatistics } from "node:v8"
-import * as FixedTable from "./FixedTable.ts"
 
 /** Operations with their release, on a buffer of so many pages. */
 const operations = (pages: number) => {

@@ -3,8 +3,8 @@
  */
 import * as Effect from "effect/Effect"
 import { parseArgs } from "node:util"
-import * as Batch from "../test/hostile/Batch.ts"
-import * as Case from "../test/hostile/Case.ts"
+import * as Batch from "./Batch.ts"
+import * as Case from "./Case.ts"
 
 const usage = `npm run hostile -- [options]
 

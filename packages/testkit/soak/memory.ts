@@ -153,6 +153,6 @@ if (options.out !== undefined) {
     values: samples.map((sample) => sample[measure]),
     show: (value: number) => Sample.show(measure, value)
   }))
-  writeFileSync(join(options.out, "soak.svg"), Plot.svg(title, samples.map(({ cycles }) => cycles), charts))
+  writeFileSync(join(options.out, "soak.svg"), Plot.run(title, samples.map(({ cycles }) => cycles), charts))
 }
 process.exitCode = growths.length === 0 ? 0 : 1

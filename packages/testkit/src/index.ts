@@ -4,6 +4,8 @@ export * as Domains from "./Domains.ts"
 export * as Exploration from "./Exploration.ts"
 /** Makes a grant table misbehave. */
 export * as Faults from "./Faults.ts"
+/** Is a grant table that does nothing. */
+export * as FixedTable from "./FixedTable.ts"
 /** Generates words of the field, directories sound and hostile. */
 export * as Generators from "./Generators.ts"
 /** States what must hold of every grant table. */

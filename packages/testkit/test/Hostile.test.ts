@@ -6,9 +6,9 @@ import * as Generators from "@xen-shbuf/testkit/Generators"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
 import * as Effect from "effect/Effect"
 import { readFileSync } from "node:fs"
-import * as Batch from "./hostile/Batch.ts"
-import * as Oracle from "./hostile/Oracle.ts"
-import * as Peer from "./hostile/Peer.ts"
+import * as Batch from "../hostile/Batch.ts"
+import * as Oracle from "../hostile/Oracle.ts"
+import * as Peer from "../hostile/Peer.ts"
 
 describe("Hostile peers", () => {
   it.live("ten thousand hostile cases: each is refused for what is really wrong, or gives exactly the right pages", () =>

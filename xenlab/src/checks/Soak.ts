@@ -51,7 +51,7 @@ const plot = (where: string, cycles: number, samples: ReadonlyArray<Sample>): vo
     { name: "active grants", values: samples.map(({ active }) => active), show: String }
   ]
   const title = `${cycles} cycles on a real Xen, ${where}`
-  const svg = Plot.svg(title, samples.map((_, i) => (i + 1) * cycles / samples.length), charts)
+  const svg = Plot.run(title, samples.map((_, i) => (i + 1) * cycles / samples.length), charts)
   writeFileSync(join(results, `soak-${where.replaceAll(" ", "-")}.svg`), svg)
 }
 

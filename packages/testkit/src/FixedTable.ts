@@ -1,5 +1,8 @@
 /**
- * A grant table that does nothing: its pages are there already, and stay. What an operation on it takes is our own.
+ * A grant table that does nothing: its pages are there already, and stay. What an operation on it takes is the library's
+ * own, for tests and benchmarks that count it.
+ *
+ * @since 0.2.0
  */
 import * as Chain from "@xen-shbuf/core/Chain"
 import * as GrantTable from "@xen-shbuf/core/GrantTable"
@@ -14,7 +17,13 @@ const knob = { _tag: "File", path: "" } as const
 
 const range = (from: number, length: number) => Uint32Array.from({ length }, (_, i) => from + i)
 
-/** The table of domain 1, which shares a buffer of so many pages with itself: the directory begins at reference 8. */
+/**
+ * The table of domain 1, which shares a buffer of so many pages with itself: the directory begins at reference 8. With it
+ * what its driver does, as plain functions.
+ *
+ * @category constructors
+ * @since 0.2.0
+ */
 export const make = (pages: number) => {
   const directoryPages = Chain.pagesFor(pages)
   // The directory has the first references; alloc lays the buffer out before it.
