@@ -1,11 +1,13 @@
 import { readdirSync } from "node:fs"
+import { basename } from "node:path"
 import { defineConfig } from "vitest/config"
 
-const packages = readdirSync("packages").map((name) => ({ name, root: `packages/${name}`, include: ["test/**/*.test.ts"] }))
+const packages = readdirSync("packages").map((name) => `packages/${name}`)
+const tested = [...packages, "bench"].map((root) => ({ name: basename(root), root, include: ["test/**/*.test.ts"] }))
 
 export default defineConfig({
   test: {
-    projects: [...packages, { name: "examples", root: "examples", include: ["**/*.test.ts"] }].map((test) => ({
+    projects: [...tested, { name: "examples", root: "examples", include: ["**/*.test.ts"] }].map((test) => ({
       extends: true as const,
       test: { ...test, execArgv: ["--expose-gc"] }
     }))

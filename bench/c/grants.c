@@ -24,6 +24,7 @@
 
 #define PAGE 4096
 #define REFS 1023 /* on a directory page, after the link to the next one */
+#define MAX_PAGES (UINT32_C(1) << 20) /* of a buffer: 4 GiB */
 
 static const uint32_t min_ref = 8, max_ref = 0xfffffffe;
 
@@ -45,10 +46,15 @@ static int refuse(const char *what, uint32_t place, uint32_t word)
     return -1;
 }
 
+/* On Xen a clock's time; the benchmark without Xen takes the CPU time of the process. */
+#ifndef CLOCK
+#define CLOCK CLOCK_MONOTONIC
+#endif
+
 static int64_t now(void)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CLOCK, &t);
     return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
 }
 
@@ -114,6 +120,9 @@ static int check(const uint32_t *refs, uint32_t count)
     return result;
 }
 
+/* Checks the reference of the first directory page: what can't be one is not asked of Xen. */
+static int begin(uint32_t directory) { return is_ref(directory) ? 0 : refuse("not a link", 0, directory); }
+
 /* Checks the link of a directory page: the chain has exactly `pages` pages, and no page comes twice. */
 static int follow(const uint32_t *links, uint32_t page, uint32_t pages, uint32_t next)
 {
@@ -131,6 +140,8 @@ static int follow(const uint32_t *links, uint32_t page, uint32_t pages, uint32_t
 static uint32_t *read_directory(uint32_t domain, uint32_t pages, uint32_t directory)
 {
     uint32_t count = directory_pages(pages);
+    if (begin(directory) < 0)
+        return NULL;
     /* The directory's own pages first: none of them may be a page of the buffer, too. */
     uint32_t *links = malloc((count + pages) * sizeof *links), *refs = links + count;
     if (!links) {
@@ -175,6 +186,7 @@ static void write_directory(uint32_t *words, const uint32_t *links, uint32_t pag
 /* What a command holds until another releases it. */
 static struct {
     uint32_t *refs; /* a peer's, for `map` */
+    uint32_t refs_count;
     uint32_t *directory; /* ours, for a backend to fill in */
     uint32_t directory_pages;
     char *frame; /* a peer's, for copying */
@@ -189,6 +201,8 @@ struct request {
 static int share(struct request r)
 {
     uint32_t *refs = malloc(r.pages * sizeof *refs);
+    if (!refs)
+        return fail("malloc");
     void *pages = xengntshr_share_pages(shr, r.domain, r.pages, refs, 1);
     free(refs);
     if (!pages)
@@ -200,6 +214,8 @@ static int alloc(struct request r)
 {
     uint32_t count = directory_pages(r.pages);
     uint32_t *refs = malloc((count + r.pages) * sizeof *refs);
+    if (!refs)
+        return fail("malloc");
     void *pages = xengntshr_share_pages(shr, r.domain, count + r.pages, refs, 1);
     if (!pages) {
         free(refs);
@@ -216,7 +232,10 @@ static int map_refs(struct request r, uint32_t *refs)
     return pages ? xengnttab_unmap(tab, pages, r.pages) : fail("map");
 }
 
-static int map(struct request r) { return map_refs(r, held.refs); }
+static int map(struct request r)
+{
+    return held.refs_count == r.pages ? map_refs(r, held.refs) : refuse("no references of such a buffer", 0, r.pages);
+}
 
 static int walk(struct request r)
 {
@@ -236,6 +255,12 @@ static int provide(struct request r)
     uint32_t **targets = malloc(count * sizeof *targets);
     void *pages = NULL;
     int result = -1;
+    if (!links || !refs || !targets) {
+        fail("malloc");
+        goto done;
+    }
+    if (begin(next) < 0)
+        goto done;
     while (mapped < count) {
         uint32_t *target = xengnttab_map_grant_ref(tab, r.domain, next, PROT_READ | PROT_WRITE);
         if (!target) {
@@ -273,6 +298,8 @@ done:
 /* As a frontend: copies and checks what a backend filled into the directory held, and maps it. */
 static int map_provided(struct request r)
 {
+    if (held.directory_pages != directory_pages(r.pages))
+        return refuse("no directory of such a buffer", 0, r.pages);
     uint32_t *refs = malloc(r.pages * sizeof *refs);
     if (!refs)
         return fail("malloc");
@@ -289,6 +316,7 @@ static int map_provided(struct request r)
 static int hold_refs(struct request r)
 {
     held.refs = read_directory(r.domain, r.pages, r.directory);
+    held.refs_count = held.refs ? r.pages : 0;
     return held.refs ? 0 : -1;
 }
 
@@ -297,14 +325,17 @@ static int release_refs(struct request r)
     (void)r;
     free(held.refs);
     held.refs = NULL;
+    held.refs_count = 0;
     return 0;
 }
 
 static int release_directory(struct request r)
 {
-    (void)r;
+    if (!held.directory)
+        return refuse("no directory is held", 0, r.pages);
     xengntshr_unshare(shr, held.directory, held.directory_pages);
     held.directory = NULL;
+    held.directory_pages = 0;
     return 0;
 }
 
@@ -316,6 +347,8 @@ static int hold_directory(struct request r)
 {
     uint32_t count = directory_pages(r.pages);
     uint32_t *links = malloc(count * sizeof *links);
+    if (!links)
+        return fail("malloc");
     held.directory = xengntshr_share_pages(shr, r.domain, count, links, 1);
     if (!held.directory) {
         free(links);
@@ -331,12 +364,14 @@ static int hold_directory(struct request r)
 
 static int release_frame(struct request r)
 {
-    (void)r;
+    if (!held.frame)
+        return refuse("no frame is held", 0, r.pages);
     xengnttab_unmap(tab, held.frame, held.frame_pages);
     held.frame = NULL;
     free(held.plain);
     free(held.other);
     held.plain = held.other = NULL;
+    held.frame_pages = 0;
     return 0;
 }
 
@@ -352,6 +387,8 @@ static int hold_frame(struct request r)
     held.frame_pages = r.pages;
     held.plain = malloc((size_t)r.pages * PAGE);
     held.other = malloc((size_t)r.pages * PAGE);
+    if (!held.plain || !held.other)
+        return fail("malloc");
     memset(held.plain, 1, (size_t)r.pages * PAGE);
     memset(held.other, 2, (size_t)r.pages * PAGE);
     return 0;
@@ -359,6 +396,8 @@ static int hold_frame(struct request r)
 
 static int copy(char *to, const char *from)
 {
+    if (!to || !from)
+        return refuse("no frame is held", 0, 0);
     memcpy(to, from, (size_t)held.frame_pages * PAGE);
     /* The compiler must not leave out a copy that nobody reads. */
     __asm__ volatile("" ::: "memory");
@@ -395,7 +434,7 @@ static void obey(const char *name, struct request request, uint32_t count, bool 
     for (size_t i = 0; i < sizeof operations / sizeof *operations; i++) {
         if (strcmp(operations[i].name, name) != 0)
             continue;
-        int result = 0;
+        int result = request.pages > 0 && request.pages <= MAX_PAGES ? 0 : refuse("not a size", 0, request.pages);
         int64_t start = now();
         if (marks)
             access("/mark", F_OK);
@@ -434,7 +473,7 @@ int main(int argc, char **argv)
 {
     if (argc == 5 && strcmp(argv[1], "frame") == 0) {
         struct request r = { strtoul(argv[2], NULL, 10), strtoul(argv[3], NULL, 10), strtoul(argv[4], NULL, 10) };
-        if (first_frame(r) == 0)
+        if (r.pages > 0 && r.pages <= MAX_PAGES && first_frame(r) == 0)
             return 0;
         fprintf(stderr, "%s\n", why);
         return 1;

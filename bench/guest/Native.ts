@@ -1,5 +1,5 @@
 /**
- * Drives the C program (`bench/c/grants.c`), which stands beside this one in the domain.
+ * Drives the C program (`bench/c/grants.c`).
  */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
@@ -26,33 +26,34 @@ export interface Native {
   readonly run: (operation: string, buffer: Buffer, times: number) => Effect.Effect<Answer, NativeError>
 }
 
-/** Where it is. */
+/** Where it is in a domain. */
 export const program: string = join(import.meta.dirname, "grants")
 
 /** One command for it. */
 export const command = (operation: string, { directory, pages, peer }: Buffer, times: number): string =>
   `${operation} ${peer} ${pages} ${times} ${directory}\n`
 
-/** Starts it. */
-export const start: Effect.Effect<Native, never, Scope.Scope> = Effect.map(
-  Effect.acquireRelease(
-    Effect.sync(() => spawn(program, { stdio: ["pipe", "pipe", "inherit"] })),
-    (child) => Effect.sync(() => void child.stdin.end())
-  ),
-  ({ stdin, stdout }): Native => {
-    const lines = createInterface({ input: stdout })[Symbol.asyncIterator]()
-    return {
-      run: (operation, buffer, times) =>
-        Effect.gen(function*() {
-          stdin.write(command(operation, buffer, times))
-          const line = yield* Effect.promise(() => lines.next())
-          const said: string = line.done === true ? "it has ended" : line.value
-          const [, nanos, directory] = /^ok (\d+) (\d+)$/.exec(said) ?? []
-          if (nanos === undefined) {
-            return yield* new NativeError({ message: `${command(operation, buffer, times).trim()}: ${said}` })
-          }
-          return { nanos: Number(nanos), directory: Number(directory) }
-        })
+/** Starts it. `memory` is an open file, for a program that works on it in the place of the devices. */
+export const start = (path: string, memory?: number): Effect.Effect<Native, never, Scope.Scope> =>
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.sync(() => spawn(path, { stdio: ["pipe", "pipe", "inherit", ...memory === undefined ? [] : [memory]] })),
+      ({ stdin }) => Effect.sync(() => void stdin?.end())
+    ),
+    ({ stdin, stdout }): Native => {
+      const lines = createInterface({ input: stdout! })[Symbol.asyncIterator]()
+      return {
+        run: (operation, buffer, times) =>
+          Effect.gen(function*() {
+            stdin!.write(command(operation, buffer, times))
+            const line = yield* Effect.promise(() => lines.next())
+            const said: string = line.done === true ? "it has ended" : line.value
+            const [, nanos, directory] = /^ok (\d+) (\d+)$/.exec(said) ?? []
+            if (nanos === undefined) {
+              return yield* new NativeError({ message: `${command(operation, buffer, times).trim()}: ${said}` })
+            }
+            return { nanos: Number(nanos), directory: Number(directory) }
+          })
+      }
     }
-  }
-)
+  )

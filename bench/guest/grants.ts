@@ -125,7 +125,7 @@ const holds: Partial<Record<Operation, string>> = {
 
 const main = Effect.gen(function*() {
   const scope = yield* Effect.scope
-  const native = yield* Native.start
+  const native = yield* Native.start(Native.program)
   let held = yield* Scope.fork(scope)
   let provided: Job = Effect.die(new Error("no directory is held"))
 

@@ -5,13 +5,11 @@ import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as Chain from "@xen-shbuf/core/Chain"
 import * as PageDirectory from "@xen-shbuf/core/PageDirectory"
 import * as Effect from "effect/Effect"
-import * as FileSystem from "effect/FileSystem"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import koffi from "koffi"
-import { spawnSync } from "node:child_process"
-import { join } from "node:path"
 import * as Apart from "./Apart.ts"
+import * as Cc from "./Cc.ts"
 import * as Measure from "./Measure.ts"
 import type * as Plot from "../../scripts/Plot.ts"
 import * as Report from "./Report.ts"
@@ -31,13 +29,8 @@ interface C {
 
 /** Compiles the C side, and loads it; `undefined` where there is no C compiler. */
 const compile = Effect.gen(function*() {
-  const fs = yield* FileSystem.FileSystem
-  const folder = yield* fs.makeTempDirectoryScoped({ prefix: "xen-shbuf-bench-" })
-  const library = join(folder, "codec.so")
-  const source = join(import.meta.dirname, "..", "c", "codec.c")
-  const { error, status, stderr } = spawnSync("cc", ["-O2", "-shared", "-fPIC", "-o", library, source])
-  if (error !== undefined) return undefined
-  if (status !== 0) return yield* Effect.die(new Error(`cc: ${stderr}`))
+  const library = yield* Cc.library(["codec.c"])
+  if (library === undefined) return undefined
   const codec = koffi.load(library)
   const c: C = {
     copy: codec.func("double copy(const void *, size_t, size_t)"),
