@@ -21,7 +21,7 @@ import * as SharedMemory from "./SharedMemory.ts"
  * @category models
  * @since 0.1.0
  */
-export type Ending = { readonly _tag: "Released" } | { readonly _tag: "Kept" } | { readonly _tag: "Abandoned" }
+export type Outcome = { readonly _tag: "Released" } | { readonly _tag: "Kept" } | { readonly _tag: "Abandoned" }
 
 /**
  * Ends a buffer before its scope does, when the peer consents.
@@ -40,7 +40,7 @@ export type End = <E, R>(options: {
   readonly within: Duration.Input
   /** What to do with the buffer then. */
   readonly otherwise: "keep" | "abandon"
-}) => Effect.Effect<Ending, E, R>
+}) => Effect.Effect<Outcome, E, R>
 
 /**
  * The consent of a peer whose `unmapNotify` clears this byte, which was not 0 before: waits until it is 0.

@@ -287,7 +287,7 @@ type Operation = GrantTableError.GrantTableError["operation"]
 /**
  * What all operations have alike: arguments that are checked first, a span with what was asked for, the count of refusals.
  */
-const operation = <A, R>(
+const asked = <A, R>(
   name: Operation,
   attributes: Record<string, unknown>,
   request: () => Result.Result<Effect.Effect<A, GrantTableError.GrantTableError, R>, GrantTableError.Reason>
@@ -395,7 +395,7 @@ const notifying = (
   Effect.suspend(() => {
     const { clearByte, signalPort } = notification ?? {}
     const given = notification && { clearByte, signalPort }
-    return operation("unmapNotify", { clearByte, signalPort }, () => {
+    return asked("unmapNotify", { clearByte, signalPort }, () => {
       if (SharedMemory.hasEnded(bytes)) return Result.succeed(memoryEnded)
       const checked = given === undefined ? Result.succeed(undefined) : checkNotification(given, isWritable, bytes.length)
       return Result.map(Result.flatMap(checked, () => arm(given)), Effect.succeed)
@@ -413,7 +413,7 @@ export const make = (driver: Driver): GrantTable["Service"] =>
     share: (options) =>
       Effect.suspend(() => {
         const { access = "read-write", pages, peer } = options
-        return operation("share", { peer, pages, access }, () =>
+        return asked("share", { peer, pages, access }, () =>
           Result.map(
             Result.all({
               peer: Input.domainId("peer", peer),
@@ -430,7 +430,7 @@ export const make = (driver: Driver): GrantTable["Service"] =>
     }) =>
       Effect.suspend(() => {
         const { access = "read-write", domain, refs } = options
-        return operation("map", { domain, access, pages: refs.length }, () =>
+        return asked("map", { domain, access, pages: refs.length }, () =>
           Result.map(
             Result.all({
               domain: Input.domainId("domain", domain),
@@ -446,14 +446,14 @@ export const make = (driver: Driver): GrantTable["Service"] =>
     read: (grant, into) =>
       Effect.suspend(() => {
         const { domain, ref } = grant
-        return operation("read", { domain, ref }, () =>
+        return asked("read", { domain, ref }, () =>
           Result.flatMap(Result.all([grantIn("", { domain, ref }), memory("into", into)]), ([grant, { length }]) =>
             length <= Page.size
               ? Result.succeed(driver.read(grant, into))
               : Input.invalid("into.length", length, "at most 4096 bytes: a page")))
       }),
     copy: (segments) =>
-      operation("copy", { segments: segments.length }, () =>
+      asked("copy", { segments: segments.length }, () =>
         Result.map(Result.all(segments.map(checkSegment)), () => driver.copy(segments))),
-    limits: operation("limits", {}, () => Result.succeed(driver.limits))
+    limits: asked("limits", {}, () => Result.succeed(driver.limits))
   })

@@ -20,7 +20,7 @@ import * as GrantRef from "./GrantRef.ts"
 import { GrantTable, type UnmapNotify } from "./GrantTable.ts"
 import { GrantTableError } from "./GrantTableError.ts"
 import { mapBuffer, notifyWithin } from "./internal/buffer.ts"
-import { ending } from "./internal/ending.ts"
+import { endOf } from "./internal/consent.ts"
 import * as Input from "./internal/input.ts"
 import { atomic } from "./internal/lifetime.ts"
 import { traced } from "./internal/tracing.ts"
@@ -235,7 +235,7 @@ export const provide: (
             pages: at.pages,
             bytes: shared.bytes.subarray(0, at.byteLength),
             unmapNotify: notifyWithin(shared.unmapNotify, at.byteLength),
-            end: ending(lifetime)
+            end: endOf(lifetime)
           })
         })
       }))

@@ -20,7 +20,7 @@ import type { GrantRef } from "./GrantRef.ts"
 import { GrantTable, type UnmapNotify } from "./GrantTable.ts"
 import { GrantTableError } from "./GrantTableError.ts"
 import { mapBuffer, notifyWithin, type Whose } from "./internal/buffer.ts"
-import { ending } from "./internal/ending.ts"
+import { endOf } from "./internal/consent.ts"
 import * as Input from "./internal/input.ts"
 import { atomic, type Lifetime, memoryEnded } from "./internal/lifetime.ts"
 import { traced } from "./internal/tracing.ts"
@@ -137,7 +137,7 @@ export const alloc: (options: {
           pages,
           bytes: shared.bytes.subarray(0, byteLength),
           unmapNotify: notifyWithin(shared.unmapNotify, byteLength),
-          end: ending(lifetime)
+          end: endOf(lifetime)
         })
       }))
 )
@@ -166,7 +166,7 @@ export const allocByBackend: (options: {
           directory: shared.refs[0] as GrantRef,
           map: CallSite.named("SharedBuffer.map", (options) =>
             traced("SharedBuffer.map", {}, mapFilled(table, shared.bytes, buffer, options?.access))),
-          end: ending(lifetime)
+          end: endOf(lifetime)
         }
       }))
 )

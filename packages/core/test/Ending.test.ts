@@ -184,7 +184,7 @@ describe("Ending", () => {
       const { bytes, end } = yield* stub().alloc(10)
       bytes[9] = 1
       const consent = Ending.byteCleared(bytes, 9)
-      const outcomes: Array<Ending.Ending> = []
+      const outcomes: Array<Ending.Outcome> = []
       for (let attempt = 0; attempt < 2; attempt++) {
         const fiber = yield* Effect.forkChild(end({ consent, within: "1 second", otherwise: "abandon" }))
         yield* TestClock.adjust("1 second")

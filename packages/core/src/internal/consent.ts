@@ -2,12 +2,12 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
-import type { End, Ending } from "../Ending.ts"
+import type { End, Outcome } from "../Ending.ts"
 import { text } from "./input.ts"
 import type { Lifetime } from "./lifetime.ts"
 
 /** Ends a lifetime, when the peer consents or in any case. */
-export const ending = ({ end }: Lifetime): End => ({ consent, otherwise, within }) => {
+export const endOf = ({ end }: Lifetime): End => ({ consent, otherwise, within }) => {
   if (otherwise !== "keep" && otherwise !== "abandon") {
     return Effect.die(new TypeError(`otherwise is ${text(otherwise)}, but must be "keep" or "abandon"`))
   }
@@ -20,7 +20,7 @@ export const ending = ({ end }: Lifetime): End => ({ consent, otherwise, within 
           if (Option.isNone(exit.value)) fiber.interruptUnsafe()
           return Effect.void
         }),
-        Effect.flatMap((consented): Effect.Effect<Ending> => {
+        Effect.flatMap((consented): Effect.Effect<Outcome> => {
           if (Option.isSome(consented)) return Effect.as(end, { _tag: "Released" })
           if (otherwise === "keep") return Effect.succeed({ _tag: "Kept" })
           return Effect.as(end, { _tag: "Abandoned" })
