@@ -6,7 +6,7 @@
  */
 import * as Domains from "@xen-shbuf/testkit/Domains"
 import * as GrantTableLaws from "@xen-shbuf/testkit/GrantTableLaws"
-import type { Law } from "@xen-shbuf/testkit/Law"
+import * as Law from "@xen-shbuf/testkit/Law"
 import * as PeerBufferLaws from "@xen-shbuf/testkit/PeerBufferLaws"
 import * as SharedBufferLaws from "@xen-shbuf/testkit/SharedBufferLaws"
 import * as GntDev from "@xen-shbuf/xen-gntdev/GntDev"
@@ -32,7 +32,9 @@ const openChannel = () =>
   })
 const dom0 = Domains.loopback(0, { openChannel }).pipe(Layer.provide(GntDev.layer()))
 
-const run = Effect.fnUntraced(function*({ check, name, suite }: Law) {
+const laws = [...GrantTableLaws.laws, ...SharedBufferLaws.laws, ...PeerBufferLaws.laws]
+
+const run = Effect.fnUntraced(function*({ check, name, suite }: Law.Law) {
   const start = performance.now()
   const exit = yield* check.pipe(Effect.provide(Layer.fresh(dom0)), Effect.timeout("3 minutes"), Effect.exit)
   const ok = Exit.isSuccess(exit)
@@ -44,8 +46,8 @@ const main = Effect.gen(function*() {
   yield* say("ready")
   for (let line = yield* nextLine; line !== undefined; line = yield* nextLine) {
     const { pattern, runs } = JSON.parse(line) as Request
-    const laws = [...GrantTableLaws.laws({ runs }), ...SharedBufferLaws.laws({ runs }), ...PeerBufferLaws.laws({ runs })]
-    yield* Effect.forEach(laws.filter(({ name }) => new RegExp(pattern).test(name)), run)
+    const chosen = laws.filter(({ name }) => new RegExp(pattern).test(name))
+    yield* Effect.provideService(Effect.forEach(chosen, run), Law.CurrentOptions, { runs })
     yield* say("end")
   }
 })

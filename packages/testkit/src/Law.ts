@@ -7,6 +7,7 @@ import type { DirectoryError } from "@xen-shbuf/core/DirectoryError"
 import type { GrantTableError } from "@xen-shbuf/core/GrantTableError"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
@@ -61,6 +62,17 @@ export interface Law {
  * @since 0.1.0
  */
 export type Options = Pick<Arbitrary.CheckOptions, "runs" | "seed" | "replay">
+
+/**
+ * How the laws that run here check their properties.
+ *
+ * @category references
+ * @since 0.2.0
+ */
+export const CurrentOptions: Context.Reference<Options> = Context.Reference<Options>(
+  "@xen-shbuf/testkit/Law/CurrentOptions",
+  { defaultValue: () => ({}) }
+)
 
 /** How deep errors note their callers: the program's to choose. V8's, and so Node's; elsewhere it is never set. */
 const traceDepth = () => (Error as ErrorConstructor & { readonly stackTraceLimit?: number }).stackTraceLimit
@@ -145,8 +157,7 @@ const isTagged = <Tag extends Reason["_tag"]>(
  * @category properties
  * @since 0.1.0
  */
-export const forAll = (options: Options) =>
-<A, R>(
+export const forAll = <A, R>(
   inputs: Arbitrary.Arbitrary<A>,
   property: (input: A) => Effect.Effect<void, Failure, R>
 ): Effect.Effect<void, LawViolation, Exclude<R, Scope.Scope> | Domains> =>
@@ -154,7 +165,7 @@ export const forAll = (options: Options) =>
     const result = yield* Arbitrary.checkEffect(
       inputs,
       (input) => Effect.sandbox(Effect.as(leavingNothing(Effect.scoped(property(input))), true)),
-      options
+      yield* CurrentOptions
     )
     const violation = Arbitrary.formatCheckFailure(result)
     if (violation !== undefined) return yield* violated(violation)
@@ -167,11 +178,11 @@ export const forAll = (options: Options) =>
  * @category properties
  * @since 0.1.0
  */
-export const interrupted = ({ runs = 100 }: Options) =>
-<R>(
+export const interrupted = <R>(
   acquire: Effect.Effect<unknown, Failure, R>
 ): Effect.Effect<void, LawViolation, Exclude<R, Scope.Scope> | Domains> =>
   Effect.gen(function*() {
+    const { runs = 100 } = yield* CurrentOptions
     const attempt = Effect.fnUntraced(function*(at: number) {
       const fiber = yield* Effect.scoped(acquire).pipe(
         Effect.provideService(Scheduler.Scheduler, new InterruptingScheduler(at)),

@@ -144,13 +144,16 @@ const broken = (fault: (table: Table) => Partial<Table>, sharedPages: number) =>
     Layer.provide(TestXen.layer({ sharedPages }))
   )
 
-const suites = [GrantTableLaws, SharedBufferLaws, PeerBufferLaws].map(({ laws }) => laws({ runs: 5, seed: 1 }))
+const suites = [GrantTableLaws, SharedBufferLaws, PeerBufferLaws].map(({ laws }) => laws)
 
 /** What a law finds wrong with a grant table that has this fault. */
 const violation = (law: Law.Law, fault: string, sharedPages = 64) =>
   Effect.suspend(() => {
     Error.stackTraceLimit = 10
-    return Effect.map(Law.run(law, broken(faults[fault]!, sharedPages)), ({ failure }) => failure)
+    return Law.run(law, broken(faults[fault]!, sharedPages)).pipe(
+      Effect.provideService(Law.CurrentOptions, { runs: 5, seed: 1 }),
+      Effect.map(({ failure }) => failure)
+    )
   })
 
 describe("Laws can fail", () => {

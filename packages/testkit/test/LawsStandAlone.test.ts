@@ -19,8 +19,9 @@ describe("Laws without a test runner", () => {
       const Layer = await import("effect/Layer")
       const TestXen = await import("@xen-shbuf/testkit/TestXen")
       const dom0 = Domains.loopback(0).pipe(Layer.provide(TestXen.layerDomain(0)), Layer.provide(TestXen.layer()))
-      const laws = suites.flatMap((suite) => suite.laws({ runs: 2 }))
-      const outcomes = await Effect.runPromise(Effect.forEach(laws, (law) => Law.run(law, dom0)))
+      const laws = suites.flatMap(({ laws }) => laws)
+      const all = Effect.forEach(laws, (law) => Law.run(law, dom0))
+      const outcomes = await Effect.runPromise(Effect.provideService(all, Law.CurrentOptions, { runs: 2 }))
       const failures = outcomes.flatMap(({ failure, law }) => failure === undefined ? [] : [law.name])
       console.log(JSON.stringify({ loaded: loaded.length, unwanted, laws: laws.length, failures }))
     `

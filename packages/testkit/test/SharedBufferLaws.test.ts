@@ -7,6 +7,6 @@ import * as Layer from "effect/Layer"
 const domains = (frontend: number, backend: number, sharedPages?: number) =>
   Layer.provide(TestDomains.layer({ frontend, backend }), TestXen.layer({ sharedPages }))
 
-LawSuite.suite("two domains in memory", SharedBufferLaws.laws(), domains(1, 2))
-LawSuite.suite("two domains in memory, limit raised", SharedBufferLaws.laws({ runs: 10 }), domains(1, 0, 4096))
-LawSuite.suite("one domain in memory", SharedBufferLaws.laws({ runs: 10 }), domains(5, 5))
+LawSuite.suite("two domains in memory", SharedBufferLaws.laws, domains(1, 2))
+LawSuite.suite("two domains in memory, limit raised", SharedBufferLaws.laws, domains(1, 0, 4096), { runs: 10 })
+LawSuite.suite("one domain in memory", SharedBufferLaws.laws, domains(5, 5), { runs: 10 })
