@@ -22,7 +22,7 @@ const sizes = [1, 64, 1023, 2025, 8100, 32_400, 65_536]
 const full = 1023
 
 /** What the owner of so many pages needs: references for them and for their directory, after the 8 reserved ones. */
-const limitsFor = (pages: number): TestXen.Limits => {
+const limitsFor = (pages: number): TestXen.Capacity => {
   const sharedPages = pages + Chain.pagesFor(pages)
   return { sharedPages, grantRefs: 8 + sharedPages }
 }

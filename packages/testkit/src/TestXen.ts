@@ -22,7 +22,9 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { callers, tellingCaller } from "./internal/callers.ts"
+import * as EventChannels from "./internal/eventChannels.ts"
 import * as Hypervisor from "./internal/hypervisor.ts"
+import * as Linux from "./internal/linux.ts"
 
 /**
  * What a domain can hold. What is left out is as on a real Xen with Linux.
@@ -33,7 +35,7 @@ import * as Hypervisor from "./internal/hypervisor.ts"
  * @category models
  * @since 0.1.0
  */
-export interface Limits {
+export interface Capacity {
   /** Pages shared at one time: gntalloc's limit, 1024. */
   readonly sharedPages?: number | undefined
   /** References in the domain's grant table, the 8 reserved ones included: 32 768. */
@@ -89,7 +91,7 @@ export class TestXen extends Context.Service<TestXen, {
   /**
    * The grant table of a domain. The domain is created, with these limits, unless it is there already.
    */
-  readonly domain: (id: number, limits?: Limits) => Effect.Effect<GrantTable.GrantTable["Service"]>
+  readonly domain: (id: number, limits?: Capacity) => Effect.Effect<GrantTable.GrantTable["Service"]>
   /** Changes how many pages a domain can share at one time, as its administrator can; nothing is taken away. */
   readonly setSharedPages: (id: number, pages: number) => Effect.Effect<void>
   /**
@@ -140,7 +142,8 @@ const gone = (id: number) =>
   })
 
 /** What one domain sees of the hypervisor. */
-const driver = (xen: Hypervisor.Hypervisor, domain: Hypervisor.Domain): GrantTable.Driver => {
+const driver = (xen: Hypervisor.Hypervisor, linux: Linux.Linux): GrantTable.Driver => {
+  const { domain } = linux
   const run = <A>(
     operation: GrantTableError.GrantTableError["operation"],
     f: (caller: References.StackFrame | undefined) => Result.Result<A, GrantTableError.Reason>
@@ -152,12 +155,12 @@ const driver = (xen: Hypervisor.Hypervisor, domain: Hypervisor.Domain): GrantTab
         : Effect.fail(new GrantTableError.GrantTableError({ operation, reason: result.failure }))
     })
   const arm =
-    (held: Hypervisor.Share | Hypervisor.Mapping): GrantTable.Held<GrantTable.SharedPages>["arm"] => (notification) =>
-      domain.alive ? Hypervisor.arm(domain, held, notification) : Result.fail(gone(domain.id))
+    (holding: Linux.Share | Linux.Mapping): GrantTable.Held<GrantTable.SharedPages>["arm"] => (notification) =>
+      domain.alive ? Linux.arm(linux, holding, notification) : Result.fail(gone(domain.id))
   return {
     share: (request) =>
       run("share", (caller) =>
-        Result.map(Hypervisor.share(xen, domain, request, caller), (share) => ({
+        Result.map(Hypervisor.share(xen, linux, request, caller), (share) => ({
           pages: {
             peer: share.peer,
             access: share.access,
@@ -167,25 +170,25 @@ const driver = (xen: Hypervisor.Hypervisor, domain: Hypervisor.Domain): GrantTab
           arm: arm(share),
           release: () => {
             share.isScopeOpen = false
-            return Hypervisor.endShare(xen, share)
+            return Linux.endShare(share)
           }
         }))),
     map: (request) =>
       run("map", (caller) =>
-        Result.map(Hypervisor.map(xen, domain, request, caller), (mapping) => ({
+        Result.map(Hypervisor.map(xen, linux, request, caller), (mapping) => ({
           pages: {
             domain: request.domain,
             access: mapping.access,
             bytes: new Uint8Array(mapping.region.buffer)
           },
           arm: arm(mapping),
-          release: () => Hypervisor.unmap(xen, mapping)
+          release: () => Linux.unmap(mapping)
         }))),
-    read: (grant, into) => run("read", () => Hypervisor.read(xen, domain, grant, into)),
-    copy: (segments) => run("copy", () => Hypervisor.copy(xen, domain, segments)),
+    read: (grant, into) => run("read", () => Hypervisor.read(xen, linux, grant, into)),
+    copy: (segments) => run("copy", () => Hypervisor.copy(xen, linux, segments)),
     limits: run("limits", () =>
       Result.succeed({
-        shared: { pages: domain.limits.sharedPages, knob: Hypervisor.shareKnob },
+        shared: { pages: linux.sharedLimit, knob: Linux.shareKnob },
         mappedPerRequest: { pages: 65_536, knob: { _tag: "File", path: "/sys/module/xen_gntdev/parameters/limit" } }
       }))
   }
@@ -202,7 +205,7 @@ const idOf = (id: number): DomainId.DomainId => {
   return id
 }
 
-const checkLimits = (limits: Limits) => {
+const checkCapacity = (limits: Capacity) => {
   for (const name of ["sharedPages", "grantRefs", "mappedPages"] as const) {
     const value = limits[name]
     if (value !== undefined && !(Number.isInteger(value) && value >= 0 && value <= 2 ** 32)) {
@@ -211,14 +214,11 @@ const checkLimits = (limits: Limits) => {
   }
 }
 
-/** The living and the dead. */
-const domains = (xen: Hypervisor.Hypervisor) => [...xen.domains.values(), ...xen.zombies]
-
 const activeGrants = (xen: Hypervisor.Hypervisor): ReadonlyArray<ActiveGrant> =>
-  domains(xen).flatMap(({ pins, shares }) =>
+  Hypervisor.all(xen).flatMap(({ domain, shares, table: { pins } }) =>
     [...shares].flatMap((share) =>
-      Array.from(Hypervisor.granted(share), (ref) => ({
-        domain: share.owner.id,
+      Array.from(Linux.granted(share), (ref) => ({
+        domain: domain.id,
         ref,
         peer: share.peer,
         access: share.access,
@@ -229,21 +229,21 @@ const activeGrants = (xen: Hypervisor.Hypervisor): ReadonlyArray<ActiveGrant> =>
   ).filter(({ readers, writers }) => readers + writers > 0).toSorted((a, b) => a.domain - b.domain || a.ref - b.ref)
 
 const holdings = (xen: Hypervisor.Hypervisor): ReadonlyArray<Holding> =>
-  domains(xen).flatMap(({ id: domain, mappings, shares }) => [
+  Hypervisor.all(xen).flatMap(({ domain: { id: domain }, mappings, shares }) => [
     ...Array.from(shares, (share): Holding => ({
       _tag: share.held ? "Share" : "Deferred",
       id: share.id,
       domain,
       peer: share.peer,
       access: share.access,
-      refs: [...Hypervisor.granted(share)],
+      refs: [...Linux.granted(share)],
       madeBy: callers(share.caller)
     })),
     ...Array.from(mappings, ({ access, caller, granter, id, refs }): Holding => ({
       _tag: "Mapping",
       id,
       domain,
-      peer: granter.id,
+      peer: granter.domain.id,
       access,
       refs: [...refs],
       madeBy: callers(caller)
@@ -257,20 +257,20 @@ const holdings = (xen: Hypervisor.Hypervisor): ReadonlyArray<Holding> =>
  * @category constructors
  * @since 0.1.0
  */
-export const make: (limits?: Limits) => Effect.Effect<TestXen["Service"], never, Scope.Scope> = Effect.fnUntraced(
+export const make: (limits?: Capacity) => Effect.Effect<TestXen["Service"], never, Scope.Scope> = Effect.fnUntraced(
   function*(defaults = {}) {
     yield* Effect.sync(() => {
-      checkLimits(defaults)
+      checkCapacity(defaults)
       tryRealPages()
     })
     const xen = yield* Effect.acquireRelease(
       Effect.sync(Hypervisor.make),
       (xen) => Effect.sync(() => Hypervisor.stop(xen))
     )
-    const find = (id: number, limits: Limits = {}) => {
+    const find = (id: number, limits: Capacity = {}) => {
       const domainId = idOf(id)
-      checkLimits(limits)
-      return xen.domains.get(domainId) ?? Hypervisor.addDomain(xen, domainId, {
+      checkCapacity(limits)
+      return xen.domains.get(domainId) ?? Hypervisor.add(xen, domainId, {
         sharedPages: limits.sharedPages ?? defaults.sharedPages ?? 1024,
         grantRefs: limits.grantRefs ?? defaults.grantRefs ?? 32_768,
         mappedPages: limits.mappedPages ?? defaults.mappedPages ?? 262_144
@@ -280,20 +280,20 @@ export const make: (limits?: Limits) => Effect.Effect<TestXen["Service"], never,
       domain: (id, limits) => Effect.sync(() => tellingCaller(GrantTable.make(driver(xen, find(id, limits))))),
       setSharedPages: (id, pages) =>
         Effect.sync(() => {
-          checkLimits({ sharedPages: pages })
-          find(id).limits.sharedPages = pages
+          checkCapacity({ sharedPages: pages })
+          find(id).sharedLimit = pages
         }),
-      killProcess: (id) => Effect.sync(() => Hypervisor.killProcess(xen, find(id))),
+      killProcess: (id) => Effect.sync(() => Linux.killProcess(find(id))),
       destroy: (id) =>
         Effect.sync(() => {
-          const domain = xen.domains.get(idOf(id))
-          if (domain !== undefined) Hypervisor.destroy(xen, domain)
+          const linux = xen.domains.get(idOf(id))
+          if (linux !== undefined) Hypervisor.destroy(xen, linux)
         }),
-      bindPort: (id) => Effect.sync(() => ++find(id).ports),
-      signals: (id) => Effect.sync(() => [...find(id).signals]),
+      bindPort: (id) => Effect.sync(() => EventChannels.bind(find(id).channels)),
+      signals: (id) => Effect.sync(() => [...find(id).channels.signals]),
       activeGrants: Effect.sync(() => activeGrants(xen)),
       framesInUse: Effect.sync(() =>
-        domains(xen).flatMap(({ shares }) => [...shares]).reduce((sum, { frames }) => sum + frames, 0)
+        Hypervisor.all(xen).flatMap(({ shares }) => [...shares]).reduce((sum, { frames }) => sum + frames, 0)
       ),
       holdings: Effect.sync(() => holdings(xen))
     })
@@ -306,7 +306,7 @@ export const make: (limits?: Limits) => Effect.Effect<TestXen["Service"], never,
  * @category layers
  * @since 0.1.0
  */
-export const layer = (limits?: Limits): Layer.Layer<TestXen> => Layer.effect(TestXen, make(limits))
+export const layer = (limits?: Capacity): Layer.Layer<TestXen> => Layer.effect(TestXen, make(limits))
 
 /**
  * Provides the grant table of a domain of the hypervisor: what an application that runs in this domain sees.
@@ -314,5 +314,5 @@ export const layer = (limits?: Limits): Layer.Layer<TestXen> => Layer.effect(Tes
  * @category layers
  * @since 0.1.0
  */
-export const layerDomain = (id: number, limits?: Limits): Layer.Layer<GrantTable.GrantTable, never, TestXen> =>
+export const layerDomain = (id: number, limits?: Capacity): Layer.Layer<GrantTable.GrantTable, never, TestXen> =>
   Layer.effect(GrantTable.GrantTable, Effect.flatMap(TestXen, (xen) => xen.domain(id, limits)))

@@ -24,7 +24,7 @@ import { readdirSync, readlinkSync } from "node:fs"
 
 type Xen = TestXen.TestXen["Service"]
 
-const test = <E>(name: string, body: (xen: Xen) => Effect.Effect<void, E, Scope.Scope>, limits?: TestXen.Limits) =>
+const test = <E>(name: string, body: (xen: Xen) => Effect.Effect<void, E, Scope.Scope>, limits?: TestXen.Capacity) =>
   it.effect(name, () => Effect.scoped(Effect.flatMap(TestXen.make(limits), body)))
 
 /** Why an operation failed, with nothing of it held. */

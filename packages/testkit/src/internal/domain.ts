@@ -1,0 +1,10 @@
+/**
+ * A domain, as far as all that Xen and its Linux keep for it know it: the ground for grants, channels and processes.
+ */
+import type { DomainId } from "@xen-shbuf/core/DomainId"
+
+export interface Domain {
+  readonly id: DomainId
+  /** No more once it is destroyed; what others have mapped of it stays. */
+  alive: boolean
+}
