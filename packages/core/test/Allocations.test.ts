@@ -63,15 +63,6 @@ describe("An operation and its release", () => {
     assert.isBelow(full - one, 4 * 1022)
   })
 
-  it.each([64, 1023])("a peer's choice of references makes no more of %d than some words each", (count) => {
-    // From side by side to as far apart as can be: what is taken to find repetitions may not follow their distance.
-    for (let stride = 1; stride * count < 2 ** 32; stride *= 4) {
-      const refs = Uint32Array.from({ length: count }, (_, i) => 8 + i * stride)
-      const { arrays } = allocated(() => Chain.check([8 + count * stride], refs))
-      assert.isAtMost(arrays, 8 * (count + 1) + 8, `stride ${stride}`)
-    }
-  })
-
   it.each([1023, 1024, 2025])("copies nothing that it need not: %d pages", (pages) => {
     const directoryPages = Chain.pagesFor(pages)
     const refs = pages * 4
