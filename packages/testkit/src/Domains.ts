@@ -11,15 +11,45 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 
 /**
- * A domain and its grant table.
+ * What a program in a domain can use: services of Xen.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type Services = GrantTable
+
+/**
+ * A domain and its services; `table` is its grant table.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Party {
   readonly id: DomainId.DomainId
+  readonly services: Context.Context<Services>
   readonly table: GrantTable["Service"]
 }
+
+/**
+ * Names a domain with its services.
+ *
+ * @category constructors
+ * @since 0.2.0
+ */
+export const party = (id: DomainId.DomainId, services: Context.Context<Services>): Party => ({
+  id,
+  services,
+  table: Context.get(services, GrantTable)
+})
+
+/**
+ * The same domain with another grant table, such as one with faults.
+ *
+ * @category combinators
+ * @since 0.2.0
+ */
+export const withTable = ({ id, services }: Party, table: GrantTable["Service"]): Party =>
+  party(id, Context.add(services, GrantTable, table))
 
 /**
  * An event channel of a domain, open.
@@ -48,12 +78,12 @@ export class Domains extends Context.Service<Domains, {
   /** Opens an event channel in the domain of a party, where there is a way to do it. */
   readonly openChannel?: ((party: Party) => Effect.Effect<Channel, never, Scope.Scope>) | undefined
   /** What is granted or mapped now, a line each, all different; no lines where Xen can't be asked. */
-  readonly held: Effect.Effect<ReadonlyArray<string>>
+  readonly holdings: Effect.Effect<ReadonlyArray<string>>
 }>()("@xen-shbuf/testkit/Domains") {}
 
 /**
  * One domain that shares with itself, such as dom0 on real devices: `id` is its own id, as its peers know it.
- * `held` asks Xen what is granted or mapped, by whoever, and `openChannel` opens an event channel, where there is a way
+ * `holdings` asks Xen what is granted or mapped, by whoever, and `openChannel` opens an event channel, where there is a way
  * to do it.
  *
  * @category layers
@@ -62,18 +92,18 @@ export class Domains extends Context.Service<Domains, {
 export const loopback = (
   id: number,
   options: {
-    readonly held?: Domains["Service"]["held"] | undefined
+    readonly holdings?: Domains["Service"]["holdings"] | undefined
     readonly openChannel?: Domains["Service"]["openChannel"] | undefined
   } = {}
 ): Layer.Layer<Domains, never, GrantTable> =>
   Layer.effect(Domains, Effect.map(GrantTable, (table) => {
-    const party = { id: DomainId.DomainId.make(id), table }
+    const self = party(DomainId.DomainId.make(id), Context.make(GrantTable, table))
     return Domains.of({
-      frontend: party,
-      backend: party,
+      frontend: self,
+      backend: self,
       tellsStatus: false,
       openChannel: options.openChannel,
-      held: options.held ?? Effect.succeed([])
+      holdings: options.holdings ?? Effect.succeed([])
     })
   }))
 
@@ -84,9 +114,9 @@ export const loopback = (
  * @since 0.1.0
  */
 export const runIn = (
-  { table }: Party
-): <A, E, R>(program: Effect.Effect<A, E, R>) => Effect.Effect<A, E, Exclude<R, GrantTable>> =>
-  Effect.provideService(GrantTable, table)
+  { services }: Party
+): <A, E, R>(program: Effect.Effect<A, E, R>) => Effect.Effect<A, E, Exclude<R, Services>> =>
+  Effect.provide(services)
 
 /**
  * A domain that is neither party, and need not exist.

@@ -1,7 +1,7 @@
 /**
- * Makes a grant table misbehave: fails an operation, delays it, or interrupts who calls.
+ * Makes a service misbehave: fails an operation, delays it, or interrupts who calls.
  *
- * It decorates any grant table, in memory or of a device. Operations are counted from 1, in the order in which they
+ * It decorates any grant table, in memory or of a device, and with `decorator` any other service. Operations are counted from 1, in the order in which they
  * begin: run once without faults to learn how many there are, then once for every operation and fault.
  *
  * @since 0.1.0
@@ -73,8 +73,8 @@ export const reasons: { readonly [operation in Operation]: ReadonlyArray<GrantTa
  * @category models
  * @since 0.1.0
  */
-export type Fault =
-  | { readonly _tag: "Fail"; readonly at: number; readonly reason: GrantTableError.Reason }
+export type Fault<Reason = GrantTableError.Reason> =
+  | { readonly _tag: "Fail"; readonly at: number; readonly reason: Reason }
   | { readonly _tag: "Delay"; readonly at: number; readonly duration: Duration.Input }
   | { readonly _tag: "Interrupt"; readonly at: number; readonly when: "before" | "after" }
 
@@ -84,7 +84,7 @@ export type Fault =
  * @category models
  * @since 0.1.0
  */
-export type Plan = ReadonlyArray<Fault>
+export type Plan<Reason = GrantTableError.Reason> = ReadonlyArray<Fault<Reason>>
 
 /** The number of an operation. A plan that could never come true would make a test pass that tests nothing: it throws. */
 const numbered = (at: number): number => {
@@ -93,12 +93,12 @@ const numbered = (at: number): number => {
 }
 
 /**
- * Fails the n-th operation with this reason; the grant table is not asked. Throws for a number below 1.
+ * Fails the n-th operation with this reason; the service is not asked. Throws for a number below 1.
  *
  * @category faults
  * @since 0.1.0
  */
-export const failAt = (at: number, reason: GrantTableError.Reason): Fault => ({ _tag: "Fail", at: numbered(at), reason })
+export const failAt = <Reason>(at: number, reason: Reason): Fault<Reason> => ({ _tag: "Fail", at: numbered(at), reason })
 
 /**
  * Sleeps before the n-th operation, on the fiber's clock. Throws for a number below 1.
@@ -106,7 +106,11 @@ export const failAt = (at: number, reason: GrantTableError.Reason): Fault => ({ 
  * @category faults
  * @since 0.1.0
  */
-export const delayAt = (at: number, duration: Duration.Input): Fault => ({ _tag: "Delay", at: numbered(at), duration })
+export const delayAt = (at: number, duration: Duration.Input): Fault<never> => ({
+  _tag: "Delay",
+  at: numbered(at),
+  duration
+})
 
 /**
  * Interrupts the calling fiber before the n-th operation, or after it has succeeded, with what it acquired held. As
@@ -117,7 +121,11 @@ export const delayAt = (at: number, duration: Duration.Input): Fault => ({ _tag:
  * @category faults
  * @since 0.1.0
  */
-export const interruptAt = (at: number, when: "before" | "after"): Fault => ({ _tag: "Interrupt", at: numbered(at), when })
+export const interruptAt = (at: number, when: "before" | "after"): Fault<never> => ({
+  _tag: "Interrupt",
+  at: numbered(at),
+  when
+})
 
 /**
  * Faults of a plan did not take effect: the program did not come that far, or an earlier fault was in their way.
@@ -126,7 +134,7 @@ export const interruptAt = (at: number, when: "before" | "after"): Fault => ({ _
  * @since 0.2.0
  */
 export class FaultsNotFired extends Data.TaggedError("FaultsNotFired")<{
-  readonly faults: Plan
+  readonly faults: Plan<unknown>
   /** Operations that were begun. */
   readonly operations: number
 }> {
@@ -137,38 +145,84 @@ export class FaultsNotFired extends Data.TaggedError("FaultsNotFired")<{
 }
 
 /**
- * The record of a decorated grant table.
+ * What happened to a decorated service.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Journal<Name extends string> {
+  /** The operations begun so far, in order. */
+  readonly operations: Effect.Effect<ReadonlyArray<Name>>
+  /** Fails with the faults of the plan that did not take effect, if there are any: a test that ends before is no test. */
+  readonly allFired: Effect.Effect<void, FaultsNotFired>
+}
+
+/**
+ * The journal of a decorated grant table.
  *
  * @category services
  * @since 0.1.0
  */
-export class Faults extends Context.Service<Faults, {
-  /** The operations begun so far, in order. */
-  readonly operations: Effect.Effect<ReadonlyArray<Operation>>
-  /** Fails with the faults of the plan that did not take effect, if there are any: a test that ends before is no test. */
-  readonly allFired: Effect.Effect<void, FaultsNotFired>
-}>()("@xen-shbuf/testkit/Faults") {}
+export class Faults extends Context.Service<Faults, Journal<Operation>>()("@xen-shbuf/testkit/Faults") {}
 
 const interruptSelf = Effect.withFiber((fiber) => {
   fiber.interruptUnsafe(fiber.id)
   return Effect.void
 })
 
-/** The operation with this fault, which tells when it takes effect. */
-const apply = <A, R>(
-  self: Effect.Effect<A, GrantTableError.GrantTableError, R>,
-  operation: Operation,
-  fault: Fault,
+/** An operation with this fault, which tells when it takes effect. */
+const apply = <A, E, R, Reason>(
+  self: Effect.Effect<A, E, R>,
+  fault: Fault<Reason>,
+  error: (reason: Reason) => E,
   fired: Effect.Effect<void>
-): Effect.Effect<A, GrantTableError.GrantTableError, R> => {
+): Effect.Effect<A, E, R> => {
   switch (fault._tag) {
     case "Fail":
-      return Effect.andThen(fired, Effect.fail(new GrantTableError.GrantTableError({ operation, reason: fault.reason })))
+      return Effect.andThen(fired, Effect.fail(error(fault.reason)))
     case "Delay":
       return Effect.andThen(fired, Effect.delay(self, fault.duration))
     case "Interrupt": {
       const interrupt = Effect.andThen(fired, interruptSelf)
       return fault.when === "before" ? Effect.andThen(interrupt, self) : Effect.tap(self, interrupt)
+    }
+  }
+}
+
+/**
+ * Decorates the operations of any service, one by one, under their names: they go wrong as planned, and are recorded.
+ * `error` makes the failure of an operation from a planned reason.
+ *
+ * @category constructors
+ * @since 0.2.0
+ */
+export const decorator = <Name extends string, Reason, E>(
+  plan: Plan<Reason>,
+  error: (operation: Name, reason: Reason) => E
+): {
+  readonly decorate: <A, R>(operation: Name, self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  readonly journal: Journal<Name>
+} => {
+  const operations: Array<Name> = []
+  const fired = new Set<Fault<Reason>>()
+  const firing = (fault: Fault<Reason>) => Effect.sync(() => void fired.add(fault))
+  return {
+    decorate: (operation, self) =>
+      Effect.suspend(() => {
+        const at = operations.push(operation)
+        const failing = (reason: Reason) => error(operation, reason)
+        // From the right, so that the plan's first fault is the outermost.
+        return plan.filter((fault) => fault.at === at)
+          .reduceRight((self, fault) => apply(self, fault, failing, firing(fault)), self)
+      }),
+    journal: {
+      operations: Effect.sync(() => [...operations]),
+      allFired: Effect.suspend(() => {
+        const left = plan.filter((fault) => !fired.has(fault))
+        return left.length === 0
+          ? Effect.void
+          : Effect.fail(new FaultsNotFired({ faults: left, operations: operations.length }))
+      })
     }
   }
 }
@@ -183,16 +237,8 @@ export const make = (
   table: GrantTable["Service"],
   plan: Plan
 ): { readonly table: GrantTable["Service"]; readonly faults: Faults["Service"] } => {
-  const operations: Array<Operation> = []
-  const fired = new Set<Fault>()
-  const firing = (fault: Fault) => Effect.sync(() => void fired.add(fault))
-  const decorate = <A, R>(operation: Operation, self: Effect.Effect<A, GrantTableError.GrantTableError, R>) =>
-    Effect.suspend(() => {
-      const at = operations.push(operation)
-      // From the right, so that the plan's first fault is the outermost.
-      return plan.filter((fault) => fault.at === at)
-        .reduceRight((self, fault) => apply(self, operation, fault, firing(fault)), self)
-    })
+  const { decorate, journal } = decorator(plan, (operation: Operation, reason) =>
+    new GrantTableError.GrantTableError({ operation, reason }))
   const pages = <A extends { readonly unmapNotify: UnmapNotify }>(pages: A): A => ({
     ...pages,
     unmapNotify: (notification) => decorate("unmapNotify", pages.unmapNotify(notification))
@@ -205,15 +251,7 @@ export const make = (
       copy: (segments) => decorate("copy", table.copy(segments)),
       limits: decorate("limits", table.limits)
     }),
-    faults: Faults.of({
-      operations: Effect.sync(() => [...operations]),
-      allFired: Effect.suspend(() => {
-        const left = plan.filter((fault) => !fired.has(fault))
-        return left.length === 0
-          ? Effect.void
-          : Effect.fail(new FaultsNotFired({ faults: left, operations: operations.length }))
-      })
-    })
+    faults: journal
   }
 }
 

@@ -1,10 +1,8 @@
 /**
- * States what must hold of every grant table, as data: any test runner can run a law, and a program without one too.
+ * States what must hold of every implementation of a service, as data: any test runner can run a law, and a program without one too.
  *
  * @since 0.1.0
  */
-import type { DirectoryError } from "@xen-shbuf/core/DirectoryError"
-import type { GrantTableError } from "@xen-shbuf/core/GrantTableError"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
@@ -35,15 +33,27 @@ export class LawViolation extends Schema.TaggedError<LawViolation>()("LawViolati
 }
 
 /**
+ * The error of a service's operation, of any service: it has a reason that says what is wrong.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface OperationError {
+  readonly _tag: string
+  readonly message: string
+  readonly reason: { readonly _tag: string; readonly message: string }
+}
+
+/**
  * How a law fails: it is violated, or an operation fails that must not.
  *
  * @category models
  * @since 0.1.0
  */
-export type Failure = LawViolation | GrantTableError | DirectoryError
+export type Failure = LawViolation | OperationError
 
 /**
- * A sentence about grant tables, and the check of it, which leaves nothing granted or mapped.
+ * A sentence about what domains have, and the check of it, which leaves nothing granted or mapped.
  *
  * @category models
  * @since 0.1.0
@@ -80,12 +90,12 @@ const traceDepth = () => (Error as ErrorConstructor & { readonly stackTraceLimit
 /** Runs an effect, which must leave nothing held that wasn't before, and the program's own settings alone. */
 const leavingNothing = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | LawViolation, R | Domains> =>
   Effect.gen(function*() {
-    const { held } = yield* Domains
-    const before = new Set(yield* held)
+    const { holdings } = yield* Domains
+    const before = new Set(yield* holdings)
     const depth = traceDepth()
     const result = yield* self
     yield* equal("Error.stackTraceLimit afterwards", traceDepth(), depth)
-    const left = (yield* held).filter((holding) => !before.has(holding))
+    const left = (yield* holdings).filter((holding) => !before.has(holding))
     yield* holds(left.length === 0, `something is left behind: ${left.join("; ")}`)
     return result
   })
@@ -131,24 +141,24 @@ export const equal = <A>(what: string, actual: A, expected: A): Effect.Effect<vo
  * @category assertions
  * @since 0.1.0
  */
-export const refused = <Tag extends Reason["_tag"], R>(
+export const refused = <E extends OperationError, Tag extends E["reason"]["_tag"], R>(
   tag: Tag,
-  operation: Effect.Effect<unknown, GrantTableError | DirectoryError, R>
-): Effect.Effect<Extract<Reason, { readonly _tag: Tag }>, LawViolation, Exclude<R, Scope.Scope> | Domains> =>
+  operation: Effect.Effect<unknown, E, R>
+): Effect.Effect<Tagged<E["reason"], Tag>, LawViolation, Exclude<R, Scope.Scope> | Domains> =>
   Effect.matchEffect(operation, {
     onSuccess: () => violated(`an operation succeeded that must fail with ${tag}`),
-    onFailure: ({ reason }) =>
+    onFailure: ({ reason }: { readonly reason: E["reason"] }) =>
       isTagged(reason, tag)
         ? Effect.succeed(reason)
         : violated(`the reason is ${reason._tag}, but must be ${tag}: ${reason.message}`)
   }).pipe(leavingNothing, Effect.scoped)
 
-type Reason = (GrantTableError | DirectoryError)["reason"]
+type Tagged<Reason, Tag> = Extract<Reason, { readonly _tag: Tag }>
 
-const isTagged = <Tag extends Reason["_tag"]>(
+const isTagged = <Reason extends OperationError["reason"], Tag extends string>(
   reason: Reason,
   tag: Tag
-): reason is Extract<Reason, { readonly _tag: Tag }> => reason._tag === tag
+): reason is Tagged<Reason, Tag> => reason._tag === tag
 
 /**
  * Checks a property for generated inputs: each in a scope of its own, and nothing may be left behind. Failures and

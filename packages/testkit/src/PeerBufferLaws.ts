@@ -67,11 +67,12 @@ const walk = Effect.fnUntraced(function*(directory: number, byteLength: number) 
 const meanwhile = (action: (refs: ArrayLike<number>) => Effect.Effect<void, never, Scope.Scope>) =>
 <A, E, R>(program: Effect.Effect<A, E, R>) =>
   Effect.flatMap(Domains.Domains, (domains) => {
-    const { id, table } = domains.backend
+    const { table } = domains.backend
     const map: typeof table.map = (options) => Effect.tap(table.map(options), () => action(options.refs))
     const read: typeof table.read = (grant, into) =>
       Effect.scoped(Effect.tap(table.read(grant, into), () => action([grant.ref])))
-    return Effect.provideService(program, Domains.Domains, { ...domains, backend: { id, table: { ...table, map, read } } })
+    const backend = Domains.withTable(domains.backend, { ...table, map, read })
+    return Effect.provideService(program, Domains.Domains, { ...domains, backend })
   })
 
 /** Fails unless a walk ends with this problem. */
@@ -398,7 +399,7 @@ const walkFailsForOtherReasons = law(
     for (const [i, operation] of (["read", "map"] as const).entries()) {
       for (const reason of Faults.reasons[operation]) {
         const { table } = Faults.make(domains.backend.table, [Faults.failAt(i + 1, reason)])
-        const backend = { id: domains.backend.id, table }
+        const backend = Domains.withTable(domains.backend, table)
         const walked = yield* walk(directory, Page.size).pipe(
           Effect.provideService(Domains.Domains, { ...domains, backend }),
           Effect.match({

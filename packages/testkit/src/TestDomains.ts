@@ -4,9 +4,11 @@
  * @since 0.1.0
  */
 import * as DomainId from "@xen-shbuf/core/DomainId"
+import { GrantTable } from "@xen-shbuf/core/GrantTable"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { Domains } from "./Domains.ts"
+import { Domains, party } from "./Domains.ts"
 import * as Ledger from "./Ledger.ts"
 import { TestXen } from "./TestXen.ts"
 
@@ -21,10 +23,11 @@ export const layer = (
 ): Layer.Layer<Domains, never, TestXen> =>
   Layer.effect(Domains, Effect.gen(function*() {
     const xen = yield* TestXen
-    const party = (id: number) => Effect.map(xen.domain(id), (table) => ({ id: DomainId.DomainId.make(id), table }))
+    const inDomain = (id: number) => Effect.map(xen.domain(id), (table) =>
+      party(DomainId.DomainId.make(id), Context.make(GrantTable, table)))
     return Domains.of({
-      frontend: yield* party(ids.frontend),
-      backend: yield* party(ids.backend),
+      frontend: yield* inDomain(ids.frontend),
+      backend: yield* inDomain(ids.backend),
       tellsStatus: true,
       openChannel: ({ id }) =>
         Effect.map(xen.bindPort(id), (port) => {
@@ -36,6 +39,6 @@ export const layer = (
           })
           return { port, signalled }
         }),
-      held: Effect.map(xen.holdings, (holdings) => holdings.map((holding) => `${holding.id}: ${Ledger.describe(holding)}`))
+      holdings: Effect.map(xen.holdings, (all) => all.map((holding) => `${holding.id}: ${Ledger.describe(holding)}`))
     })
   }))

@@ -76,6 +76,19 @@ describe("Faults", () => {
     assert.deepStrictEqual(yield* faults.operations, ["share", "share", "map", "copy", "limits"])
   }))
 
+  it.effect("any service can go wrong by plan, with operations and reasons of its own", () =>
+    Effect.gen(function*() {
+      const plan = [Faults.failAt(2, "full" as const), Faults.interruptAt(3, "after")]
+      const { decorate, journal } = Faults.decorator(plan, (operation: "read" | "write", reason) => `${operation}: ${reason}`)
+      yield* decorate("read", Effect.void)
+      assert.strictEqual(yield* Effect.flip(decorate("write", Effect.void)), "write: full")
+      assert.strictEqual((yield* Effect.flip(journal.allFired)).message.includes("Interrupt at 3"), true)
+      const exit = yield* Fiber.await(yield* Effect.forkChild(decorate("read", Effect.void)))
+      assert.isTrue(Exit.hasInterrupts(exit))
+      assert.deepStrictEqual(yield* journal.operations, ["read", "write", "read"])
+      yield* journal.allFired
+    }))
+
   test("an unmap notification is an operation like others", Effect.gen(function*() {
     const { faults, table } = yield* faulty([Faults.failAt(3, reason)])
     const shared = yield* table.share({ peer: 1, pages: 1 })

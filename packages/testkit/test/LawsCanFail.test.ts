@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import type { GrantTable, UnmapNotification, UnmapNotify } from "@xen-shbuf/core/GrantTable"
 import { GrantRefused, GrantTableError } from "@xen-shbuf/core/GrantTableError"
 import { InvalidInput } from "@xen-shbuf/core/Reason"
-import { Domains } from "@xen-shbuf/testkit/Domains"
+import { Domains, type Party, withTable } from "@xen-shbuf/testkit/Domains"
 import * as GrantTableLaws from "@xen-shbuf/testkit/GrantTableLaws"
 import * as Law from "@xen-shbuf/testkit/Law"
 import * as PeerBufferLaws from "@xen-shbuf/testkit/PeerBufferLaws"
@@ -137,7 +137,7 @@ const faults: { readonly [fault: string]: (table: Table) => Partial<Table> } = {
 /** Two domains that can share so many pages each: few of them make short work. */
 const broken = (fault: (table: Table) => Partial<Table>, sharedPages: number) =>
   Layer.effect(Domains, Effect.map(Domains, (domains) => {
-    const party = ({ id, table }: Domains["Service"]["frontend"]) => ({ id, table: { ...table, ...fault(table) } })
+    const party = (party: Party) => withTable(party, { ...party.table, ...fault(party.table) })
     return { ...domains, frontend: party(domains.frontend), backend: party(domains.backend) }
   })).pipe(
     Layer.provide(TestDomains.layer({ frontend: 1, backend: 2 })),

@@ -152,7 +152,7 @@ describe("memory", () => {
     assert.deepStrictEqual([writable.signal, writable.stdout], [null, "read 0\nwrote\n"], writable.stderr)
     const readOnly = write("read-only")
     assert.deepStrictEqual([readOnly.signal, readOnly.stdout], ["SIGSEGV", "read 0\n"], readOnly.stderr)
-  })
+  }, 60_000)
 
   test("a share may have more pages than the protocols' largest buffer, with its directory", (xen) =>
     Effect.gen(function*() {
@@ -729,7 +729,7 @@ describe("layers", () => {
     `)
     assert.include(stdout, "/testkit/src/Faults.ts", stderr)
     assert.notInclude(stdout, "vitest")
-  })
+  }, 60_000)
 
   it("running out of files is a failure of the device, and nothing of the request is held", () => {
     const { stderr, stdout } = child(`
@@ -745,7 +745,7 @@ describe("layers", () => {
       })))
     `, 64)
     assert.strictEqual(stdout, "DeviceFailed EMFILE 0\n", stderr)
-  })
+  }, 60_000)
 
   it("a machine without real pages is told what is missing", () => {
     const { stderr, status } = child(`
@@ -763,5 +763,5 @@ describe("layers", () => {
     assert.strictEqual(status, 1)
     assert.include(stderr, "TestXen needs real memory pages: Linux")
     assert.include(stderr, "no koffi for this machine")
-  })
+  }, 60_000)
 })
