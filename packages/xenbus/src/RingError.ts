@@ -1,0 +1,91 @@
+/**
+ * Says which index of a peer can't be, and why: for rings and event pages.
+ *
+ * @since 0.2.0
+ */
+import * as Schema from "effect/Schema"
+
+/**
+ * The indexes that a peer writes, by their names in `io/ring.h` and in the protocols with an event page.
+ *
+ * @category schemas
+ * @since 0.2.0
+ */
+export const Index = Schema.Literals(["req_prod", "rsp_prod", "in_prod", "in_cons"])
+
+/**
+ * An index that a peer writes.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type Index = typeof Index.Type
+
+const hex = (word: number) => `${word} (0x${word.toString(16)})`
+
+/**
+ * The index is further than anything that the peer can have done: a producer beyond the slots that were free, or that
+ * were asked to be answered; a consumer beyond what was produced.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export class TooFar extends Schema.TaggedError<TooFar>()("TooFar", {
+  index: Index,
+  /** As it stood in shared memory: 0 to 2^32 - 1, as all indexes here. */
+  value: Schema.Int,
+  /** Where it stood when it was read before. */
+  seen: Schema.Int,
+  /** The furthest that it can be. */
+  limit: Schema.Int
+}) {
+  override get message() {
+    return `The peer's ${this.index} is ${hex(this.value)}, but can't be beyond ${hex(this.limit)}; ` +
+      `it was ${hex(this.seen)} before.`
+  }
+}
+
+/**
+ * The index ran backwards.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export class Backwards extends Schema.TaggedError<Backwards>()("Backwards", {
+  index: Index,
+  value: Schema.Int,
+  seen: Schema.Int
+}) {
+  override get message() {
+    return `The peer's ${this.index} is ${hex(this.value)}, but was ${hex(this.seen)} before: it ran backwards.`
+  }
+}
+
+/**
+ * All reasons of a {@link RingError}.
+ *
+ * @category schemas
+ * @since 0.2.0
+ */
+export const Reason = Schema.Union([TooFar, Backwards])
+
+/**
+ * What is wrong with a peer's index.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type Reason = typeof Reason.Type
+
+/**
+ * The peer broke the rules of a ring or an event page. Nothing was read on the strength of its index, and that half is
+ * over: whatever it is asked for afterwards fails with this same error.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export class RingError extends Schema.TaggedError<RingError>()("RingError", { reason: Reason }) {
+  override get message() {
+    return this.reason.message
+  }
+}

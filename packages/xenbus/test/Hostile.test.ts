@@ -1,0 +1,317 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as EventPage from "@xen-shbuf/xenbus/EventPage"
+import * as Ring from "@xen-shbuf/xenbus/Ring"
+import { RingError } from "@xen-shbuf/xenbus/RingError"
+import type * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as Model from "./Model.ts"
+
+type Side = "front" | "back" | "producer" | "consumer"
+
+/** Where the words of a side stand, and by how much the peer's index may be ahead of what we have shown it. */
+const sides = {
+  front: { own: 0, peerEvent: 1, peer: 2, ownEvent: 3, index: "rsp_prod" },
+  back: { own: 2, peerEvent: 3, peer: 0, ownEvent: 1, index: "req_prod" },
+  producer: { own: 1, peerEvent: -1, peer: 0, ownEvent: -1, index: "in_cons" },
+  consumer: { own: 0, peerEvent: -1, peer: 1, ownEvent: -1, index: "in_prod" }
+} as const
+
+/** Only what all have; what a side has not answers undefined. */
+interface Half {
+  readonly put?: (bytes: Uint8Array) => Result.Result<boolean, RingError>
+  readonly push?: () => Result.Result<boolean, RingError>
+  readonly take?: (into: Uint8Array) => Result.Result<boolean, RingError>
+  readonly finalCheck?: () => Result.Result<boolean, RingError>
+}
+
+const u32 = (index: number) => index >>> 0
+
+/**
+ * One half against a peer that writes what it likes, before and after each load, store and copy. Keeps a second page with
+ * what must be there: all that the peer wrote, and all that the half may write. Shares no code with the library.
+ */
+class Duel {
+  readonly memory: Uint8Array<ArrayBuffer>
+  readonly shadow: Uint8Array<ArrayBuffer>
+  readonly half: Half
+  readonly side: Side
+  readonly slotSize: number
+  readonly slots: number
+  readonly random: Model.Random
+  put: number
+  pushed: number
+  taken: number
+  seen: number
+  over: RingError | undefined
+  loads: Array<{ readonly at: number; readonly value: number }> = []
+  stores: Array<{ readonly at: number; readonly value: number }> = []
+  copies: Array<Uint8Array> = []
+  expected: object | undefined
+
+  constructor(seed: number, side: Side) {
+    this.random = Model.random(seed)
+    const { below } = this.random
+    this.side = side
+    this.slotSize = [1, 3, 8, 12, 64][below(5)]!
+    const isRing = side === "front" || side === "back"
+    const fit = 1 + below(12)
+    this.slots = isRing ? 2 ** Math.floor(Math.log2(fit)) : fit
+    const extra = isRing ? 0 : 4 * below(3)
+    this.memory = new Uint8Array(Math.ceil((64 + fit * this.slotSize) / 4) * 4 + extra)
+    if (isRing) this.slots = Math.max(this.slots, 2 ** Math.floor(Math.log2((this.memory.length - 64) / this.slotSize)))
+    else this.slots = Math.floor((this.memory.length - 64) / this.slotSize)
+    const start = u32(below(3) === 0 ? this.random.word() : -below(20))
+    this.memory.set(this.random.bytes(this.memory.length))
+    const options = { slotSize: this.slotSize, eventSize: this.slotSize, start }
+    const make = { front: Ring.front, back: Ring.back, producer: EventPage.producer, consumer: EventPage.consumer }
+    this.half = make[side](this.memory, options)
+    this.shadow = this.memory.slice()
+    this.put = this.pushed = this.taken = this.seen = start
+  }
+
+  get limit(): number {
+    const { front, back, producer, consumer } = {
+      front: this.pushed,
+      back: this.pushed + this.slots,
+      producer: this.pushed,
+      consumer: this.taken + this.slots
+    }
+    return u32({ front, back, producer, consumer }[this.side])
+  }
+
+  write(offset: number, bytes: ArrayLike<number>): void {
+    this.memory.set(bytes, offset)
+    this.shadow.set(bytes, offset)
+  }
+
+  writeWord(at: number, value: number): void {
+    this.write(at * 4, new Uint8Array(Uint32Array.of(u32(value)).buffer))
+  }
+
+  /** What the peer does at a moment: nothing, a step that it may do, one that it may not, or anything anywhere. */
+  readonly move = (): void => {
+    const { below, bytes, word } = this.random
+    const { peer, peerEvent } = sides[this.side]
+    const kind = below(12)
+    if (kind < 6) return
+    if (kind < 9) this.writeWord(peer, this.seen + below(u32(this.limit - this.seen) + 1))
+    else if (kind === 9) {
+      if (below(6) === 0) this.writeWord(peer, [this.seen - 1 - below(3), this.limit + 1 + below(3), word(), this.seen + 2 ** 31][below(4)]!)
+      else if (peerEvent >= 0) this.writeWord(peerEvent, this.pushed + below(5) - 1)
+    } else if (kind === 10) {
+      const offset = 64 + below(this.memory.length - 64)
+      this.write(offset, bytes(Math.min(1 + below(70), this.memory.length - offset)))
+    } else if (below(20) === 0) this.write(0, bytes(this.memory.length))
+  }
+
+  /** Runs one operation with the peer in its middle. */
+  during(work: () => Result.Result<boolean, RingError>): boolean | RingError {
+    this.loads = []
+    this.stores = []
+    this.copies = []
+    this.move()
+    return Model.answer(Model.watching((event, at, value) => {
+      if (event === "loaded") this.loads.push({ at, value })
+      // What we store is in the second page as soon as it is in the first.
+      if (event === "stores") this.stores.push({ at, value })
+      if (event === "stored") this.shadow.set(new Uint8Array(Uint32Array.of(value).buffer), at * 4)
+      this.move()
+    }, work))
+  }
+
+  /** What the loads of the peer's index must have led to: it moved, it did not, or the duel is over. */
+  judge(): boolean | "over" {
+    let moved: boolean | "over" = false
+    for (const { at, value } of this.loads) {
+      if (at !== sides[this.side].peer) continue
+      assert.notStrictEqual(moved, "over", "read on after a fault")
+      const distance = u32(value - this.seen)
+      if (distance <= u32(this.limit - this.seen)) {
+        this.seen = value
+        moved = moved || distance > 0
+      } else {
+        moved = "over"
+        const { index } = sides[this.side]
+        this.expected = distance < 2 ** 31
+          ? { _tag: "TooFar", index, value, seen: this.seen, limit: this.limit }
+          : { _tag: "Backwards", index, value, seen: this.seen }
+      }
+    }
+    return moved
+  }
+
+  ends(answer: boolean | RingError): void {
+    assert.instanceOf(answer, RingError)
+    assert.deepInclude(answer.reason, this.expected!)
+    assert.isEmpty(this.copies)
+    this.over = answer
+  }
+
+  room(): boolean {
+    const inFlight = u32(this.put - this.seen)
+    switch (this.side) {
+      case "front":
+        return u32(this.put - this.taken) < this.slots
+      case "back":
+        return this.put !== this.taken
+      default: {
+        if (inFlight >= this.slots) return false
+        for (let i = 0; i < inFlight; i++) {
+          if (u32(this.seen + i) % this.slots === this.put % this.slots) return false
+        }
+        return true
+      }
+    }
+  }
+
+  /** One operation: its outcome, if the side has it. */
+  step(): string | undefined {
+    const { below, bytes } = this.random
+    const { half } = this
+    const operation = (["put", "put", "push", "take", "take", "finalCheck"] as const)[below(6)]!
+    if (half[operation] === undefined) return undefined
+    const given = bytes(below(this.slotSize + 1))
+    const into = Model.target(this.slotSize, () => {
+      this.move()
+      this.copies.push(this.memory.slice(this.at(this.taken), this.at(this.taken) + this.slotSize))
+    })
+    const before = this.room()
+    const answer = this.during(() =>
+      operation === "put" ? half.put!(given) : operation === "take" ? half.take!(into) : half[operation]!()
+    )
+    if (this.over !== undefined) {
+      assert.strictEqual(answer, this.over)
+      assert.deepStrictEqual([this.loads, this.stores, this.copies], [[], [], []])
+    } else if (operation === "put") this.afterPut(answer, given, before)
+    else if (operation === "push") this.afterPush(answer)
+    else if (operation === "take") this.afterTake(answer, into)
+    else this.afterFinalCheck(answer)
+    Model.sameBytes(this.memory, this.shadow, `the page after ${operation}`)
+    this.move()
+    if (answer === true || answer === false) return `${operation} ${answer}`
+    return this.loads.length > 0 ? answer.reason._tag : "over"
+  }
+
+  at(index: number): number {
+    return 64 + index % this.slots * this.slotSize
+  }
+
+  afterPut(answer: boolean | RingError, given: Uint8Array, before: boolean): void {
+    // A producer looks again where it saw no room; others look at nothing.
+    assert.strictEqual(this.loads.length, this.side === "producer" && !before ? 1 : 0)
+    if (this.judge() === "over") return this.ends(answer)
+    assert.strictEqual(answer, this.room())
+    if (answer !== true) return
+    const whole = new Uint8Array(this.slotSize)
+    whole.set(given)
+    this.shadow.set(whole, this.at(this.put))
+    this.put = u32(this.put + 1)
+  }
+
+  afterPush(answer: boolean | RingError): void {
+    const { own, peerEvent } = sides[this.side]
+    const [from, to] = [this.pushed, this.put]
+    this.pushed = to
+    if (from === to) {
+      assert.deepStrictEqual([answer, this.stores, this.loads], [false, [], []])
+      return
+    }
+    assert.deepStrictEqual(this.stores, [{ at: own, value: to }])
+    if (peerEvent < 0) return assert.strictEqual(answer, true)
+    assert.deepStrictEqual(this.loads.map(({ at }) => at), [peerEvent])
+    // The event is one of the indexes after what was shown before, up to what is shown now.
+    const crossed = Array.from({ length: u32(to - from) }, (_, i) => u32(from + 1 + i))
+    assert.strictEqual(answer, crossed.includes(this.loads[0]!.value))
+  }
+
+  afterTake(answer: boolean | RingError, into: Uint8Array): void {
+    const had = this.seen !== this.taken
+    assert.strictEqual(this.loads.length, had ? 0 : 1)
+    const moved = this.judge()
+    if (moved === "over") return this.ends(answer)
+    assert.strictEqual(answer, had || moved)
+    assert.strictEqual(this.copies.length, answer === true ? 1 : 0, "a slot is copied once")
+    if (answer !== true) return
+    Model.sameBytes(into, this.copies[0]!, "what was taken is what stood in that slot when it was copied")
+    this.taken = u32(this.taken + 1)
+    assert.deepStrictEqual(this.stores, this.side === "consumer" ? [{ at: 0, value: this.taken }] : [])
+  }
+
+  afterFinalCheck(answer: boolean | RingError): void {
+    const { ownEvent } = sides[this.side]
+    const had = this.seen !== this.taken
+    const moved = this.judge()
+    if (moved === "over") return this.ends(answer)
+    assert.strictEqual(answer, had || moved)
+    const armed = this.stores.length > 0
+    assert.strictEqual(this.loads.length, had ? 0 : armed ? 2 : 1)
+    if (answer === false) assert.isTrue(armed)
+    if (armed) assert.deepStrictEqual(this.stores, [{ at: ownEvent, value: u32(this.taken + 1) }])
+  }
+}
+
+/** Plays so many duels of a side; tells how often each outcome was reached. */
+const play = (side: Side, duels: number) => {
+  const tally = new Map<string, number>()
+  for (let seed = 1; seed <= duels; seed++) {
+    const duel = new Duel(seed, side)
+    try {
+      // What comes after the end is the same again and again.
+      for (let i = 0, after = 0; i < 40 && after < 4; i++) {
+        const outcome = duel.step()
+        if (duel.over !== undefined) after++
+        if (outcome !== undefined) tally.set(outcome, (tally.get(outcome) ?? 0) + 1)
+      }
+    } catch (cause) {
+      throw new Error(`${side}, seed ${seed}`, { cause })
+    }
+  }
+  return tally
+}
+
+const DUELS = 2500
+
+describe("Hostile peers", () => {
+  for (const side of ["front", "back", "producer", "consumer"] as const) {
+    it(`of a ${side}: in ${DUELS} duels it does what the rules say, and touches nothing else`, () => {
+      const tally = play(side, DUELS)
+      const both = (name: string) => [`${name} true`, `${name} false`]
+      const outcomes = {
+        front: [...both("put"), ...both("push"), ...both("take"), ...both("finalCheck")],
+        back: [...both("put"), ...both("push"), ...both("take"), ...both("finalCheck")],
+        producer: [...both("put"), ...both("push")],
+        consumer: both("take")
+      }
+      // The duels are worth something only if they reach everything that can happen.
+      assert.sameMembers([...tally.keys()], [...outcomes[side], "Backwards", "TooFar", "over"])
+      for (const [outcome, times] of tally) assert.isAbove(times, 20, outcome)
+    }, 60_000)
+  }
+
+  it("the errors say what, and where", () => {
+    const memory = new Uint8Array(4096)
+    const back = Ring.back(memory, { slotSize: 64 })
+    const words = new Uint32Array(memory.buffer)
+    words[0] = 33
+    const error = Model.answer(back.take(new Uint8Array(64)))
+    assert.instanceOf(error, RingError)
+    assert.strictEqual(error.message, "The peer's req_prod is 33 (0x21), but can't be beyond 32 (0x20); it was 0 (0x0) before.")
+    words[0] = 0
+    assert.strictEqual(Model.answer(back.take(new Uint8Array(64))), error)
+    const front = Ring.front(memory, { slotSize: 64 })
+    words[2] = 0xffff_ffff
+    const other = Model.answer(front.finalCheck())
+    assert.instanceOf(other, RingError)
+    assert.strictEqual(
+      other.message,
+      "The peer's rsp_prod is 4294967295 (0xffffffff), but was 0 (0x0) before: it ran backwards."
+    )
+  })
+
+  it.prop("errors go through JSON whole", { error: RingError }, ({ error }) => {
+    const json = Schema.toCodecJson(RingError)
+    const back = Schema.decodeUnknownSync(json)(JSON.parse(JSON.stringify(Schema.encodeUnknownSync(json)(error))))
+    assert.deepStrictEqual(back, error)
+    assert.strictEqual(back.message, error.message)
+  })
+})

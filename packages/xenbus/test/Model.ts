@@ -1,0 +1,148 @@
+import { assert } from "@effect/vitest"
+import type { RingError } from "@xen-shbuf/xenbus/RingError"
+import * as Result from "effect/Result"
+
+/** Numbers that look random; the same for the same seed. */
+export const random = (seed: number) => {
+  let state = seed * 0x9e37_79b1 + 0x7f4a_7c15 >>> 0 || 1
+  const word = () => {
+    state ^= state << 13
+    state ^= state >>> 17
+    state ^= state << 5
+    return state >>>= 0
+  }
+  for (let i = 0; i < 4; i++) word()
+  return { word, below: (limit: number) => word() % limit, bytes: (length: number) => Uint8Array.from({ length }, word) }
+}
+
+export type Random = ReturnType<typeof random>
+
+/** What an operation answered: true, false, or the error of a peer. */
+export const answer = (result: Result.Result<boolean, RingError>): boolean | RingError =>
+  Result.isSuccess(result) ? result.success : result.failure
+
+const mod = (index: bigint) => Number(BigInt.asUintN(32, index))
+
+/** One direction of a ring: its indexes never wrap here. */
+interface Direction {
+  put: bigint
+  pushed: bigint
+  taken: bigint
+  event: bigint
+  readonly sent: Array<Uint8Array>
+}
+
+/** Both halves of a ring as one, with all its bytes: written from the documented layout, shares no code with the library. */
+export class RingModel {
+  readonly page: Uint8Array
+  readonly slots: number
+  readonly slotSize: number
+  readonly requests: Direction
+  readonly responses: Direction
+
+  constructor(byteLength: number, slotSize: number, start: number) {
+    this.page = new Uint8Array(byteLength)
+    this.slotSize = slotSize
+    let slots = 1
+    while (64 + slots * 2 * slotSize <= byteLength) slots *= 2
+    this.slots = slots
+    const at = BigInt(start)
+    const direction = (): Direction => ({ put: at, pushed: at, taken: at, event: at + 1n, sent: [] })
+    this.requests = direction()
+    this.responses = direction()
+    this.header()
+  }
+
+  room(half: "front" | "back"): number {
+    const { requests, responses } = this
+    return half === "front" ? this.slots - Number(requests.put - responses.taken) : Number(requests.taken - responses.put)
+  }
+
+  private ways(half: "front" | "back") {
+    return half === "front" ? { out: this.requests, inn: this.responses } : { out: this.responses, inn: this.requests }
+  }
+
+  put(half: "front" | "back", bytes: Uint8Array): boolean {
+    if (this.room(half) <= 0) return false
+    const { out } = this.ways(half)
+    const whole = new Uint8Array(this.slotSize)
+    whole.set(bytes)
+    this.page.set(whole, 64 + Number(out.put % BigInt(this.slots)) * this.slotSize)
+    out.sent.push(whole)
+    out.put++
+    return true
+  }
+
+  push(half: "front" | "back"): boolean {
+    const { out } = this.ways(half)
+    const wanted = out.event > out.pushed && out.event <= out.put
+    out.pushed = out.put
+    this.header()
+    return wanted
+  }
+
+  take(half: "front" | "back"): Uint8Array | undefined {
+    const { inn } = this.ways(half)
+    if (inn.taken === inn.pushed) return undefined
+    inn.taken++
+    return inn.sent.shift()
+  }
+
+  finalCheck(half: "front" | "back"): boolean {
+    const { inn } = this.ways(half)
+    if (inn.taken < inn.pushed) return true
+    inn.event = inn.taken + 1n
+    this.header()
+    return false
+  }
+
+  private header(): void {
+    const { requests, responses } = this
+    const view = new DataView(this.page.buffer)
+    ;[requests.pushed, requests.event, responses.pushed, responses.event].forEach((index, i) =>
+      view.setUint32(i * 4, mod(index), true))
+  }
+}
+
+/** Runs `work` while each load and store of an index is told of, before and after. */
+export const watching = <A>(
+  watch: (event: "loads" | "loaded" | "stores" | "stored", at: number, value: number) => void,
+  work: () => A
+): A => {
+  const { load, store } = Atomics
+  const patched = Atomics as { load: unknown; store: unknown }
+  patched.load = (words: Int32Array, at: number) => {
+    watch("loads", at, 0)
+    const value = load(words, at)
+    watch("loaded", at, value >>> 0)
+    return value
+  }
+  patched.store = (words: Int32Array, at: number, value: number) => {
+    watch("stores", at, value >>> 0)
+    const stored = store(words, at, value)
+    watch("stored", at, value >>> 0)
+    return stored
+  }
+  try {
+    return work()
+  } finally {
+    Object.assign(patched, { load, store })
+  }
+}
+
+/** An array to copy a slot into, that tells of each copy before it is made. */
+export const target = (length: number, copies: () => void): Uint8Array => {
+  const into = new Uint8Array(length)
+  return Object.defineProperty(into, "set", {
+    value: (from: Uint8Array, offset?: number) => {
+      copies()
+      Uint8Array.prototype.set.call(into, from, offset)
+    }
+  })
+}
+
+export const sameBytes = (a: Uint8Array, b: Uint8Array, message: string): void => {
+  if (!Buffer.from(a.buffer, a.byteOffset, a.length).equals(Buffer.from(b.buffer, b.byteOffset, b.length))) {
+    assert.deepStrictEqual([...a], [...b], message)
+  }
+}
