@@ -2,7 +2,7 @@
  * Shares pages with other domains and maps theirs: the service that everything else is built on.
  *
  * Every resource belongs to a `Scope`; leaving it is the only way to release, and afterwards every view that was
- * handed out has length 0. Revocation is not part of Xen: a peer that has a page mapped keeps it until it unmaps.
+ * handed out has length 0. What a peer has mapped stays its own: see `Ending`.
  *
  * @since 0.1.0
  */

@@ -7,8 +7,8 @@
  *
  * **Gotchas**
  *
- * - Xen has no revocation: a peer that mapped our pages may go on using them after our scope is left. The kernel keeps
- *   them from other uses until the peer unmaps. Such pages take up references, and are not counted by us.
+ * - Pages that a peer still has mapped at their release stay the peer's (core's `Ending`); the kernel keeps them from all
+ *   other uses until it unmaps.
  * - Work on another thread (`zlib`, `crypto`, `fs`) that still uses memory at its release, and who has moved its buffer
  *   away, find zeros there, and what they write is lost: it is not the peer's any more. Copy first.
  * - A worker that is ended by `terminate()` leaves its mappings and descriptors until the process ends: nothing of it runs
