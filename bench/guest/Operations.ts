@@ -25,7 +25,7 @@ export type Refused = GrantTableError | DirectoryError
 export type Job = Effect.Effect<unknown, Refused, GrantTable | Scope.Scope>
 
 /** What prepares a job; that lasts until the scope of the preparation ends. */
-type Prepare = (buffer: Buffer) => Effect.Effect<Job, Refused, GrantTable | Scope.Scope>
+export type Prepare = (buffer: Buffer) => Effect.Effect<Job, Refused, GrantTable | Scope.Scope>
 
 /** Where a buffer is, for the library. */
 export const location = (buffer: Buffer) => ({ ...buffer, byteLength: buffer.pages * 4096 })

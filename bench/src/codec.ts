@@ -1,8 +1,10 @@
 /**
- * What a page directory costs, against a raw copy of the same bytes, and against C that does the same job.
+ * What a page directory costs, against a raw copy of the same bytes, and against C that does the same job: on the way that
+ * every buffer goes, and as the values that people use.
  */
 import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as Chain from "@xen-shbuf/core/Chain"
+import * as Page from "@xen-shbuf/core/Page"
 import * as PageDirectory from "@xen-shbuf/core/PageDirectory"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
@@ -52,36 +54,59 @@ const decode = Schema.decodeSync(PageDirectory.FromBytes)
 const encode = Schema.encodeSync(PageDirectory.FromBytes)
 
 const names = {
-  decode: "decode: bytes to directory",
-  encode: "encode: directory to bytes",
-  toRefs: "bytes to references, checked",
-  fromRefs: "references to bytes, checked"
+  read: "a buffer's way: bytes to references, checked",
+  write: "a buffer's way: references checked, to bytes",
+  decode: "value: bytes to directory",
+  encode: "value: directory to bytes",
+  toRefs: "value: bytes to directory to references, checked",
+  fromRefs: "value: references checked, to directory to bytes"
+}
+
+/** What `PeerBuffer` does with a directory, all of whose pages are at hand. */
+const read = (bytes: Uint8Array<ArrayBuffer>, first: number, pages: number, count: number) => {
+  const links = [first]
+  for (let page = 0; page < links.length; page++) {
+    const next = Result.getOrThrow(Chain.follow(links, Chain.link(bytes.subarray(page * Page.size)), pages))
+    if (next !== undefined) links.push(next)
+  }
+  return Result.getOrThrow(Chain.check(links, Chain.refs(bytes, count)))
+}
+
+/** What `SharedBuffer` does, into memory that nobody has used before. */
+const write = (links: Uint32Array<ArrayBuffer>, refs: Uint32Array<ArrayBuffer>) => {
+  const bytes = new Uint8Array(links.length * Page.size)
+  Chain.write(bytes, links, Result.getOrThrow(Chain.check(links, refs)))
+  return bytes
 }
 
 /** The bytes of a full directory, and the jobs on it. */
-const jobs = (pages: number): { readonly bytes: Uint8Array; readonly jobs: ReadonlyArray<Job> } => {
+const jobs = (pages: number): { readonly bytes: Uint8Array<ArrayBuffer>; readonly jobs: ReadonlyArray<Job> } => {
   const count = pages * Chain.refsPerPage
   const links = Uint32Array.from({ length: pages }, (_, i) => 8 + i)
   // Not in order, as the free list of a running kernel gives them out.
   const refs = Uint32Array.from({ length: count }, (_, i) => 5000 + (i ^ 5))
   const directory = Result.getOrThrow(PageDirectory.fromRefs(links, refs))
-  const bytes = encode(directory)
+  const bytes = new Uint8Array(encode(directory))
   const target = pages === 1 ? 1.5 : pages >= 4 ? 1.25 : undefined
   const copy: Job["c"] = (c, times) => c.copy(bytes, pages, times)
+  const toRefs: Job["c"] = (c, times) => c.bytesToRefs(bytes, pages, links[0]!, count, times)
+  const fromRefs: Job["c"] = (c, times) => c.refsToBytes(links, pages, refs, count, times)
   return {
     bytes,
     jobs: [
+      { name: names.read, ours: () => read(bytes, links[0]!, pages, count), c: toRefs },
+      { name: names.write, ours: () => write(links, refs), c: fromRefs },
       { name: names.decode, target, ours: () => decode(bytes), c: copy },
       { name: names.encode, target, ours: () => encode(directory), c: copy },
       {
         name: names.toRefs,
         ours: () => Result.getOrThrow(PageDirectory.toRefs(decode(bytes), links[0]!, count)),
-        c: (c, times) => c.bytesToRefs(bytes, pages, links[0]!, count, times)
+        c: toRefs
       },
       {
         name: names.fromRefs,
         ours: () => encode(Result.getOrThrow(PageDirectory.fromRefs(links, refs))),
-        c: (c, times) => c.refsToBytes(links, pages, refs, count, times)
+        c: fromRefs
       }
     ]
   }
@@ -195,15 +220,16 @@ export const run = Effect.fnUntraced(function*(pairs: number) {
     {
       name: "c",
       title: "Every reference checked: time / time of C for the same checks, over directory pages",
-      curves: [names.toRefs, names.fromRefs].map((job) => curve(rows, job, ({ toC }) => toC)),
+      curves: [names.read, names.write].map((job) => curve(rows, job, ({ toC }) => toC)),
       show
     }
   ]
   return [Report.section({
     name: "codec",
     title: "Page directories",
-    about: "Each job on a full directory, in turn with a copy of the same bytes by `slice()`, and with C that does " +
-      "the same (`bench/c/codec.c`, `cc -O2`; for the first two jobs that is `malloc` and `memcpy`): " +
+    about: "What every buffer does with its directory (`Chain`), and the values and schemas for people " +
+      "(`PageDirectory`). Each job on a full directory, in turn with a copy of the same bytes by `slice()`, and with C that does " +
+      "the same (`bench/c/codec.c`, `cc -O2`; for a value and its bytes that is `malloc` and `memcpy`): " +
       `${pairs} pairs of batches of a millisecond, CPU time, medians and quartiles of the ratios; up to ${small} pages ` +
       `these are from ${processes} processes, because V8 and malloc take other ways in each. Few batches meet a ` +
       "garbage collection, so medians leave them out; \"with collections\" is all our time against all of C's.",

@@ -8,12 +8,21 @@ import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Codec from "./codec.ts"
 import * as Cycles from "./cycles.ts"
+import * as Language from "./language.ts"
 import * as Memory from "./memory.ts"
 import * as Overhead from "./overhead.ts"
 import * as Report from "./Report.ts"
+import * as Views from "./views.ts"
 
-const topics = { codec: Codec.run, overhead: Overhead.run, cycles: Cycles.run, memory: Memory.run }
-const names = ["codec", "overhead", "cycles", "memory"] as const satisfies ReadonlyArray<keyof typeof topics>
+const topics = {
+  codec: Codec.run,
+  overhead: Overhead.run,
+  language: Language.run,
+  views: Views.run,
+  cycles: Cycles.run,
+  memory: Memory.run
+}
+const names = ["codec", "overhead", "language", "views", "cycles", "memory"] as const satisfies ReadonlyArray<keyof typeof topics>
 
 const only = Flag.Literals("only", names).pipe(
   Flag.atLeast(0),
