@@ -83,8 +83,8 @@ export class Domains extends Context.Service<Domains, {
 
 /**
  * One domain that shares with itself, such as dom0 on real devices: `id` is its own id, as its peers know it.
- * `holdings` asks Xen what is granted or mapped, by whoever, and `openChannel` opens an event channel, where there is a way
- * to do it.
+ * `holdings` asks Xen what is granted or mapped, by whoever, and `openChannel` opens an event channel, where there is a
+ * way to do it.
  *
  * @category layers
  * @since 0.1.0

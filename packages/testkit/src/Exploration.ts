@@ -181,13 +181,15 @@ const attempt = Effect.fnUntraced(function*<E>(
   )
   const wrong = (detail: string) => Effect.fail(new ExplorationError({ disturbance, detail }))
   const within = options.within ?? "3 seconds"
-  const exit = yield* Effect.onInterrupt(Effect.raceFirst(Fiber.await(fiber), passed(within)), () => Fiber.interrupt(fiber))
+  const exit = yield* Effect.raceFirst(Fiber.await(fiber), passed(within)).pipe(
+    Effect.onInterrupt(() => Fiber.interrupt(fiber))
+  )
   if (exit === undefined) {
     // Not waited for: what keeps it may keep off interruptions, too.
     fiber.interruptUnsafe()
     return yield* wrong(
-      `it has not ended after ${Duration.format(Duration.fromInputUnsafe(within))}. It waits for something that does not ` +
-        "come any more, such as an answer of a fiber that has ended, or a time that nobody lets pass"
+      `it has not ended after ${Duration.format(Duration.fromInputUnsafe(within))}. It waits for something that does ` +
+        "not come any more, such as an answer of a fiber that has ended, or a time that nobody lets pass"
     )
   }
   if (!arrived(disturbance, exit, scheduler)) {
@@ -206,8 +208,8 @@ const attempt = Effect.fnUntraced(function*<E>(
 /**
  * How to explore: `operationsPerTurn` is how many operations of the runtime a fiber may do before another has its turn
  * (2048, as ever), to mix up concurrent fibers. With `firstFiber` each interruption is tried twice: of the fiber whose
- * turn it is, and of the program's first. `within` is the time that really passes, whatever the test's clock says, until a
- * run that has not ended is given up: 3 seconds, less than a test has with vitest.
+ * turn it is, and of the program's first. `within` is the time that really passes, whatever the test's clock says, until
+ * a run that has not ended is given up: 3 seconds, less than a test has with vitest.
  *
  * @category models
  * @since 0.1.0

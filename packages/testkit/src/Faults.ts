@@ -1,8 +1,9 @@
 /**
  * Makes a service misbehave: fails an operation, delays it, or interrupts who calls.
  *
- * It decorates any grant table, in memory or of a device, and with `decorator` any other service. Operations are counted from 1, in the order in which they
- * begin: run once without faults to learn how many there are, then once for every operation and fault.
+ * It decorates any grant table, in memory or of a device, and with `decorator` any other service. Operations are counted
+ * from 1, in the order in which they begin: run once without faults to learn how many there are, then once for every
+ * operation and fault.
  *
  * @since 0.1.0
  */
@@ -86,7 +87,7 @@ export type Fault<Reason = GrantTableError.Reason> =
  */
 export type Plan<Reason = GrantTableError.Reason> = ReadonlyArray<Fault<Reason>>
 
-/** The number of an operation. A plan that could never come true would make a test pass that tests nothing: it throws. */
+/** The number of an operation. It throws for a plan that can never come true: a test would pass that tests nothing. */
 const numbered = (at: number): number => {
   if (Number.isInteger(at) && at >= 1) return at
   throw new RangeError(`Faults: the number of an operation is ${at}, but must be a whole number from 1.`)
@@ -98,7 +99,11 @@ const numbered = (at: number): number => {
  * @category faults
  * @since 0.1.0
  */
-export const failAt = <Reason>(at: number, reason: Reason): Fault<Reason> => ({ _tag: "Fail", at: numbered(at), reason })
+export const failAt = <Reason>(at: number, reason: Reason): Fault<Reason> => ({
+  _tag: "Fail",
+  at: numbered(at),
+  reason
+})
 
 /**
  * Sleeps before the n-th operation, on the fiber's clock. Throws for a number below 1.
@@ -153,7 +158,7 @@ export class FaultsNotFired extends Data.TaggedError("FaultsNotFired")<{
 export interface Journal<Name extends string> {
   /** The operations begun so far, in order. */
   readonly operations: Effect.Effect<ReadonlyArray<Name>>
-  /** Fails with the faults of the plan that did not take effect, if there are any: a test that ends before is no test. */
+  /** Fails with the faults of the plan that did not take effect, if any: a test that ends before is no test. */
   readonly allFired: Effect.Effect<void, FaultsNotFired>
 }
 

@@ -1,6 +1,6 @@
 /**
- * A grant table that does nothing: its pages are there already, and stay. What an operation on it takes is the library's
- * own, for tests and benchmarks that count it.
+ * A grant table that does nothing: its pages are there already, and stay. What an operation on it takes is the
+ * library's own, for tests and benchmarks that count it.
  *
  * @since 0.2.0
  */
@@ -18,8 +18,8 @@ const knob = { _tag: "File", path: "" } as const
 const range = (from: number, length: number) => Uint32Array.from({ length }, (_, i) => from + i)
 
 /**
- * The table of domain 1, which shares a buffer of so many pages with itself: the directory begins at reference 8. With it
- * what its driver does, as plain functions.
+ * The table of domain 1, which shares a buffer of so many pages with itself: the directory begins at reference 8. With
+ * it what its driver does, as plain functions.
  *
  * @category constructors
  * @since 0.2.0

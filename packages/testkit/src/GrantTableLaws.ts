@@ -98,7 +98,9 @@ const onesBut = (length: number, ...zeros: ReadonlyArray<number>) => {
 }
 
 /** All views that `sharedAndMapped` has made, and one made of each. */
-const viewsOf = ({ mapped, shared }: Effect.Success<ReturnType<typeof sharedAndMapped>>): ReadonlyArray<SharedMemory.Readable> => [
+const viewsOf = (
+  { mapped, shared }: Effect.Success<ReturnType<typeof sharedAndMapped>>
+): ReadonlyArray<SharedMemory.Readable> => [
   shared.bytes,
   mapped.bytes,
   shared.bytes.subarray(1),

@@ -1,5 +1,6 @@
 /**
- * States what must hold of every implementation of a service, as data: any test runner can run a law, and a program without one too.
+ * States what must hold of every implementation of a service, as data: any test runner can run a law, and a program
+ * without one too.
  *
  * @since 0.1.0
  */

@@ -10,8 +10,8 @@ import type { Domains } from "./Domains.ts"
 import * as Law from "./Law.ts"
 
 /**
- * Registers a test for each law. `layer` is built anew for each, so that no law sees another's traces. `options` say how
- * properties are checked.
+ * Registers a test for each law. `layer` is built anew for each, so that no law sees another's traces. `options` say
+ * how properties are checked.
  *
  * @category testing
  * @since 0.1.0

@@ -1,6 +1,6 @@
 /**
- * What Xen does about grants: it looks a reference up in the table of its owner, checks whether its peer may map it, counts
- * the maps, and copies. Entries are made and taken back by the owner's Linux; Xen sees frames, not whose buffer they are.
+ * What Xen does about grants: it looks a reference up in the table of its owner, checks whether its peer may map it,
+ * counts the maps, and copies. Entries are made and taken back by the owner's Linux; Xen sees frames, not buffers.
  */
 import type { Access } from "@xen-shbuf/core/Access"
 import type { DomainId } from "@xen-shbuf/core/DomainId"
@@ -47,7 +47,8 @@ export const make = <E extends Entry>(domain: Domain, refs: number): Table<E> =>
   pins: { "read-only": new Uint8Array(refs), "read-write": new Uint8Array(refs) }
 })
 
-export const isPinned = ({ pins }: Table, ref: number): boolean => pins["read-only"][ref]! + pins["read-write"][ref]! > 0
+export const isPinned = ({ pins }: Table, ref: number): boolean =>
+  pins["read-only"][ref]! + pins["read-write"][ref]! > 0
 
 /** Xen's status for a use of a grant that it refuses, in the order of its checks. */
 export const refusal = (table: Table, ref: number, by: DomainId, access: Access): string | undefined => {

@@ -1,7 +1,7 @@
 /**
  * Keeps the books of the in-memory Xen: which domains there are, living and dead, and who finds whom. Plain synchronous
- * code; `TestXen` makes effects of it. What Xen does with a domain's grants and channels, and what its Linux does, stand
- * in modules of their own.
+ * code; `TestXen` makes effects of it. What Xen does with a domain's grants and channels, and what its Linux does,
+ * stand in modules of their own.
  */
 import type { DomainId } from "@xen-shbuf/core/DomainId"
 import type * as GrantRef from "@xen-shbuf/core/GrantRef"
@@ -30,7 +30,7 @@ export const make = (): Hypervisor => {
   return xen
 }
 
-/** What was still shared when the last hypervisor stopped: the scopes of these shares are open, their views have ended. */
+/** What was still shared when the last hypervisor stopped: views that have ended before the scope they belong to. */
 let cutOff: ReadonlySet<Linux.Share> = new Set()
 
 /** Destroys all domains, and what keeps the books. */
@@ -68,7 +68,7 @@ export const all = (xen: Hypervisor): ReadonlyArray<Linux.Linux> => [...xen.doma
 const elsewhere = "But another TestXen of this program has a domain of that id, or had it and has ended before what it " +
   "shared: provide one TestXen.layer(), outermost, to all domains that are to meet."
 
-/** Whether a domain that is not here can be sought by mistake, since another hypervisor has it, or had it until just now. */
+/** Whether a domain that is not here is sought by mistake: another hypervisor has it, or had it until just now. */
 const isElsewhere = (xen: Hypervisor, id: DomainId): boolean =>
   [...running].some((other) => other !== xen && other.domains.has(id)) ||
   [...cutOff].some(({ isScopeOpen, owner }) => isScopeOpen && owner.domain.id === id)

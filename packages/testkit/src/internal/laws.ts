@@ -78,7 +78,11 @@ export const allocByBackend = Effect.fnUntraced(function*(byteLength: number) {
 const maxByteLength = Page.maxCount * Page.size
 
 /** The backend maps a buffer of the frontend. */
-export const map = Effect.fnUntraced(function*<A extends Access = "read-write">(directory: number, byteLength: number, access?: A) {
+export const map = Effect.fnUntraced(function*<A extends Access = "read-write">(
+  directory: number,
+  byteLength: number,
+  access?: A
+) {
   const { backend, frontend } = yield* Domains.Domains
   return yield* PeerBuffer.map({ peer: frontend.id, directory, byteLength, maxByteLength, access }).pipe(
     Domains.runIn(backend)

@@ -1,6 +1,6 @@
 /**
- * What a domain's Linux does: gntalloc shares, up to its own limit, and keeps references that are in use from being handed
- * out again; gntdev maps; when a process ends, however, both let go for it and notify. All of it asks Xen (`grants.ts`).
+ * What a domain's Linux does: gntalloc shares, up to its own limit, and keeps references that are in use from being
+ * handed out again; gntdev maps; when a process ends, however, both let go for it and notify. Xen is `grants.ts`.
  *
  * Pages are real ones: each share has a memfd of its own, so the Linux below zeroes the frames, keeps them as long as
  * anything maps them, and takes them back; every mapping puts frames side by side with mmap.
@@ -91,7 +91,8 @@ const memoryFailed = (call: string, errno: string): GrantTableError.Reason =>
   new Reason.DeviceFailed({ device: "the memory of TestXen", call, errno })
 
 /** The references of a share that are still in the owner's table; those given back may belong to another share. */
-export const granted = (share: Share): Uint32Array => share.refs.filter((ref) => share.owner.table.entries[ref] === share)
+export const granted = (share: Share): Uint32Array =>
+  share.refs.filter((ref) => share.owner.table.entries[ref] === share)
 
 /** Why so many pages more can't be shared, if they can't. */
 const noRoom = (self: Linux, requested: number): GrantTableError.Reason | undefined => {
