@@ -1,17 +1,21 @@
 import { assert, describe, it } from "@effect/vitest"
 import { readFileSync } from "node:fs"
 import * as Abi from "../src/internal/Abi.ts"
+import * as Libc from "../src/internal/Libc.ts"
 
-/** What a C compiler says: `name value` a line. */
-const oracle = new Map(
-  readFileSync(new URL("abi.x86_64.txt", import.meta.url), "utf8")
-    .split("\n")
-    .filter((line) => line !== "" && !line.startsWith("#"))
-    .map((line) => {
-      const [, name, value] = /^(\S+(?: \S+)*?)\s+(\d+)(?: 0x[0-9a-f]+)?$/.exec(line)!
-      return [name!, Number(value)] as const
-    })
-)
+/** What a C compiler says of a processor (see abi.sh): `name value` a line. */
+const read = (processor: string): ReadonlyMap<string, number> =>
+  new Map(
+    readFileSync(new URL(`abi.${processor}.txt`, import.meta.url), "utf8")
+      .split("\n")
+      .filter((line) => line !== "" && !line.startsWith("#"))
+      .map((line) => {
+        const [, name, value] = /^(\S+(?: \S+)*?)\s+(\d+)$/.exec(line)!
+        return [name!, Number(value)] as const
+      })
+  )
+
+const oracle = read("x86_64")
 
 const of = (name: string): number => {
   const value = oracle.get(name)
@@ -23,6 +27,16 @@ const offset = (struct: string, field: string) => of(`offsetof(struct ${struct},
 const viewOf = (words: Uint32Array) => new DataView(words.buffer)
 
 describe("Abi, against the C compiler's oracle", () => {
+  it("is the same on arm64: every number, size and offset", () => {
+    assert.deepStrictEqual(read("aarch64"), oracle)
+  })
+
+  it("has the C library's numbers", () => {
+    for (const [name, value] of Object.entries(Libc)) {
+      if (typeof value === "number") assert.strictEqual(value, of(name), name)
+    }
+  })
+
   it("has the ioctl numbers", () => {
     assert.strictEqual(Abi.ALLOC_GREF, of("IOCTL_GNTALLOC_ALLOC_GREF"))
     assert.strictEqual(Abi.DEALLOC_GREF, of("IOCTL_GNTALLOC_DEALLOC_GREF"))
