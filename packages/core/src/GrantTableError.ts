@@ -87,8 +87,14 @@ export class GrantRefused extends Schema.TaggedError<GrantRefused>()("GrantRefus
     const { access, grant, hint, index, status } = this
     const why = status === undefined ? "" : ` (${status})`
     const readOnly = access === "read-write" ? ", or granted read-only" : ""
+    // The real device does not say why, and we do not know which domain we are.
+    const policy = status === undefined && grant.domain !== 0
+      ? ", or neither of the two domains is dom0 and Xen's policy SILO forbids it (Debian's default on arm64; " +
+        "xsm=dummy on Xen's command line lifts it)"
+      : ""
     return `Xen refused grant ${grant.ref} of domain ${grant.domain}, number ${index} of the request${why}: ` +
-      `it is not granted to this domain${readOnly}, or its owner is gone. ${hint ?? "Compare the reference with what the peer published."}`
+      `it is not granted to this domain${readOnly}, or its owner is gone${policy}. ` +
+      (hint ?? "Compare the reference with what the peer published.")
   }
 }
 

@@ -1,4 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as DomainId from "@xen-shbuf/core/DomainId"
+import * as GrantRef from "@xen-shbuf/core/GrantRef"
 import * as DirectoryError from "@xen-shbuf/core/DirectoryError"
 import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
 import * as PageDirectory from "@xen-shbuf/core/PageDirectory"
@@ -26,6 +28,14 @@ describe("errors", () => {
       assert.deepStrictEqual(back, error)
       assert.strictEqual(back.message, error.message)
     }))
+
+  it("a refusal without a cause names Xen's policy, where neither side is known to be dom0", () => {
+    const refused = (domain: number, fields: { readonly status?: string } = {}) =>
+      new GrantTableError.GrantRefused({ grant: { domain: DomainId.DomainId.make(domain), ref: GrantRef.GrantRef.make(8) }, index: 0, access: "read-only", ...fields }).message
+    assert.include(refused(5), "xsm=dummy")
+    assert.notInclude(refused(0), "xsm")
+    assert.notInclude(refused(5, { status: "GNTST_bad_gntref" }), "xsm")
+  })
 
   it("a count that is not even a number is told in words, which plain JSON keeps too", () => {
     const directory = Result.getOrThrow(PageDirectory.fromRefs([8], Uint32Array.of(9)))
