@@ -4,9 +4,12 @@
  *
  * It is an agent on its stdin and stdout. Every command has devices, input and output of its own, and ends when it would
  * end as a process. What it forgets to release stays, though, where the end of a process would hide it.
+ *
+ * Usage: node tool.mjs [forget]. With `forget` no command releases anything: whoever looks for leaks must find these.
  */
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Cli from "@xen-shbuf/cli/Cli"
+import { GrantTable } from "@xen-shbuf/core/GrantTable"
 import * as GntDev from "@xen-shbuf/xen-gntdev/GntDev"
 import type * as Cause from "effect/Cause"
 import * as Console from "effect/Console"
@@ -15,6 +18,7 @@ import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import * as Runtime from "effect/Runtime"
+import * as Scope from "effect/Scope"
 import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
 import { format } from "node:util"
@@ -30,6 +34,18 @@ const running = new Map<number, Command>()
 
 const say = (report: Report): void => void process.stdout.write(`${mark}${JSON.stringify(report)}\n`)
 
+/** The devices; what is made with them belongs to the process if it is to forget. */
+const devices = process.argv[2] === "forget"
+  ? Layer.effect(GrantTable, Effect.map(GrantTable, (table): GrantTable["Service"] => {
+    const never = Scope.makeUnsafe()
+    return {
+      ...table,
+      share: (options) => Scope.provide(table.share(options), never),
+      map: (options) => Scope.provide(table.map(options), never)
+    }
+  })).pipe(Layer.provide(GntDev.layer()))
+  : GntDev.layer()
+
 const start = Effect.fnUntraced(function*(id: number, args: ReadonlyArray<string>) {
   const input = yield* Queue.unbounded<Uint8Array, Cause.Done>()
   const print = (stream: "stdout" | "stderr") => (...values: ReadonlyArray<unknown>): void =>
@@ -37,7 +53,7 @@ const start = Effect.fnUntraced(function*(id: number, args: ReadonlyArray<string
   const fiber = yield* Cli.run(args).pipe(
     Effect.provide(Stdio.layerTest({ stdin: Stream.fromQueue(input) })),
     Effect.provideService(Console.Console, { ...globalThis.console, log: print("stdout"), error: print("stderr") }),
-    Effect.provide(Layer.merge(GntDev.layer(), NodeServices.layer)),
+    Effect.provide(Layer.merge(devices, NodeServices.layer)),
     Effect.onExit((exit) => Effect.sync(() => {
       running.delete(id)
       Runtime.defaultTeardown(exit, (code) => say({ event: "exit", id, code, signal: null }))

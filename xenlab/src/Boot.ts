@@ -14,6 +14,7 @@ import type { Machine } from "./Machine.ts"
 import { say } from "./Progress.ts"
 import * as Provision from "./Provision.ts"
 import * as Qemu from "./Qemu.ts"
+import type { GuestPlan } from "./Target.ts"
 import * as Toolstack from "./Toolstack.ts"
 import * as Tree from "./Tree.ts"
 
@@ -71,9 +72,9 @@ export const boot = Effect.fnUntraced(function*({ entries, files, results }: Opt
 })
 
 /** Starts a guest in the background. What it gives waits until the guest is up. */
-export const startGuest = ({ dom0, results }: Booted, kind: Toolstack.Kind) =>
-  Toolstack.guest(dom0, kind, transcript(results, kind)).pipe(
-    Effect.tap((guest) => say(`the ${kind} guest is up: domain ${guest.domain}`)),
+export const startGuest = ({ dom0, results }: Booted, plan: GuestPlan) =>
+  Toolstack.guest(dom0, plan, transcript(results, plan.name)).pipe(
+    Effect.tap((guest) => say(`the guest ${plan.name} is up: domain ${guest.domain}`)),
     Effect.forkScoped,
     Effect.map(Fiber.join)
   )

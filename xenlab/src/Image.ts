@@ -5,10 +5,12 @@ import { build } from "esbuild"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Stream from "effect/Stream"
-import { dirname, join } from "node:path"
+import { join } from "node:path"
 import * as Command from "./Command.ts"
-import { home, LabError, workspace } from "./Lab.ts"
+import { cache, home, LabError, workspace } from "./Lab.ts"
 import { say } from "./Progress.ts"
+import * as Provision from "./Provision.ts"
+import { Target } from "./Target.ts"
 import * as Tree from "./Tree.ts"
 
 /** Where the project is inside a domain. */
@@ -30,7 +32,7 @@ export interface Entries {
 /** The project's own entries. */
 export const entries: Entries = {
   cli: join(workspace, "packages", "cli", "src", "bin.ts"),
-  ...Object.fromEntries(["tool", "laws", "peer", "hostile", "soak"].map((name) => [name, join(home, "guest", `${name}.ts`)]))
+  ...Object.fromEntries(["tool", "laws", "peer", "hostile", "soak", "worker"].map((name) => [name, join(home, "guest", `${name}.ts`)]))
 }
 
 const bundle = (entryPoints: Record<string, string>, outdir: string): Effect.Effect<void, LabError> =>
@@ -58,10 +60,10 @@ const bundle = (entryPoints: Record<string, string>, outdir: string): Effect.Eff
 const copyKoffi = Effect.fnUntraced(function*(to: string) {
   const fs = yield* FileSystem.FileSystem
   const koffi = yield* fs.realPath(join(workspace, "packages", "xen-gntdev", "node_modules", "koffi"))
-  const native = join(dirname(koffi), "@koromix", "koffi-linux-x64")
+  const native = `@koromix/koffi-linux-${(yield* Target).arch.npm}`
   yield* fs.makeDirectory(join(to, "node_modules", "@koromix"), { recursive: true })
   yield* fs.copy(koffi, join(to, "node_modules", "koffi"))
-  yield* fs.copy(yield* fs.realPath(native), join(to, "node_modules", "@koromix", "koffi-linux-x64"))
+  yield* fs.copy(yield* Provision.npm(yield* cache, native), join(to, "node_modules", native))
 })
 
 /** Writes several archives one after the other: the kernel unpacks them in turn. */
@@ -100,7 +102,7 @@ export const make = Effect.fnUntraced(function*(
   })
   const share = join(folder, "share")
   yield* fs.makeDirectory(share)
-  yield* Command.run("cp", ["--reflink=auto", base.vmlinux, join(share, "vmlinux")])
+  yield* Command.run("cp", ["--reflink=auto", base.kernel, join(share, "kernel")])
   const dom0 = join(folder, "dom0.img")
   yield* concatenate([base.base, base.dom0, join(folder, "project.cpio"), yield* init("init-dom0")], dom0)
   yield* concatenate(

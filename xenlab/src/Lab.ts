@@ -39,7 +39,7 @@ export const memory = { machine: 4096, dom0: 2048, guest: 704 }
  * Processors of the machine that QEMU emulates. dom0 has the first, and each guest one of its own: nothing that Xen would
  * have to switch under emulation. With two for dom0 Xen interrupts the other one at every turn: all costs twice as much.
  */
-export const processors = { machine: 3, dom0: 1, pv: 1, pvh: 2 }
+export const processors = 3
 
 /** Frames of 512 references in dom0's grant table. A guest has 64, Xen's default. */
 export const grantFrames = 256

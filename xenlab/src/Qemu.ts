@@ -21,6 +21,7 @@ import { grantFrames, LabError, memory, processors } from "./Lab.ts"
 import type { Machine } from "./Machine.ts"
 import { say } from "./Progress.ts"
 import * as Remote from "./Remote.ts"
+import { Target } from "./Target.ts"
 import type { Base } from "./Tree.ts"
 
 /** A booted lab. */
@@ -37,37 +38,38 @@ const limit = 300_000
 
 const controlA = "\u0001"
 
-const arguments_ = (base: Base, images: Images, console: string): ReadonlyArray<string> => {
-  // dom0 is paravirtualised: its DMA goes through swiotlb, which virtio only does when it says so.
-  const virtio = "disable-legacy=on,iommu_platform=on"
+const arguments_ = (target: Target["Service"], base: Base, images: Images, console: string): ReadonlyArray<string> => {
+  const { arch, xsm } = target
   return [
     // One thread for all processors would be interrupted all the time, and QEMU 7.2 delivers an event that Xen injects
     // into a PVH guest twice if that happens just then: the guest dies in its interrupt entry.
     ...["-accel", "tcg,thread=multi"],
-    // With SMAP dom0 dies at its first page fault, with RDTSCP a PVH guest dies in Xen's instruction emulation, and
-    // with XSAVE vector registers of one domain show up in another.
-    ...["-cpu", "max,-smap,-smep,-rdtscp,-xsave", "-m", String(memory.machine)],
-    ...["-smp", String(processors.machine)],
+    ...["-m", String(memory.machine), "-smp", String(processors)],
     ...["-display", "none", "-monitor", "none", "-nic", "none", "-no-reboot"],
     ...["-chardev", `pipe,id=console,path=${console}`, "-serial", "chardev:console"],
-    ...["-kernel", base.xen],
-    ...["-append", [
-      ...["console=com1", "com1=115200,8n1", "loglvl=warning", "guest_loglvl=warning"],
-      ...[`dom0_mem=${memory.dom0}M`, `dom0_max_vcpus=${processors.dom0}`, "dom0_vcpus_pin"],
-      // QEMU's memory is zero already.
-      ...["bootscrub=off", `gnttab_max_frames=${grantFrames}`]
-    ].join(" ")],
-    ...["-initrd", `${base.vmlinux} console=hvc0,${images.dom0}`],
+    ...arch.options({
+      xen: base.xen,
+      kernel: base.kernel,
+      initrd: images.dom0,
+      xenOptions: [
+        ...["loglvl=warning", "guest_loglvl=warning"],
+        ...[`dom0_mem=${memory.dom0}M`, "dom0_max_vcpus=1", "dom0_vcpus_pin"],
+        // QEMU's memory is zero already.
+        ...["bootscrub=off", `gnttab_max_frames=${grantFrames}`],
+        ...(xsm === undefined ? [] : [`xsm=${xsm}`])
+      ]
+    }),
     ...["-fsdev", `local,id=lab,path=${images.share},security_model=none,readonly=on`],
-    ...["-device", `virtio-9p-pci,fsdev=lab,mount_tag=lab,${virtio}`],
+    ...["-device", `virtio-9p-${arch.bus},fsdev=lab,mount_tag=lab`],
     ...["-chardev", "stdio,id=agent,signal=off"],
-    ...["-device", `virtio-serial-pci,${virtio}`, "-device", "virtserialport,chardev=agent,name=xenlab"]
+    ...["-device", `virtio-serial-${arch.bus}`, "-device", "virtserialport,chardev=agent,name=xenlab"]
   ]
 }
 
 /** Starts one QEMU and waits for dom0's agent; fails if it hangs. */
 const attempt = Effect.fnUntraced(function*(base: Base, images: Images, serial: string, log: (line: string) => void) {
   const fs = yield* FileSystem.FileSystem
+  const target = yield* Target
   yield* fs.writeFileString(serial, "")
   // QEMU's pipe: what Xen prints goes to one file, and what is typed comes from the other, which no end closes.
   const console = join(yield* fs.makeTempDirectoryScoped({ directory: dirname(images.dom0) }), "console")
@@ -78,7 +80,7 @@ const attempt = Effect.fnUntraced(function*(base: Base, images: Images, serial: 
   const lines = yield* Queue.unbounded<string, Cause.Done>()
   const qemu = yield* ChildProcess.make(
     "setpriv",
-    ["--pdeathsig", "KILL", "qemu-system-x86_64", ...arguments_(base, images, console)],
+    ["--pdeathsig", "KILL", target.arch.qemu, ...arguments_(target, base, images, console)],
     { stdin: Stream.fromQueue(input), forceKillAfter: "2 seconds" }
   )
   const complaints = yield* Ref.make("")

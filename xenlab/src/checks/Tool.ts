@@ -20,12 +20,12 @@ export const command = (args: ReadonlyArray<string | number>): ReadonlyArray<str
 
 /**
  * A process that stays and runs the tool's commands in it, as a machine: what is started on it is a command, and costs
- * no start of Node. It starts with the first command.
+ * no start of Node. It starts with the first command, and keeps what they release if it is told to `forget` (see tool.ts).
  */
-export const resident = Effect.fnUntraced(function*(machine: Machine) {
+export const resident = Effect.fnUntraced(function*(machine: Machine, ...args: ReadonlyArray<"forget">) {
   const scope = yield* Effect.scope
   const process = Effect.gen(function*() {
-    const process = yield* machine.start(["node", `${Image.place}/tool.mjs`], { patience: Duration.infinity })
+    const process = yield* machine.start(["node", `${Image.place}/tool.mjs`, ...args], { patience: Duration.infinity })
     return yield* Remote.make(machine.name, { nextLine: process.nextLine, send: process.send }, () => {})
   })
   const started = yield* Effect.cached(Scope.provide(process, scope))
