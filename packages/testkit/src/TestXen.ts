@@ -117,6 +117,12 @@ export class TestXen extends Context.Service<TestXen, {
   readonly holdings: Effect.Effect<ReadonlyArray<Holding>>
 }>()("@xen-shbuf/testkit/TestXen") {}
 
+/** What is missing: a system, a file in memory, koffi, or pages of the right size. */
+const why = (cause: unknown): string => {
+  if (process.platform !== "linux") return `it runs ${process.platform}, not Linux`
+  return cause instanceof Error ? cause.message : `memfd_create fails with ${String(cause)}`
+}
+
 /** Tries what everything depends on: two pages of one file, side by side in reverse order. Throws if that fails. */
 const tryRealPages = () => {
   try {
@@ -126,11 +132,9 @@ const tryRealPages = () => {
     MappedMemory.close(fd)
     MappedMemory.unmap(Result.getOrThrow(region))
   } catch (cause) {
-    throw new Error(
-      "TestXen needs real memory pages: Linux (memfd_create, pages of 4096 bytes), Node 22 or later, " +
-        "and a build of koffi for this machine.",
-      { cause }
-    )
+    throw new Error(`TestXen needs real memory pages of 4096 bytes, which this machine does not give: ${why(cause)}`, {
+      cause
+    })
   }
 }
 

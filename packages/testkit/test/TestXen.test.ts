@@ -747,21 +747,33 @@ describe("layers", () => {
     assert.strictEqual(stdout, "DeviceFailed EMFILE 0\n", stderr)
   }, 60_000)
 
-  it("a machine without real pages is told what is missing", () => {
-    const { stderr, status } = child(`
-      import { registerHooks } from "node:module"
-      registerHooks({
-        resolve: (name, context, next) => {
-          if (name === "koffi") throw new Error("no koffi for this machine")
-          return next(name, context)
+  /** Makes a hypervisor in a process whose C library answers otherwise, or is not there. */
+  const without = (what: string) =>
+    child(`
+      import { createRequire } from "node:module"
+      const koffi = createRequire(${JSON.stringify(import.meta.resolve("@xen-shbuf/xen-gntdev/MappedMemory"))})("koffi")
+      const { load } = koffi
+      const answers = (name, answer) => {
+        koffi.load = (path) => {
+          const library = load(path)
+          return { func: (prototype) => prototype.includes(name) ? answer : library.func(prototype) }
         }
-      })
+      }
+      ${what}
       const TestXen = await import("@xen-shbuf/testkit/TestXen")
       const Effect = await import("effect/Effect")
       await Effect.runPromise(Effect.scoped(TestXen.make()))
     `)
+
+  it.each([
+    ["koffi", `koffi.load = () => { throw new Error("no koffi for this machine") }`, "no koffi for this machine"],
+    ["pages of 4096 bytes", `answers("getpagesize", () => 16_384)`, "this kernel has pages of 16384 bytes"],
+    ["memfd_create", `answers("memfd_create", () => { koffi.errno(38); return -1 })`, "memfd_create fails with ENOSYS"],
+    ["Linux", `Object.defineProperty(process, "platform", { value: "darwin" })
+      koffi.load = () => { throw new Error("no such symbol") }`, "it runs darwin, not Linux"]
+  ])("a machine without %s is told in one sentence that this is missing", (_, what, said) => {
+    const { stderr, status } = without(what)
     assert.strictEqual(status, 1)
-    assert.include(stderr, "TestXen needs real memory pages: Linux")
-    assert.include(stderr, "no koffi for this machine")
+    assert.include(stderr, `TestXen needs real memory pages of 4096 bytes, which this machine does not give: ${said}`)
   }, 60_000)
 })
