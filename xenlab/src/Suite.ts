@@ -10,6 +10,7 @@ import * as Death from "./checks/Death.ts"
 import * as Hostile from "./checks/Hostile.ts"
 import * as Laws from "./checks/Laws.ts"
 import * as Modules from "./checks/Modules.ts"
+import * as Order from "./checks/Order.ts"
 import * as Pages from "./checks/Pages.ts"
 import * as Pair from "./checks/Pair.ts"
 import * as Peer from "./checks/Peer.ts"
@@ -23,7 +24,7 @@ import type * as Grants from "./Grants.ts"
 import * as Plan from "./Plan.ts"
 import { say } from "./Progress.ts"
 import type { Report } from "./Report.ts"
-import { Target } from "./Target.ts"
+import { type GuestPlan, Target } from "./Target.ts"
 
 /** What can be asked for by name. The domains are prepared in any case. */
 export const topics = ["tool", "laws", "sharing", "guests", "death", "hostile", "soak"] as const
@@ -52,98 +53,130 @@ const refusing = Effect.fnUntraced(function*(lab: Boot.Booted, report: Report) {
   }, report)
 })
 
-/** Runs what was asked for: dom0 by itself, while the guests boot, and then each guest with dom0, side by side. */
-export const run = Effect.fnUntraced(function*(lab: Boot.Booted, report: Report, { only, seed, soak }: Options) {
-  const { dom0 } = lab
-  const { arch, pages, xsm } = yield* Target
-  if (pages !== "4k") return yield* refusing(lab, report)
+/** What all parts of a run have in common. */
+const shared = Effect.fnUntraced(function*(lab: Boot.Booted, report: Report, { only, soak }: Options) {
+  const { arch, xsm } = yield* Target
   const isWanted = (topic: Topic): boolean => only.length === 0 || only.includes(topic)
-  const when = <A>(topic: Topic, checks: ReadonlyArray<A>): ReadonlyArray<A> => isWanted(topic) ? checks : []
-  const general = <A>(checks: ReadonlyArray<A>): ReadonlyArray<A> => arch.isGeneral ? checks : []
-  const soaking = <C>(group: Plan.Group<C>): Effect.Effect<void> => {
-    if (soak || only.includes("soak")) return Plan.run(lab, group, report)
-    return isWanted("soak") ? Plan.skip(group, "ask for it with --soak", report) : Effect.void
+  return {
+    lab,
+    report,
+    arch,
+    policy: xsm ?? arch.policy,
+    /** Where the tool runs in dom0. */
+    tool: yield* Tool.resident(lab.dom0),
+    isWanted,
+    when: <A>(topic: Topic, checks: ReadonlyArray<A>): ReadonlyArray<A> => isWanted(topic) ? checks : [],
+    general: <A>(checks: ReadonlyArray<A>): ReadonlyArray<A> => arch.isGeneral ? checks : [],
+    prepare: (missing: Parameters<typeof Modules.checks>[0]) =>
+      isWanted("tool") ? Modules.checks(missing) : Modules.prepare,
+    run: <C>(group: Plan.Group<C>): Effect.Effect<void> =>
+      group.checks.length === 0 ? Effect.void : Plan.run(lab, group, report),
+    soaking: <C>(group: Plan.Group<C>): Effect.Effect<void> => {
+      if (soak || only.includes("soak")) return Plan.run(lab, group, report)
+      return isWanted("soak") ? Plan.skip(group, "ask for it with --soak", report) : Effect.void
+    }
   }
-  const prepare = (missing: Parameters<typeof Modules.checks>[0]) =>
-    isWanted("tool") ? Modules.checks(missing) : Modules.prepare
+})
+type Shared = Effect.Success<ReturnType<typeof shared>>
+
+/** Boots a guest in the background. What needs it waits for `context`, and for `prepared` if its drivers must be there. */
+const start = Effect.fnUntraced(function*({ lab, tool }: Shared, plan: GuestPlan) {
+  const booted = yield* Boot.startGuest(lab, plan)
+  const context = Effect.gen(function*() {
+    const guest = yield* booted
+    const context: Sharing.Context = { guest, inGuest: yield* Tool.resident(guest), inDom0: tool }
+    return context
+  })
+  return {
+    plan,
+    context: yield* Effect.cached(Scope.provide(context, yield* Effect.scope)),
+    prepared: yield* Deferred.make<void>()
+  }
+})
+type Started = Effect.Success<ReturnType<typeof start>>
+
+const alone = {
+  where: "dom0",
+  concerns: (_: unknown, grant: Grants.Active) => grant.granter === 0 && grant.mapper === 0
+}
+
+const inDom0 = ({ lab, tool }: Shared) => ({ ...alone, acquire: Effect.succeed({ machine: lab.dom0, tool }) })
+
+/** dom0 by itself. Some of it lowers a limit of all of dom0, measures or counts: nothing runs beside it. */
+const checkDom0 = Effect.fnUntraced(function*<E>(shared: Shared, laws: Effect.Effect<Laws.Context, E>) {
+  const { arch, general, lab, prepare, run, soaking, when } = shared
+  const more = [Order.check(arch), ...general([Worker.check(lab), Resident.forgetful(lab)])]
+  yield* run({ ...inDom0(shared), checks: [...prepare(["gntalloc"]), ...when("tool", more)] })
+  yield* run({ ...alone, acquire: laws, checks: when("laws", general([Laws.checkSplit])) })
+  yield* soaking({ ...alone, acquire: Effect.succeed(lab.dom0), checks: [Soak.inDom0(lab, cycles.dom0)] })
+})
+
+/** Two guests with each other, as soon as both are prepared. */
+const checkPair = Effect.fnUntraced(function*({ arch, isWanted, lab, policy, run }: Shared, guests: ReadonlyArray<Started>) {
+  if (!isWanted("guests")) return
+  const pair = guests.filter(({ plan }) => arch.pair.includes(plan))
+  yield* Effect.forEach(pair, ({ prepared }) => Deferred.await(prepared))
+  const acquire = Effect.gen(function*() {
+    const [front, back] = yield* Effect.forEach(pair, ({ context }) => context)
+    const sides: Pair.Context = { front: Pair.side(front!), back: Pair.side(back!) }
+    return sides
+  })
+  const where = pair.map(({ plan }) => plan.name).join(" and ")
+  yield* run({ where, acquire, concerns: Pair.concerns, checks: Pair.checks(lab, policy) })
+})
+
+/** The same checks, in a guest. */
+const alike = (checks: ReadonlyArray<Plan.Check<Modules.Context>>) =>
+  checks.map((check) =>
+    Plan.within(check, ({ guest, inGuest }: Sharing.Context) => ({ machine: guest, tool: inGuest })))
+
+/** A guest with dom0, when dom0 is prepared; its death is the last, and waits for what others do with it. */
+const checkGuest = Effect.fnUntraced(function*(
+  { arch, general, lab, prepare, run, soaking, when }: Shared,
+  { context, plan, prepared }: Started,
+  { dom0, pair, seed }: { readonly dom0: Fiber.Fiber<void>; readonly pair: Fiber.Fiber<void>; readonly seed: number }
+) {
+  const group = { where: plan.name, acquire: context, concerns: Sharing.concerns }
+  yield* Effect.ensuring(
+    run({ ...group, checks: alike(prepare(["gntalloc", "gntdev"])) }),
+    Deferred.succeed(prepared, void 0)
+  )
+  if (!arch.guests.includes(plan)) return
+  yield* Fiber.join(dom0)
+  const sharing = [...Sharing.checks(lab), ...general([...Sharing.generalChecks(lab), Readme.check(lab)])]
+  yield* run({ ...group, checks: when("sharing", sharing) })
+  yield* soaking({ ...group, checks: [Soak.withGuest(lab, cycles.guest)] })
+  yield* Fiber.join(pair)
+  yield* run({ ...group, checks: when("tool", alike([Resident.left])) })
   const peers = [
     ...when("death", Death.checks(lab, seed)),
     ...when("hostile", Hostile.checks),
     ...when("death", Death.lastChecks(lab))
   ]
+  const acquire = Effect.flatMap(context, ({ guest }) => Peer.acquire(lab, guest))
+  yield* run({ ...group, acquire, checks: peers })
+})
 
-  if (isWanted("death")) yield* say(`the moments of the kills come from --seed ${seed}`)
-  const tool = yield* Tool.resident(dom0)
-  const needed = new Set([...arch.guests, ...when("guests", arch.pair)])
-  const guests = yield* Effect.forEach(needed, Effect.fnUntraced(function*(plan) {
-    const booted = yield* Boot.startGuest(lab, plan)
-    const context = yield* Effect.cached(Effect.gen(function*() {
-      const guest = yield* booted
-      const context: Sharing.Context = { guest, inGuest: yield* Tool.resident(guest), inDom0: tool }
-      return context
-    }).pipe(Scope.provide(yield* Effect.scope)))
-    return { plan, context, prepared: yield* Deferred.make<void>() }
-  }))
-  const laws = yield* Effect.cached(Scope.provide(Laws.start(dom0), yield* Effect.scope))
+/** Runs what was asked for: dom0 by itself, while the guests boot, and then each guest with dom0, side by side. */
+export const run = Effect.fnUntraced(function*(lab: Boot.Booted, report: Report, options: Options) {
+  const { pages } = yield* Target
+  if (pages !== "4k") return yield* refusing(lab, report)
+  const common = yield* shared(lab, report, options)
+  const { arch, isWanted, run, when } = common
+  if (isWanted("death")) yield* say(`the moments of the kills come from --seed ${options.seed}`)
+  const guests = yield* Effect.forEach(
+    new Set([...arch.guests, ...when("guests", arch.pair)]),
+    (plan) => start(common, plan)
+  )
+  const laws = yield* Effect.cached(Scope.provide(Laws.start(lab.dom0), yield* Effect.scope))
   // It takes a while, too.
   if (isWanted("laws")) yield* Effect.forkScoped(laws)
 
-  const alone = {
-    where: "dom0",
-    concerns: (_: unknown, grant: Grants.Active) => grant.granter === 0 && grant.mapper === 0
-  }
-  const inDom0 = { ...alone, acquire: Effect.succeed({ machine: dom0, tool }) }
-  const runLaws = (checks: ReadonlyArray<Plan.Check<Laws.Context>>) =>
-    checks.length === 0 ? Effect.void : Plan.run(lab, { ...alone, acquire: laws, checks }, report)
-  // One lowers a limit of all of dom0, and the others measure or count: nothing runs beside them.
-  const dom0Prepared = yield* Effect.forkScoped(Effect.gen(function*() {
-    const ends = general([Worker.check(lab), Resident.forgetful(lab)])
-    yield* Plan.run(lab, { ...inDom0, checks: [...prepare(["gntalloc"]), ...when("tool", ends)] }, report)
-    yield* runLaws(when("laws", general([Laws.checkSplit])))
-    yield* soaking({ ...alone, acquire: Effect.succeed(dom0), checks: [Soak.inDom0(lab, cycles.dom0)] })
-  }))
-
-  type Started = typeof guests[number]
-  const inGuest = ({ context, plan }: Started) => ({ where: plan.name, acquire: context, concerns: Sharing.concerns })
-  const alike = (checks: ReadonlyArray<Plan.Check<Modules.Context>>) =>
-    checks.map((check) =>
-      Plan.within(check, ({ guest, inGuest }: Sharing.Context) => ({ machine: guest, tool: inGuest })))
-  const prepareGuest = (started: Started) =>
-    Effect.ensuring(
-      Plan.run(lab, { ...inGuest(started), checks: alike(prepare(["gntalloc", "gntdev"])) }, report),
-      Deferred.succeed(started.prepared, void 0)
-    )
-  const pairChecked = yield* Effect.forkScoped(Effect.gen(function*() {
-    if (!isWanted("guests")) return
-    const pair = arch.pair.map((plan) => guests.find((started) => started.plan === plan)!)
-    yield* Effect.forEach(pair, ({ prepared }) => Deferred.await(prepared))
-    const acquire = Effect.gen(function*() {
-      const [front, back] = yield* Effect.forEach(pair, ({ context }) => context)
-      const sides: Pair.Context = { front: Pair.side(front!), back: Pair.side(back!) }
-      return sides
-    })
-    const where = arch.pair.map(({ name }) => name).join(" and ")
-    const checks = Pair.checks(lab, xsm ?? arch.policy)
-    yield* Plan.run(lab, { where, acquire, concerns: Pair.concerns, checks }, report)
-  }))
-
-  const checkGuest = Effect.fnUntraced(function*(started: Started) {
-    yield* prepareGuest(started)
-    if (!arch.guests.includes(started.plan)) return
-    const group = inGuest(started)
-    yield* Fiber.join(dom0Prepared)
-    const sharing = [...Sharing.checks(lab), ...general([...Sharing.generalChecks(lab), Readme.check(lab)])]
-    yield* Plan.run(lab, { ...group, checks: when("sharing", sharing) }, report)
-    yield* soaking({ ...group, checks: [Soak.withGuest(lab, cycles.guest)] })
-    yield* Fiber.join(pairChecked)
-    yield* Plan.run(lab, { ...group, checks: when("tool", alike([Resident.left])) }, report)
-    if (peers.length === 0) return
-    const acquire = Effect.flatMap(started.context, ({ guest }) => Peer.acquire(lab, guest))
-    yield* Plan.run(lab, { ...group, acquire, checks: peers }, report)
-  })
+  const dom0 = yield* Effect.forkScoped(checkDom0(common, laws))
+  const pair = yield* Effect.forkScoped(checkPair(common, guests))
   yield* Effect.all([
-    Effect.andThen(Fiber.join(dom0Prepared), runLaws(when("laws", [Laws.check]))),
-    ...guests.map(checkGuest)
+    Effect.andThen(Fiber.join(dom0), run({ ...alone, acquire: laws, checks: when("laws", [Laws.check]) })),
+    ...guests.map((guest) => checkGuest(common, guest, { dom0, pair, seed: options.seed }))
   ], { concurrency: "unbounded" })
-  yield* Plan.run(lab, { ...inDom0, checks: when("tool", [Resident.left]) }, report)
+  yield* run({ ...inDom0(common), checks: when("tool", [Resident.left]) })
 }, Effect.scoped)

@@ -77,6 +77,8 @@ export interface Arch {
   readonly pair: readonly [GuestPlan, GuestPlan]
   /** What Debian's Xen decides by unless told otherwise. */
   readonly policy: Policy
+  /** Instructions that V8's code for these must have, one for each width: they publish in order, and read in order. */
+  readonly order: { readonly AtomicsStore: ReadonlyArray<string>; readonly AtomicsLoad: ReadonlyArray<string> }
   /** Whether what says nothing about a processor is checked on this one: once is enough, and it should be the quick one. */
   readonly isGeneral: boolean
 }

@@ -37,7 +37,7 @@ const pages = Flag.Literals("pages", ["4k", "16k"]).pipe(
 )
 const xsm = Flag.Literals("xsm", ["dummy", "silo"]).pipe(
   Flag.optional,
-  Flag.withDescription("Which domains Xen lets share: all, or only each with dom0; unless told, what Debian's Xen does by itself")
+  Flag.withDescription("Which domains Xen lets share: all, or only each with dom0; arm64 only; unless told, what Debian's Xen does by itself, which is silo")
 )
 
 const only = Flag.Literals("only", Suite.topics).pipe(
@@ -55,9 +55,12 @@ const seed = Flag.Int("seed").pipe(
 )
 
 const test = Effect.fnUntraced(function*(options: Suite.Options) {
-  const { arch, pages, release } = yield* Target
+  const { arch, pages, release, xsm } = yield* Target
   if (pages === "16k" && (arch.name !== "arm64" || release.suite !== "trixie")) {
     return yield* new LabError({ step: "look at the options", detail: "--pages 16k needs --arch arm64 --xen 4.20" })
+  }
+  if (xsm !== undefined && arch.name !== "arm64") {
+    return yield* new LabError({ step: "look at the options", detail: "--xsm needs --arch arm64: Debian's Xen for x86 has no policies" })
   }
   const report = Report.make(join(results, "outcomes.jsonl"))
 

@@ -38,5 +38,6 @@ export const arch: Arch = {
   guests: [pvh],
   pair: [pvh, other],
   policy: "silo",
+  order: { AtomicsStore: ["stlrb ", "stlrh ", "stlr w", "stlr x"], AtomicsLoad: ["ldarb ", "ldarh ", "ldar w", "ldar x"] },
   isGeneral: true
 }

@@ -57,5 +57,7 @@ export const arch: Arch = {
   guests: [pv, pvh],
   pair: [pv, pvh],
   policy: "dummy",
+  // Any load does.
+  order: { AtomicsStore: ["xchgb ", "xchgw ", "xchgl ", "xchgq "], AtomicsLoad: [] },
   isGeneral: false
 }
