@@ -86,11 +86,16 @@ const aptOptions = Effect.fnUntraced(function*(folder: string) {
   const { arch, release } = yield* Target
   const fs = yield* FileSystem.FileSystem
   const uris = yield* Command.run("apt-get", ["indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"])
-  const mirror = uris.split("\n").find((uri) => /\/debian\/?$/.test(uri)) ?? "http://deb.debian.org/debian/"
+  const mirror = (archive: string) =>
+    uris.split("\n").find((uri) => new RegExp(`/${archive}/?$`).test(uri)) ?? `http://deb.debian.org/${archive}/`
   const place = join(folder, `apt-${release.suite}-${arch.debian}`)
   yield* fs.makeDirectory(join(place, "lists", "partial"), { recursive: true })
   const keys = "/usr/share/keyrings/debian-archive-keyring.gpg"
-  yield* fs.writeFileString(join(place, "sources.list"), `deb [signed-by=${keys}] ${mirror} ${release.suite} main\n`)
+  yield* fs.writeFileString(
+    join(place, "sources.list"),
+    `deb [signed-by=${keys}] ${mirror("debian")} ${release.suite} main\n` +
+      `deb [signed-by=${keys}] ${mirror("debian-security")} ${release.suite}-security main\n`
+  )
   return [
     `APT::Architecture=${arch.debian}`,
     `APT::Architectures=${arch.debian}`,

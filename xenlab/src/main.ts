@@ -29,7 +29,7 @@ const arch = Flag.Literals("arch", ["x86", "arm64"]).pipe(
 )
 const xen = Flag.Literals("xen", ["4.17", "4.20"]).pipe(
   Flag.withDefault("4.17"),
-  Flag.withDescription("Xen's version: 4.17 comes with Linux 6.1, from Debian 12, and 4.20 with Linux 6.12, from Debian 13")
+  Flag.withDescription("Xen's version: 4.17 comes with Linux 6.1, from Debian 12, and 4.20 with Linux 6.12, from Debian 13; arm64 only")
 )
 const pages = Flag.Literals("pages", ["4k", "16k"]).pipe(
   Flag.withDefault("4k"),
@@ -56,11 +56,11 @@ const seed = Flag.Int("seed").pipe(
 
 const test = Effect.fnUntraced(function*(options: Suite.Options) {
   const { arch, pages, release, xsm } = yield* Target
-  if (pages === "16k" && (arch.name !== "arm64" || release.suite !== "trixie")) {
-    return yield* new LabError({ step: "look at the options", detail: "--pages 16k needs --arch arm64 --xen 4.20" })
+  if (arch.name !== "arm64" && (release.xen !== "4.17" || pages !== "4k" || xsm !== undefined)) {
+    return yield* new LabError({ step: "look at the options", detail: "--xen, --pages and --xsm need --arch arm64" })
   }
-  if (xsm !== undefined && arch.name !== "arm64") {
-    return yield* new LabError({ step: "look at the options", detail: "--xsm needs --arch arm64: Debian's Xen for x86 has no policies" })
+  if (pages === "16k" && release.suite !== "trixie") {
+    return yield* new LabError({ step: "look at the options", detail: "--pages 16k needs --xen 4.20" })
   }
   const report = Report.make(join(results, "outcomes.jsonl"))
 
