@@ -12,7 +12,7 @@ const refuses = (name: string, args: ReadonlyArray<string | number>): Check<Cont
   name: `pages of ${kernel} bytes: ${name} refuses, and says why`,
   run: Effect.fnUntraced(function*({ tool }) {
     const event = yield* Tool.refusal(tool, args)
-    yield* same("the reason", event["reason"], "DeviceUnavailable")
+    yield* same("the reason", event["reason"], "Unsupported")
     yield* Tool.mentions(event, kernel, "4096")
   })
 })
