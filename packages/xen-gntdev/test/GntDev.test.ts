@@ -200,6 +200,16 @@ describe("GntDev, what peers may have kept", () => {
       assert.deepStrictEqual(kernel.held(), ["open /dev/xen/gntalloc"])
     }))
 
+  it.effect("asks for no proof of references that came again by themselves", () =>
+    Effect.gen(function*() {
+      const kernel = FakeKernel.make({ grants: () => 100_000, references: 1000 })
+      const xen = yield* raised(kernel)
+      yield* cycle(xen, 400)
+      yield* xen.share({ peer: 3, pages: 400 })
+      yield* xen.share({ peer: 3, pages: 400 })
+      assert.strictEqual(kernel.calls.filter((call) => call.startsWith("ALLOC_GREF")).length, 3)
+    }))
+
   it.effect("asks for the proof that references are free in the name of nobody", () =>
     Effect.gen(function*() {
       const domains: Array<number> = []
@@ -566,6 +576,28 @@ describe("GntDev, unmap notifications", () => {
           kernel.calls.length = 0
         }))
         assert.deepStrictEqual(kernel.calls.filter((call) => /cleared|signalled/.test(call)), [], `${failAt}`)
+      }
+    }))
+
+  it.effect("a place that was armed anew, or cancelled, before another could not be, has what it had before", () =>
+    Effect.gen(function*() {
+      writeFileSync(gntdevLimit, "4\n")
+      for (const next of [{ clearByte: 6, signalPort: 7 }, undefined]) {
+        // Two places are armed; of those that come then the second fails.
+        let sets = 0
+        const kernel = FakeKernel.make({
+          perRequest: () => 4,
+          ports: [7],
+          fail: (_, name) => name === "SET_UNMAP_NOTIFY" && sets++ === 3 ? ENOMEM : undefined
+        })
+        const xen = yield* table(kernel)
+        yield* Effect.scoped(Effect.gen(function*() {
+          const { unmapNotify } = yield* xen.map({ domain: 3, refs: refs(10) })
+          yield* unmapNotify({ clearByte: 5, signalPort: 7 })
+          yield* reasonOf(unmapNotify(next))
+        }))
+        const ended = kernel.calls.filter((call) => /cleared|signalled/.test(call))
+        assert.deepStrictEqual(ended, ["cleared 5", "signalled 7"])
       }
     }))
 
