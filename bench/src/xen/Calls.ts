@@ -17,6 +17,8 @@ const purposes: Readonly<Record<string, string>> = {
   // Not expected of a main thread; counted all the same, so that it shows.
   "madvise DONTFORK": "keeps them out of forked children, where they would stay in use",
   "munmap": "unmaps them",
+  "mmap in place": "puts private memory in the place of the device's pages, which unmaps them; its addresses go back when " +
+    "V8 has collected the view, by a munmap that is not counted here",
   "DEALLOC_GREF": "ends the grants (C does so while they are mapped, and they end with that)",
   "MAP_GRANT_REF": "notes which grants the next mmap shall map",
   "UNMAP_GRANT_REF": "forgets them",
@@ -33,6 +35,9 @@ const requests: Readonly<Record<string, string>> = {
   "0x184702": "GET_OFFSET_FOR_VADDR"
 }
 
+/** MAP_FIXED: not where Linux likes, but where something is mapped. */
+const fixed = 0x10
+
 /** How often each call was made. */
 type Counts = Readonly<Record<string, number>>
 
@@ -43,6 +48,7 @@ const nameOf = (line: string, memory: Set<string>): string => {
   if (name === "ioctl") return requests[parts[1] ?? ""] ?? `ioctl ${parts[1]}`
   if (name === "madvise" && parts[2] === "0xa") return "madvise DONTFORK"
   if (name === "mmap" && parts[4] === "-1") {
+    if ((Number(parts[3]) & fixed) !== 0) return "mmap in place"
     memory.add(result)
     return "mmap memory"
   }
