@@ -7,7 +7,7 @@ export default defineConfig({
     // A fault may make a test slow, and the machine is busy.
     testTimeout: 60_000,
     include: [
-      "packages/core/test/{CallSite,Ending,Errors,GrantTable,PageDirectory,PeerBuffer,SharedBuffer,SharedMemory}.test.ts",
+      "packages/core/test/{CallSite,Chain,Ending,Errors,GrantTable,PageDirectory,PeerBuffer,SharedBuffer,SharedMemory}.test.ts",
       "packages/xen-gntdev/test/{Abi,GntDev,Preflight}.test.ts"
     ]
   }

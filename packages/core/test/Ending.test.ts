@@ -209,6 +209,21 @@ describe("Ending", () => {
       assert.isTrue(ended)
     }))
 
+  it.effect("a consent that comes too late is interrupted, and one that came is not", () =>
+    Effect.gen(function*() {
+      const { end } = yield* stub().alloc(10)
+      const interrupted: Array<string> = []
+      const consent = (name: string, consented: Effect.Effect<unknown>) =>
+        Effect.onInterrupt(consented, () => Effect.sync(() => void interrupted.push(name)))
+      const late = yield* Effect.forkChild(
+        end({ consent: consent("late", Effect.never), within: "1 second", otherwise: "keep" })
+      )
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(yield* Fiber.join(late), kept)
+      assert.deepStrictEqual(yield* end({ consent: consent("in time", Effect.void), within: "1 second", otherwise: "keep" }), released)
+      assert.deepStrictEqual(interrupted, ["late"])
+    }))
+
   it.effect("an interruption waits for what the consent has to put away, as any interruption does", () =>
     Effect.gen(function*() {
       const { end } = yield* stub().alloc(10)

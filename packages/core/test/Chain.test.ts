@@ -1,0 +1,36 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Chain from "@xen-shbuf/core/Chain"
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+
+const places = (least: number, most: number) =>
+  Schema.Array(Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 60 })))
+    .check(Schema.isMinLength(least), Schema.isMaxLength(most))
+
+/** The first reference that stood before, found by looking at every pair; what stood before counts in its order. */
+const repeated = (links: ReadonlyArray<number>, refs: ReadonlyArray<number>) => {
+  for (const [index, ref] of refs.entries()) {
+    const linked = links.indexOf(ref)
+    if (linked >= 0) return { index, ref, first: { part: "directory", page: linked } }
+    if (refs.indexOf(ref) < index) return { index, ref, first: { part: "buffer", page: refs.indexOf(ref) } }
+  }
+  return undefined
+}
+
+describe("Chain.check", () => {
+  it.effect.prop(
+    "finds the first reference that is repeated, or that is a page of the directory, close together or far apart",
+    { links: places(0, 4), refs: places(1, 40), stride: Schema.Literals([1, 3, 64, 70_000_000]) },
+    ({ links, refs, stride }) =>
+      Effect.sync(() => {
+        const ref = (place: number) => 8 + place * stride
+        const found = Chain.check(links.map(ref), Uint32Array.from(refs, ref))
+        const expected = repeated(links.map(ref), refs.map(ref))
+        if (expected === undefined) return assert.isTrue(Result.isSuccess(found))
+        const reason = Result.isFailure(found) ? found.failure.reason : undefined
+        assert.deepInclude<object | undefined>(reason, { _tag: "RepeatedRef", page: 0, ...expected })
+      }),
+    { arbitrary: { runs: 1000 } }
+  )
+})
