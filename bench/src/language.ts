@@ -67,7 +67,8 @@ const prepare = Effect.fnUntraced(function*(operation: Operation, pages: number)
 
 /** V8 optimises in earnest only what was called some thousand times. */
 const warmUp = (operation: Operation) =>
-  Effect.scoped(Effect.flatMap(prepare(operation, 1), ({ batch }) => batch(10_000)))
+  Effect.forEach([[1, 10_000], [2025, 3000]] as const, ([pages, times]) =>
+    Effect.scoped(Effect.flatMap(prepare(operation, pages), ({ batch }) => batch(times))))
 
 const measure = Effect.fnUntraced(function*(sides: Sides, operation: Operation, pages: number, pairs: number) {
   const { batch, buffer } = yield* prepare(operation, pages)
