@@ -1,4 +1,4 @@
-// Bootstraps the workspace with nothing but Node >= 18 and npm, then runs a command in it on the pinned Node.
+// Bootstraps the workspace with nothing but Node 20 or newer and npm, then runs a command in it on the pinned Node.
 // `npm start` and `npm test` go through here, so both work in a fresh clone and change nothing global.
 import { spawnSync } from "node:child_process"
 import { createHash } from "node:crypto"
