@@ -263,6 +263,19 @@ describe("walk", () => {
     }))
 })
 
+describe("help", () => {
+  inXen("says of a flag that is required that it is, and of map when it writes", () =>
+    Effect.gen(function*() {
+      for (const command of ["map", "provide", "walk"]) {
+        const text = (yield* run(backend, command, "--help")).stdout.join("\n")
+        assert.match(text, /--peer .*required/)
+        assert.match(text, /--directory .*required/)
+        assert.match(text, /--bytes .*this, or --width and --height/)
+        if (command === "map") assert.match(text, /nothing is written into it without --pattern/)
+      }
+    }))
+})
+
 describe("demo", () => {
   inXen("passes the picture both ways, and leaves nothing", () =>
     Effect.gen(function*() {

@@ -86,16 +86,6 @@ describe("bin", () => {
     assert.match(stderr, /gntalloc/)
   }, 30_000)
 
-  it("says of a flag that is required that it is", () => {
-    for (const command of ["map", "provide", "walk"]) {
-      const { stdout } = bin(command, "--help")
-      assert.match(stdout, /--peer .*required/)
-      assert.match(stdout, /--directory .*required/)
-      assert.match(stdout, /--bytes .*this, or --width and --height/)
-    }
-    assert.match(bin("map", "--help").stdout, /nothing is written into it without --pattern/)
-  }, 60_000)
-
   it("fails when what it prints can't be written, with all released", async () => {
     const full = openSync("/dev/full", "w")
     const demo = spawnSync(process.execPath, [file("../src/bin.ts"), "demo", "--png", join(tmpdir(), `full-${process.pid}.png`)], {
