@@ -19,12 +19,23 @@ import type { PngNotWritten } from "./Png.ts"
 export class Reported extends Data.TaggedError("Reported") {}
 
 /**
+ * This machine can't run a Xen in memory: a sentence says what it lacks.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export class NoTestXen extends Data.TaggedError("NoTestXen")<{
+  readonly reason: { readonly _tag: "MachineLacks" }
+  readonly message: string
+}> {}
+
+/**
  * What a command may fail with.
  *
  * @category errors
  * @since 0.1.0
  */
-export type Error = GrantTableError | DirectoryError | PngNotWritten | CliError.CliError | Reported
+export type Error = GrantTableError | DirectoryError | PngNotWritten | NoTestXen | CliError.CliError | Reported
 
 /**
  * What there is to say about an error: nothing, a sentence, or one for each flag that is wrong.

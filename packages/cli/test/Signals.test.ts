@@ -80,6 +80,22 @@ describe("bin", () => {
     assert.strictEqual(bin("nonsense").status, 2)
   }, 30_000)
 
+  it("says in one line what a machine lacks for the demo", () => {
+    const program = `
+      import { registerHooks } from "node:module"
+      registerHooks({
+        resolve: (name, context, next) => {
+          if (name === "koffi") throw new Error("no koffi for this machine")
+          return next(name, context)
+        }
+      })
+      process.argv.push("bin", "demo", "--png", ${JSON.stringify(join(tmpdir(), `none-${process.pid}.png`))})
+      await import(${JSON.stringify(file("../src/bin.ts"))})`
+    const { status, stderr } = spawnSync(process.execPath, ["--input-type=module", "-e", program], { encoding: "utf8" })
+    assert.strictEqual(status, 1)
+    assert.match(stderr, /^TestXen needs real memory pages of 4096 bytes, .*: no koffi for this machine\n$/)
+  }, 30_000)
+
   it("exits with 1 after any other failure", () => {
     const { status, stderr } = bin("share", "--peer", "1", "--bytes", "1")
     assert.strictEqual(status, 1)

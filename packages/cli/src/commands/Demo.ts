@@ -16,7 +16,7 @@ import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import { styleText } from "node:util"
 import { sha256 } from "../Digest.ts"
-import { Reported } from "../Failure.ts"
+import { NoTestXen, Reported } from "../Failure.ts"
 import * as Flags from "../Flags.ts"
 import { count, grouped, Output } from "../Output.ts"
 import * as Pattern from "../Pattern.ts"
@@ -175,7 +175,13 @@ export const demo = Command.make("demo", {
   const TestXen = yield* Effect.promise(() => import("@xen-shbuf/testkit/TestXen"))
   yield* hint("Two domains of an in-memory Xen pass a picture to each other, through shared memory.\n")
   const before = yield* counted
-  const xen = yield* TestXen.make()
+  const xen = yield* Effect.catchDefect(TestXen.make(), (defect) =>
+    Effect.fail(
+      new NoTestXen({
+        reason: { _tag: "MachineLacks" },
+        message: defect instanceof Error ? defect.message : String(defect)
+      })
+    ))
   yield* Effect.scoped(showFrontend(xen, png))
   yield* Effect.scoped(showBackend(xen))
   yield* showReleased(xen, before)
