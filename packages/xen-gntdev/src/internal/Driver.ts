@@ -62,7 +62,7 @@ const attempt = <A>(operation: Operation, run: () => Device.Outcome<A>) =>
 
 const noLibc = (cause: unknown) =>
   new Reason.Unsupported({
-    feature: "Calling the C library",
+    feature: "Sharing memory with other domains",
     detail: cause instanceof Error ? cause.message : String(cause)
   })
 
