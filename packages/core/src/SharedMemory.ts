@@ -9,11 +9,13 @@
  * @since 0.2.0
  */
 import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 import type { Access } from "./Access.ts"
 import { text } from "./internal/input.ts"
+import * as Utf8 from "./internal/utf8.ts"
 import { memoryEnded } from "./internal/lifetime.ts"
 
 /**
@@ -86,13 +88,6 @@ export class OutOfRange extends Schema.TaggedError<OutOfRange>()("OutOfRange", {
     return `${this.length} bytes at offset ${this.offset} do not lie in a memory of ${this.size} bytes.`
   }
 }
-
-// What every runtime has, and the language's own library lacks.
-declare const TextEncoder: new() => { readonly encode: (text: string) => Uint8Array<ArrayBuffer> }
-declare const TextDecoder: new(
-  encoding: string,
-  options: { readonly fatal: boolean; readonly ignoreBOM: boolean }
-) => { readonly decode: (bytes: Uint8Array) => string }
 
 /**
  * Tells whether the scope of a memory has ended.
@@ -205,9 +200,6 @@ export interface ElementsConstructor<A> {
  */
 export const unsafeBytes = (bytes: Readable<unknown>): Uint8Array<ArrayBuffer> => bytes as unknown as Uint8Array<ArrayBuffer>
 
-const utf8 = new TextEncoder()
-const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
-
 /**
  * Bytes as text in UTF-8, and text as bytes; bytes that are no UTF-8 are refused.
  *
@@ -218,8 +210,8 @@ export const Text: Schema.Codec<string, Uint8Array> = Schema.Uint8Array.pipe(Sch
   Schema.String,
   SchemaTransformation.transformEffect({
     decode: (bytes: Uint8Array) =>
-      Effect.try({ try: () => strictUtf8.decode(bytes), catch: () => new SchemaIssue.InvalidValue() }),
-    encode: (text: string) => Effect.succeed(utf8.encode(text))
+      Effect.fromResult(Result.mapError(Utf8.decode(bytes), () => new SchemaIssue.InvalidValue())),
+    encode: (text: string) => Effect.succeed(Utf8.encode(text))
   })
 ))
 

@@ -10,6 +10,10 @@ export * as DirectoryError from "./DirectoryError.ts"
 export * as DomainId from "./DomainId.ts"
 /** Ends what a peer may have mapped: with its consent, or after a time without it. */
 export * as Ending from "./Ending.ts"
+/** Says why an event channel was refused, or has ended. */
+export * as EventChannelError from "./EventChannelError.ts"
+/** Signals other domains, and waits for theirs. */
+export * as EventChannels from "./EventChannels.ts"
 /** Names one granted page. */
 export * as GrantRef from "./GrantRef.ts"
 /** Shares pages with other domains and maps theirs: the service that everything else is built on. */
@@ -18,6 +22,8 @@ export * as GrantTable from "./GrantTable.ts"
 export * as GrantTableError from "./GrantTableError.ts"
 /** Tells what a peer's buffer is once it is mapped. */
 export * as MappedBuffer from "./MappedBuffer.ts"
+/** Says who may do what with a node of xenstore. */
+export * as NodePermissions from "./NodePermissions.ts"
 /** Counts pages. */
 export * as Page from "./Page.ts"
 /** Lays out grant references on a chain of pages, and reads them back, as values and schemas. */
@@ -32,3 +38,9 @@ export * as Reason from "./Reason.ts"
 export * as SharedBuffer from "./SharedBuffer.ts"
 /** Reads and writes memory that another domain may change at any moment. */
 export * as SharedMemory from "./SharedMemory.ts"
+/** Names a node of xenstore. */
+export * as StorePath from "./StorePath.ts"
+/** Reads, writes and watches xenstore: the tree of small values in which domains find each other. */
+export * as XenStore from "./XenStore.ts"
+/** Says why xenstore refused. */
+export * as XenStoreError from "./XenStoreError.ts"

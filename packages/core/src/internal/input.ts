@@ -3,9 +3,11 @@ import * as Schema from "effect/Schema"
 import { Access } from "../Access.ts"
 import * as DomainId from "../DomainId.ts"
 import * as GrantRef from "../GrantRef.ts"
+import { NodeAccess } from "../NodePermissions.ts"
 import * as Page from "../Page.ts"
 import * as Port from "../Port.ts"
 import { InvalidInput } from "../Reason.ts"
+import * as StorePath from "../StorePath.ts"
 
 /** What was given, in words: whatever it is, even an object that can't be made a string. */
 export const text = (value: unknown): string => {
@@ -36,6 +38,10 @@ export const shareCount = word(Page.ShareCount, Page.shareExpected)
 export const byteLength = word(Page.ByteLength, Page.lengthExpected)
 export const port = word(Port.Port, Port.expected)
 export const access = word(Access, `"read-write" or "read-only"`)
+
+export const storePath = word(StorePath.StorePath, StorePath.expected)
+export const nodeAccess = word(NodeAccess, `"none", "read", "write" or "both"`)
+export const atLeastOne = word(Schema.Int.check(Schema.isGreaterThanOrEqualTo(1)), "a whole number from 1 on")
 
 /** Checks the offset of a byte to clear, in so many bytes. */
 export const clearByte = (offset: number, length: number): Result.Result<number, InvalidInput> =>

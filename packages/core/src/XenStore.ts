@@ -1,0 +1,340 @@
+/**
+ * Reads, writes and watches xenstore: the tree of small values in which domains find each other.
+ *
+ * Values are bytes, and a peer may have written them: what is to be a number or a word gets in through a schema. Xenstore
+ * is slow and small; it is for settings, states and references, not for data.
+ *
+ * @since 0.2.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
+import * as SchemaTransformation from "effect/SchemaTransformation"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type * as DomainId from "./DomainId.ts"
+import * as Changes from "./internal/changes.ts"
+import * as Input from "./internal/input.ts"
+import { traced } from "./internal/tracing.ts"
+import * as Utf8 from "./internal/utf8.ts"
+import type { Permissions, PermissionsInput } from "./NodePermissions.ts"
+import { Conflict, InvalidValue, type Reason, XenStoreError } from "./XenStoreError.ts"
+
+/**
+ * A value to write: text as UTF-8, or bytes.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type Value = string | Uint8Array
+
+/**
+ * What can be done with nodes, inside of a transaction and out of one. A path that does not begin with / is relative to
+ * `/local/domain/<own id>`. Every operation fails with `NotFound` and `AccessDenied` where that is so.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Nodes {
+  /** The bytes of a node, at most 4096; a copy. */
+  readonly read: (path: string) => Effect.Effect<Uint8Array, XenStoreError>
+  /** The text of a node. `InvalidValue` for what is not UTF-8. */
+  readonly readText: (path: string) => Effect.Effect<string, XenStoreError>
+  /** What a schema makes of a node's text, such as {@link Decimal}. `InvalidValue` for what it refuses. */
+  readonly readSchema: <A>(path: string, schema: Schema.Codec<A, string>) => Effect.Effect<A, XenStoreError>
+  /** Writes a node, and makes it and those above it where they are missing. `TooLong`, `QuotaExceeded`. */
+  readonly write: (path: string, value: Value) => Effect.Effect<void, XenStoreError>
+  /** The names of the nodes right below a node, of any number. */
+  readonly directory: (path: string) => Effect.Effect<ReadonlyArray<string>, XenStoreError>
+  /** Makes an empty node unless there is one. */
+  readonly makeDirectory: (path: string) => Effect.Effect<void, XenStoreError>
+  /** Removes a node with all below it. One that is not there is no failure, unless the one above it is missing too. */
+  readonly remove: (path: string) => Effect.Effect<void, XenStoreError>
+  readonly permissions: (path: string) => Effect.Effect<Permissions, XenStoreError>
+  readonly setPermissions: (path: string, permissions: PermissionsInput) => Effect.Effect<void, XenStoreError>
+}
+
+/**
+ * A transaction that has begun: xenstore's number for it.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type TransactionId = number
+
+/**
+ * A watch that an implementation has set.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Watch {
+  /** Ends it. Called once, however the scope ends; must not throw. */
+  readonly release: () => void
+}
+
+/**
+ * What an implementation provides; `make` turns it into the service. Paths, permissions and ids arrive checked, values as
+ * bytes. An operation with a transaction's id takes part in it; 0 is none.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Driver {
+  readonly read: (path: string, transaction: TransactionId) => Effect.Effect<Uint8Array, XenStoreError>
+  readonly write: (path: string, value: Uint8Array, transaction: TransactionId) => Effect.Effect<void, XenStoreError>
+  readonly directory: (
+    path: string,
+    transaction: TransactionId
+  ) => Effect.Effect<ReadonlyArray<string>, XenStoreError>
+  readonly makeDirectory: (path: string, transaction: TransactionId) => Effect.Effect<void, XenStoreError>
+  readonly remove: (path: string, transaction: TransactionId) => Effect.Effect<void, XenStoreError>
+  readonly permissions: (path: string, transaction: TransactionId) => Effect.Effect<Permissions, XenStoreError>
+  readonly setPermissions: (
+    path: string,
+    permissions: Permissions,
+    transaction: TransactionId
+  ) => Effect.Effect<void, XenStoreError>
+  /** Begins a transaction. What is acquired is released by `commit` or `abort`, one of which always follows. */
+  readonly begin: Effect.Effect<TransactionId, XenStoreError>
+  /** Ends a transaction. False where others have changed what it used: nothing of it has happened. */
+  readonly commit: (transaction: TransactionId) => Effect.Effect<boolean, XenStoreError>
+  /** Ends a transaction, and nothing of it has happened. */
+  readonly abort: (transaction: TransactionId) => Effect.Effect<void>
+  /**
+   * Watches a path, and all below it; `changed` is called with each path that changed, and once at the beginning, `ended`
+   * where no change can come any more. Both are cheap and synchronous.
+   */
+  readonly watch: (
+    path: string,
+    changed: (path: string) => void,
+    ended: (reason: Reason) => void
+  ) => Effect.Effect<Watch, XenStoreError>
+  /** Which domain we are. */
+  readonly ownId: Effect.Effect<DomainId.DomainId, XenStoreError>
+}
+
+/**
+ * How often a transaction is tried, unless said otherwise.
+ *
+ * @category constants
+ * @since 0.2.0
+ */
+export const defaultAttempts = 16
+
+/**
+ * Different paths that a watch keeps until they are looked at, unless said otherwise.
+ *
+ * @category constants
+ * @since 0.2.0
+ */
+export const defaultPaths = 256
+
+/**
+ * Xenstore as the domain that we run in sees it.
+ *
+ * @category services
+ * @since 0.2.0
+ */
+export class XenStore extends Context.Service<XenStore, Nodes & {
+  /**
+   * Runs `body` in a transaction: all that it does to the nodes that it is given happens at once, or nothing, when it
+   * fails or is interrupted. It runs again where others changed meanwhile what it used, {@link defaultAttempts} times at
+   * most, then fails with `Conflict`: so let it do nothing else.
+   */
+  readonly transaction: <A, E, R>(
+    body: (nodes: Nodes) => Effect.Effect<A, E, R>,
+    options?: { readonly attempts?: number | undefined }
+  ) => Effect.Effect<A, E | XenStoreError, R>
+  /**
+   * The paths that change, at the watched one or below it, for as long as the stream is run; the watched path itself
+   * first, without a change: so begin to look when it comes. Changes of one path that nobody has taken yet are one; of
+   * more than `paths` different ones ({@link defaultPaths}) the watched path is left, once: look at all below it. A path
+   * of ours that was given relative to our domain comes back like that.
+   */
+  readonly watch: (
+    path: string,
+    options?: { readonly paths?: number | undefined }
+  ) => Stream.Stream<string, XenStoreError>
+  /** Which domain we are: the node `domid`, which the toolstack writes. */
+  readonly ownId: Effect.Effect<DomainId.DomainId, XenStoreError>
+}>()("@xen-shbuf/core/XenStore") {}
+
+const decimal = /^(?:0|[1-9][0-9]{0,9})$/
+
+/**
+ * A whole number from 0 to 2^32 - 1 as xenstore's values have it: decimal, nothing before or after it.
+ *
+ * @category schemas
+ * @since 0.2.0
+ */
+export const Decimal: Schema.Codec<number, string> = Schema.String.check(
+  Schema.makeFilter((text: string) => decimal.test(text) && Number(text) <= 0xffff_ffff, {
+    expected: "a whole number from 0 to 4294967295, in decimal"
+  })
+).pipe(Schema.decodeTo(
+  Schema.Number,
+  SchemaTransformation.transform<number, string>({ decode: Number, encode: String })
+))
+
+/**
+ * Turns `NotFound` into a value that is missing.
+ *
+ * @category combinators
+ * @since 0.2.0
+ */
+export const ifPresent = <A, R>(
+  self: Effect.Effect<A, XenStoreError, R>
+): Effect.Effect<Option.Option<A>, XenStoreError, R> =>
+  Effect.matchEffect(self, {
+    onSuccess: (value) => Effect.succeed(Option.some(value)),
+    onFailure: (error) => error.reason._tag === "NotFound" ? Effect.succeed(Option.none()) : Effect.fail(error)
+  })
+
+type Operation = XenStoreError["operation"]
+
+const failed = (operation: Operation, reason: Reason) => Effect.fail(new XenStoreError({ operation, reason }))
+
+/** An operation on a path, which is checked first. */
+const at = <A>(
+  operation: Operation,
+  path: string,
+  run: (path: string) => Effect.Effect<A, XenStoreError>
+): Effect.Effect<A, XenStoreError> =>
+  traced(`XenStore.${operation}`, { path }, Effect.suspend(() => {
+    const checked = Input.storePath("path", path)
+    return Result.isSuccess(checked) ? run(checked.success) : failed(operation, checked.failure)
+  }))
+
+const textOf = (path: string, bytes: Uint8Array): Effect.Effect<string, XenStoreError> => {
+  const text = Utf8.decode(bytes)
+  return Result.isSuccess(text)
+    ? Effect.succeed(text.success)
+    : failed("read", new InvalidValue({ path, detail: "it is not UTF-8" }))
+}
+
+/** What a peer wrote, short enough to be said. */
+const quoted = (text: string) => JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text)
+
+const decoded = <A>(path: string, schema: Schema.Codec<A, string>) => (text: string): Effect.Effect<A, XenStoreError> =>
+  Effect.mapError(Schema.decodeEffect(schema)(text), ({ message }) =>
+    new XenStoreError({
+      operation: "read",
+      reason: new InvalidValue({ path, detail: `${quoted(text)} is refused: ${firstLine(message)}` })
+    }))
+
+/** The first line that says what was wrong; what follows may repeat all that a peer wrote. */
+const firstLine = (message: string): string => message.split("\n", 1)[0]!.slice(0, 200)
+
+/** A copy: the caller may change his bytes before they are on their way. */
+const bytesOf = (value: Value): Result.Result<Uint8Array, Reason> => {
+  if (typeof value === "string") return Result.succeed(Utf8.encode(value))
+  return value instanceof Uint8Array
+    ? Result.succeed(value.slice())
+    : Input.invalid("value", value, "text, or a Uint8Array")
+}
+
+const permissionsOf = (input: PermissionsInput): Result.Result<Permissions, Reason> =>
+  Result.all({
+    owner: Input.domainId("owner", input.owner),
+    others: Input.nodeAccess("others", input.others),
+    domains: Result.all((input.domains ?? []).map(({ access, domain }, i) =>
+      Result.all({
+        domain: Input.domainId(`domains[${i}].domain`, domain),
+        access: Input.nodeAccess(`domains[${i}].access`, access)
+      })
+    ))
+  })
+
+/** The operations on nodes, in a transaction or with 0 out of one. */
+const nodes = (driver: Driver, transaction: TransactionId): Nodes => {
+  const read = (path: string) => at("read", path, (path) => driver.read(path, transaction))
+  const readText = (path: string) => Effect.flatMap(read(path), (bytes) => textOf(path, bytes))
+  return {
+    read,
+    readText,
+    readSchema: (path, schema) => Effect.flatMap(readText(path), decoded(path, schema)),
+    write: (path, value) =>
+      at("write", path, (path) => {
+        const bytes = bytesOf(value)
+        return Result.isSuccess(bytes)
+          ? driver.write(path, bytes.success, transaction)
+          : failed("write", bytes.failure)
+      }),
+    directory: (path) => at("directory", path, (path) => driver.directory(path, transaction)),
+    makeDirectory: (path) => at("makeDirectory", path, (path) => driver.makeDirectory(path, transaction)),
+    remove: (path) => at("remove", path, (path) => driver.remove(path, transaction)),
+    permissions: (path) => at("permissions", path, (path) => driver.permissions(path, transaction)),
+    setPermissions: (path, permissions) =>
+      at("setPermissions", path, (path) => {
+        const checked = permissionsOf(permissions)
+        return Result.isSuccess(checked)
+          ? driver.setPermissions(path, checked.success, transaction)
+          : failed("setPermissions", checked.failure)
+      })
+  }
+}
+
+/** Tries a transaction once; undefined where others were faster. */
+const attempt = <A, E, R>(
+  driver: Driver,
+  body: (nodes: Nodes) => Effect.Effect<A, E, R>
+): Effect.Effect<Option.Option<A>, E | XenStoreError, R> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(driver.begin, (id) =>
+      Effect.matchCauseEffect(restore(Effect.suspend(() => body(nodes(driver, id)))), {
+        onFailure: (cause) => Effect.andThen(driver.abort(id), Effect.failCause(cause)),
+        onSuccess: (value) =>
+          Effect.map(driver.commit(id), (isDone) => isDone ? Option.some(value) : Option.none())
+      }))
+  )
+
+const transaction = (driver: Driver): XenStore["Service"]["transaction"] => (body, { attempts = defaultAttempts } = {}) =>
+  traced("XenStore.transaction", { attempts }, Effect.suspend(() => {
+    const checked = Input.atLeastOne("attempts", attempts)
+    if (Result.isFailure(checked)) return failed("transaction", checked.failure)
+    return tries(driver, body, attempts)
+  }))
+
+const tries = Effect.fnUntraced(function*<A, E, R>(
+  driver: Driver,
+  body: (nodes: Nodes) => Effect.Effect<A, E, R>,
+  attempts: number
+) {
+  for (let left = attempts; left > 0; left--) {
+    const done = yield* attempt(driver, body)
+    if (Option.isSome(done)) return done.value
+    // Whoever was faster may be a fiber of ours.
+    yield* Effect.yieldNow
+  }
+  return yield* failed("transaction", new Conflict({ attempts }))
+})
+
+const watch = (driver: Driver): XenStore["Service"]["watch"] => (path, { paths = defaultPaths } = {}) =>
+  Stream.unwrap(Effect.suspend((): Effect.Effect<Stream.Stream<string, XenStoreError>, XenStoreError, Scope.Scope> => {
+    const checked = Result.all({ path: Input.storePath("path", path), paths: Input.atLeastOne("paths", paths) })
+    if (Result.isFailure(checked)) return failed("watch", checked.failure)
+    const changes = Changes.make<XenStoreError>(path, paths)
+    const ended = (reason: Reason) => changes.end(new XenStoreError({ operation: "watch", reason }))
+    return Effect.as(
+      Effect.acquireRelease(driver.watch(path, changes.add, ended), ({ release }) => Effect.sync(release)),
+      Stream.fromIterableEffectRepeat(changes.take)
+    )
+  }))
+
+/**
+ * Makes the service from an implementation: checks every argument, decodes values, retries transactions, coalesces what
+ * watches tell, opens a span where somebody traces.
+ *
+ * @category constructors
+ * @since 0.2.0
+ */
+export const make = (driver: Driver): XenStore["Service"] =>
+  XenStore.of({
+    ...nodes(driver, 0),
+    transaction: transaction(driver),
+    watch: watch(driver),
+    ownId: traced("XenStore.ownId", {}, driver.ownId)
+  })
