@@ -12,9 +12,10 @@
  */
 import type * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import type * as Result from "effect/Result"
-import * as order from "./internal/order.ts"
-import { ahead, type Answer, no, PeerIndex, yes } from "./internal/peerIndex.ts"
+import { type Answer, no, yes } from "./internal/answer.ts"
 import { Slots } from "./internal/slots.ts"
+import * as Ordered from "./Ordered.ts"
+import { ahead, PeerIndex } from "./PeerIndex.ts"
 import type { RingError } from "./RingError.ts"
 
 /** The words of the header, by their place. */
@@ -71,13 +72,13 @@ export interface Consumer {
 }
 
 class ProducerImpl implements Producer {
-  readonly #words: order.Words
+  readonly #words: Ordered.Words
   readonly #slots: Slots
   readonly #consumed: PeerIndex
   #put: number
   #pushed: number
 
-  constructor(words: order.Words, slots: Slots, start: number) {
+  constructor(words: Ordered.Words, slots: Slots, start: number) {
     this.#words = words
     this.#slots = slots
     this.#consumed = new PeerIndex("in_cons", words, word.in_cons, start)
@@ -106,7 +107,7 @@ class ProducerImpl implements Producer {
   push(): Answer {
     if (this.#consumed.broken !== undefined) return this.#consumed.broken
     if (this.#put === this.#pushed) return no
-    order.store(this.#words, word.in_prod, this.#put)
+    Ordered.store(this.#words, word.in_prod, this.#put)
     this.#pushed = this.#put
     return yes
   }
@@ -127,12 +128,12 @@ class ProducerImpl implements Producer {
 }
 
 class ConsumerImpl implements Consumer {
-  readonly #words: order.Words
+  readonly #words: Ordered.Words
   readonly #slots: Slots
   readonly #produced: PeerIndex
   #taken: number
 
-  constructor(words: order.Words, slots: Slots, start: number) {
+  constructor(words: Ordered.Words, slots: Slots, start: number) {
     this.#words = words
     this.#slots = slots
     this.#produced = new PeerIndex("in_prod", words, word.in_prod, start)
@@ -151,7 +152,7 @@ class ConsumerImpl implements Consumer {
     }
     this.#slots.read(this.#taken % this.places, into)
     this.#taken = (this.#taken + 1) >>> 0
-    order.store(this.#words, word.in_cons, this.#taken)
+    Ordered.store(this.#words, word.in_cons, this.#taken)
     return yes
   }
 }
@@ -179,8 +180,8 @@ const slotsOf = (
 export const producer = (memory: SharedMemory.Writable, options: Options): Producer => {
   const slots = slotsOf(memory, options)
   const start = (options.start ?? 0) >>> 0
-  const words = order.words(memory, 2)
-  order.store(words, word.in_prod, start)
+  const words = Ordered.words(memory, 2)
+  Ordered.store(words, word.in_prod, start)
   return new ProducerImpl(words, slots, start)
 }
 
@@ -194,9 +195,9 @@ export const producer = (memory: SharedMemory.Writable, options: Options): Produ
 export const consumer = (memory: SharedMemory.Writable, options: Options): Consumer => {
   const slots = slotsOf(memory, options)
   const start = (options.start ?? 0) >>> 0
-  const words = order.words(memory, 2)
+  const words = Ordered.words(memory, 2)
   memory.fill(0)
-  order.store(words, word.in_cons, start)
-  order.store(words, word.in_prod, start)
+  Ordered.store(words, word.in_cons, start)
+  Ordered.store(words, word.in_prod, start)
   return new ConsumerImpl(words, slots, start)
 }

@@ -21,9 +21,10 @@ import type * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import type * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaTransformation from "effect/SchemaTransformation"
-import * as order from "./internal/order.ts"
-import { ahead, type Answer, no, PeerIndex, yes } from "./internal/peerIndex.ts"
+import { type Answer, no, yes } from "./internal/answer.ts"
 import { Slots } from "./internal/slots.ts"
+import * as Ordered from "./Ordered.ts"
+import { ahead, PeerIndex } from "./PeerIndex.ts"
 import type { RingError } from "./RingError.ts"
 
 /**
@@ -183,7 +184,7 @@ export interface Back extends Half {
 
 class HalfImpl<H extends "front" | "back"> implements Half {
   readonly half: H
-  readonly #words: order.Words
+  readonly #words: Ordered.Words
   readonly #slots: Slots
   readonly #mask: number
   /** How far we may produce ahead of what we took: a frontend by all slots, a backend not at all. */
@@ -197,7 +198,7 @@ class HalfImpl<H extends "front" | "back"> implements Half {
   #pushed: number
   #taken: number
 
-  constructor(half: H, words: order.Words, slots: Slots, start: number) {
+  constructor(half: H, words: Ordered.Words, slots: Slots, start: number) {
     const isFront = half === "front"
     this.half = half
     this.#words = words
@@ -234,10 +235,10 @@ class HalfImpl<H extends "front" | "back"> implements Half {
     const before = this.#pushed
     const now = this.#put
     if (now === before) return no
-    order.store(this.#words, this.#ourProd, now)
+    Ordered.store(this.#words, this.#ourProd, now)
     this.#pushed = now
     // Loaded after the store: the peer sets it before it looks for the last time.
-    const event = order.load(this.#words, this.#peerEvent)
+    const event = Ordered.load(this.#words, this.#peerEvent)
     return ahead(now, event) < ahead(now, before) ? yes : no
   }
 
@@ -257,7 +258,7 @@ class HalfImpl<H extends "front" | "back"> implements Half {
     if (this.#taken !== this.#peerProd.seen) return yes
     const arrived = this.#look()
     if (arrived !== no) return arrived
-    order.store(this.#words, this.#ourEvent, this.#taken + 1)
+    Ordered.store(this.#words, this.#ourEvent, this.#taken + 1)
     return this.#look()
   }
 
@@ -276,7 +277,7 @@ const make = <H extends "front" | "back">(
   if (!Number.isInteger(slotSize) || slotSize < 1 || slots === 0) {
     throw new RangeError(`A slot of ${slotSize} bytes does not lie in a ring of ${memory.length} bytes`)
   }
-  return new HalfImpl(half, order.words(memory, 4), new Slots(memory, headerSize, slotSize, slots), start >>> 0)
+  return new HalfImpl(half, Ordered.words(memory, 4), new Slots(memory, headerSize, slotSize, slots), start >>> 0)
 }
 
 /**
@@ -289,10 +290,10 @@ const make = <H extends "front" | "back">(
 export const front = (memory: SharedMemory.Writable, options: Options): Front => {
   const half = make("front", memory, options)
   const start = options.start ?? 0
-  const words = order.words(memory, 4)
+  const words = Ordered.words(memory, 4)
   memory.fill(0)
-  for (const prod of [word.req_prod, word.rsp_prod]) order.store(words, prod, start)
-  for (const event of [word.req_event, word.rsp_event]) order.store(words, event, start + 1)
+  for (const prod of [word.req_prod, word.rsp_prod]) Ordered.store(words, prod, start)
+  for (const event of [word.req_event, word.rsp_event]) Ordered.store(words, event, start + 1)
   return half
 }
 

@@ -1,25 +1,9 @@
 /**
- * Says which index of a peer can't be, and why: for rings and event pages.
+ * Says which index of a peer can't be, and why: for rings, event pages, and all that is built on `PeerIndex`.
  *
  * @since 0.2.0
  */
 import * as Schema from "effect/Schema"
-
-/**
- * The indexes that a peer writes, by their names in `io/ring.h` and in the protocols with an event page.
- *
- * @category schemas
- * @since 0.2.0
- */
-export const Index = Schema.Literals(["req_prod", "rsp_prod", "in_prod", "in_cons"])
-
-/**
- * An index that a peer writes.
- *
- * @category models
- * @since 0.2.0
- */
-export type Index = typeof Index.Type
 
 const hex = (word: number) => `${word} (0x${word.toString(16)})`
 
@@ -31,7 +15,8 @@ const hex = (word: number) => `${word} (0x${word.toString(16)})`
  * @since 0.2.0
  */
 export class TooFar extends Schema.TaggedError<TooFar>()("TooFar", {
-  index: Index,
+  /** Its name in the protocol's header. */
+  index: Schema.String,
   /** As it stood in shared memory: 0 to 2^32 - 1, as all indexes here. */
   value: Schema.Int,
   /** Where it stood when it was read before. */
@@ -52,7 +37,8 @@ export class TooFar extends Schema.TaggedError<TooFar>()("TooFar", {
  * @since 0.2.0
  */
 export class Backwards extends Schema.TaggedError<Backwards>()("Backwards", {
-  index: Index,
+  /** Its name in the protocol's header. */
+  index: Schema.String,
   value: Schema.Int,
   seen: Schema.Int
 }) {
@@ -78,7 +64,7 @@ export const Reason = Schema.Union([TooFar, Backwards])
 export type Reason = typeof Reason.Type
 
 /**
- * The peer broke the rules of a ring or an event page. Nothing was read on the strength of its index, and that half is
+ * The peer broke the rules of a ring, an event page or the like. Nothing was read on the strength of its index, and that half is
  * over: whatever it is asked for afterwards fails with this same error.
  *
  * @category errors

@@ -1,27 +1,41 @@
+/**
+ * An index in shared memory that the peer writes: each time that it is read it is checked, and only what was checked is
+ * kept.
+ *
+ * @since 0.2.0
+ */
 import * as Result from "effect/Result"
-import { Backwards, type Index, type Reason, RingError, TooFar } from "../RingError.ts"
-import { load, type Words } from "./order.ts"
+import { no, yes } from "./internal/answer.ts"
+import { load, type Words } from "./Ordered.ts"
+import { Backwards, type Reason, RingError, TooFar } from "./RingError.ts"
 
-/** What every operation of a half answers. Made once: an answer allocates nothing. */
-export type Answer = Result.Result<boolean, RingError>
-
-export const yes: Answer = Result.succeed(true)
-export const no: Answer = Result.succeed(false)
-
-/** How far index `a` is ahead of `b`, where indexes wrap at 2^32. */
+/**
+ * How far index `a` is ahead of `b`, where indexes wrap at 2^32.
+ *
+ * @category conversions
+ * @since 0.2.0
+ */
 export const ahead = (a: number, b: number): number => (a - b) >>> 0
 
-/** An index that the peer writes: each time that it is read it is checked, and only what was checked is kept. */
+/**
+ * An index that the peer writes.
+ *
+ * @category models
+ * @since 0.2.0
+ */
 export class PeerIndex {
   /** Where it stood when it was last read. */
   seen: number
   /** The answer to everything, once the peer has broken the rules. */
-  broken: Answer | undefined
-  readonly index: Index
+  broken: Result.Result<never, RingError> | undefined
+  /** Its name, for errors. */
+  readonly index: string
   readonly words: Words
+  /** Which word it is. */
   readonly at: number
 
-  constructor(index: Index, words: Words, at: number, start: number) {
+  /** `start` is where it stands, or the furthest back that it can. */
+  constructor(index: string, words: Words, at: number, start: number) {
     this.index = index
     this.words = words
     this.at = at
@@ -29,7 +43,7 @@ export class PeerIndex {
   }
 
   /** Reads it: the peer can have got to `limit`, and not back. Answers whether it has moved on. */
-  read(limit: number): Answer {
+  read(limit: number): Result.Result<boolean, RingError> {
     const value = load(this.words, this.at)
     const { index, seen } = this
     const moved = ahead(value, seen)
@@ -41,7 +55,7 @@ export class PeerIndex {
     return moved > 0 ? yes : no
   }
 
-  private end(reason: Reason): Answer {
+  private end(reason: Reason): Result.Result<never, RingError> {
     return this.broken = Result.fail(new RingError({ reason }))
   }
 }
