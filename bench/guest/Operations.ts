@@ -47,10 +47,10 @@ export const operations = {
       const table = yield* GrantTable
       const { directory } = yield* PeerBuffer.walk(location(buffer))
       const refs = PageDirectory.slots(PageDirectory.concat(directory.map(({ page }) => page)), buffer.pages)
-      return table.map({ domain: buffer.peer, refs })
+      return table.map({ peer: buffer.peer, refs })
     }),
   walk: (buffer) => Effect.succeed(PeerBuffer.map(location(buffer))),
-  provide: (buffer) => Effect.succeed(PeerBuffer.provide(location(buffer))),
+  provide: (buffer) => Effect.succeed(PeerBuffer.allocForFrontend(location(buffer))),
   copyIn: copying((buffer, plain) => buffer.set(plain)),
   copyOut: copying((buffer, plain) => plain.set(buffer)),
   copyPlain: copying((other, plain) => plain.set(other), true)

@@ -12,8 +12,8 @@ const call = (): void => void process.getuid!()
 
 /** Maps and releases, on a grant table that has nothing behind it but these two. */
 const mapping = (acquire: () => void, release: () => void) => {
-  const domain = DomainId.DomainId.make(0)
-  const pages = { domain, access: "read-write", bytes: new Uint8Array() } as const
+  const peer = DomainId.DomainId.make(0)
+  const pages = { peer, access: "read-write", bytes: new Uint8Array() } as const
   const never = Effect.die(new Error("not used here"))
   const table = GrantTable.make({
     map: () =>
@@ -26,7 +26,7 @@ const mapping = (acquire: () => void, release: () => void) => {
     copy: () => never,
     limits: never
   })
-  return Effect.scoped(table.map({ domain: 0, refs: [8] }))
+  return Effect.scoped(table.map({ peer: 0, refs: [8] }))
 }
 
 const calls = Effect.sync(() => {

@@ -158,7 +158,7 @@ const main = Effect.gen(function*() {
         return { directory, native: theirs.directory }
       }
       case "provide":
-        yield* Scope.provide(PeerBuffer.provide(location(request)), held)
+        yield* Scope.provide(PeerBuffer.allocForFrontend(location(request)), held)
         return {}
       case "release":
         yield* Scope.close(held, Exit.void)

@@ -8,7 +8,7 @@ import * as MappedMemory from "@xen-shbuf/xen-gntdev/MappedMemory"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import koffi from "koffi"
-import * as Driver from "../../packages/xen-gntdev/src/internal/Driver.ts"
+import * as Devices from "../../packages/xen-gntdev/src/internal/Devices.ts"
 import * as Libc from "../../packages/xen-gntdev/src/internal/Libc.ts"
 import * as Native from "../guest/Native.ts"
 import * as Cc from "./Cc.ts"
@@ -45,4 +45,4 @@ export const calls = Effect.fnUntraced(function*(fd: number) {
 })
 
 /** The real devices' driver over such calls, as the service that a program has. */
-export const table = (libc: Libc.Libc) => Effect.map(Driver.make(() => libc), GrantTable.make)
+export const table = (libc: Libc.Libc) => Effect.map(Devices.make(() => libc), GrantTable.make)

@@ -57,7 +57,7 @@ const operations = (pages: number): ReadonlyArray<Operation> => {
     },
     {
       name: "GrantTable.map",
-      ours: inTable(Effect.suspend(() => table.map({ domain: 1, refs }))),
+      ours: inTable(Effect.suspend(() => table.map({ peer: 1, refs }))),
       plain: () => release(map(refs))
     },
     {
@@ -87,8 +87,8 @@ const operations = (pages: number): ReadonlyArray<Operation> => {
       }
     },
     {
-      name: "PeerBuffer.provide",
-      ours: inTable(Effect.suspend(() => PeerBuffer.provide(at))),
+      name: "PeerBuffer.allocForFrontend",
+      ours: inTable(Effect.suspend(() => PeerBuffer.allocForFrontend(at))),
       plain: () => {
         const targets: Array<Uint8Array> = []
         chain((bytes) => {

@@ -83,7 +83,7 @@ const offerAll = Effect.gen(function*() {
 /** Is the backend of a frontend that lets it allocate. */
 const fillIn = Effect.fnUntraced(function*(directory: number) {
   const table = yield* GrantTable
-  const { bytes } = yield* table.map({ domain: peer, refs: [directory] })
+  const { bytes } = yield* table.map({ peer, refs: [directory] })
   const { refs } = yield* table.share({ peer, pages: 8 })
   const fillings: ReadonlyArray<readonly [name: string, reason: string, refs: Uint32Array]> = [
     ["nothing filled in", "InvalidRef", new Uint32Array(8)],

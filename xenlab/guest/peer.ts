@@ -51,12 +51,12 @@ export type Request =
   /** Maps and releases the buffer so many times, and counts the outcomes (see `outcome`). */
   | { readonly do: "storm"; readonly times: number } & Location
 
-interface Held {
+interface Kept {
   readonly scope: Scope.Closeable
   readonly bytes: SharedMemory.Writable
   readonly unmapNotify?: UnmapNotify
   readonly end?: Ending.End
-  readonly map?: SharedBuffer.BackendBuffer["map"]
+  readonly map?: SharedBuffer.SharedDirectory["map"]
 }
 
 type Refused = GrantTableError | DirectoryError
@@ -73,15 +73,15 @@ const outcome = Effect.fnUntraced(function*(location: Location) {
 
 const main = Effect.gen(function*() {
   const scope = yield* Effect.scope
-  const held = new Map<string, Held>()
+  const held = new Map<string, Kept>()
   let channels: EventChannels.EventChannels | undefined
 
-  const named = (name: string): Held => {
+  const named = (name: string): Kept => {
     const one = held.get(name)
     if (one === undefined) throw new Error(`nothing is held as ${name}`)
     return one
   }
-  const hold = <A extends Omit<Held, "scope" | "bytes"> & { readonly bytes?: SharedMemory.Writable }>(
+  const hold = <A extends Omit<Kept, "scope" | "bytes"> & { readonly bytes?: SharedMemory.Writable }>(
     as: string,
     acquire: Effect.Effect<A, Refused, GrantTable | Scope.Scope>
   ): Effect.Effect<A, Refused, GrantTable> =>
@@ -107,7 +107,7 @@ const main = Effect.gen(function*() {
         yield* hold(request.as, PeerBuffer.map(request))
         return {}
       case "provide":
-        yield* hold(request.as, PeerBuffer.provide(request))
+        yield* hold(request.as, PeerBuffer.allocForFrontend(request))
         return {}
       case "map filled":
         yield* hold(request.as, named(request.of).map!())

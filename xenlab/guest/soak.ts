@@ -128,7 +128,7 @@ const back = Effect.fnUntraced(function*(peer: number, at: number, isAlone: bool
         break
       case kinds.provide:
         yield* Effect.scoped(Effect.gen(function*() {
-          const { bytes } = yield* PeerBuffer.provide(request.location)
+          const { bytes } = yield* PeerBuffer.allocForFrontend(request.location)
           bytes.fill(request.value)
           yield* answer
           // The front has unmapped before it asks for this.

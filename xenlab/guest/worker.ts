@@ -1,7 +1,7 @@
 /**
  * Shares and maps in a worker of this process, in dom0 with itself, and lets the worker end as the host says.
  *
- * Usage: node worker.mjs. Each line of input is an {@link End}. It says `held` when the worker holds what it shares and
+ * Usage: node worker.mjs. Each line of input is a {@link WayOut}. It says `held` when the worker holds what it shares and
  * maps, and `ended` with the worker's exit code after the next line.
  */
 import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
@@ -13,13 +13,13 @@ import { isMainThread, parentPort, Worker } from "node:worker_threads"
 import { nextLine, say } from "./Program.ts"
 
 /** How a worker can end. */
-export type End = "terminate" | "exit" | "throw" | "release"
+export type WayOut = "terminate" | "exit" | "throw" | "release"
 
 const inWorker = Effect.gen(function*() {
   const { byteLength, directory } = yield* SharedBuffer.alloc({ peer: 0, byteLength: 8 * 4096 })
   yield* PeerBuffer.map({ peer: 0, directory, byteLength })
   yield* Effect.callback<void>((resume) => {
-    parentPort!.on("message", (end: End) => {
+    parentPort!.on("message", (end: WayOut) => {
       if (end === "exit") process.exit(7)
       // Not for Effect: nobody catches it.
       if (end === "throw") setImmediate(() => { throw new Error("thrown on purpose") })

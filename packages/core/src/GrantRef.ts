@@ -58,15 +58,15 @@ export type GrantRef = typeof GrantRef.Type
 export const isGrantRef = (word: number): word is GrantRef => word >= minimum && word <= maximum
 
 /**
- * A reference as its peer sees it: the granting domain, and the reference in that domain's table.
+ * A grant of a peer's: the domain that granted, and the reference in that domain's table.
  *
  * @category schemas
  * @since 0.1.0
  */
-export const Grant = Schema.Struct({ domain: DomainId, ref: GrantRef })
+export const Grant = Schema.Struct({ peer: DomainId, ref: GrantRef })
 
 /**
- * A reference together with the domain that granted it.
+ * A grant of a peer's.
  *
  * @category models
  * @since 0.1.0

@@ -77,7 +77,7 @@ export interface SharedPages {
  * @since 0.1.0
  */
 export interface MappedPages<A extends Access = Access> {
-  readonly domain: DomainId.DomainId
+  readonly peer: DomainId.DomainId
   /** Writing to a read-only mapping kills the process, as any write to read-only memory. */
   readonly access: A
   /**
@@ -108,7 +108,7 @@ export interface ShareRequest {
  * @since 0.1.0
  */
 export interface MapRequest {
-  readonly domain: DomainId.DomainId
+  readonly peer: DomainId.DomainId
   readonly refs: Uint32Array<ArrayBuffer>
   readonly access: Access
 }
@@ -200,11 +200,11 @@ export class GrantTable extends Context.Service<GrantTable, {
     readonly access?: Access | undefined
   }) => Effect.Effect<SharedPages, GrantTableError.GrantTableError, Scope.Scope>
   /**
-   * Maps grants of `domain` side by side as one region, all or nothing (read-write unless said otherwise).
+   * Maps grants of `peer` side by side as one region, all or nothing (read-write unless said otherwise).
    * `GrantRefused` names the first that Xen refused.
    */
   readonly map: <A extends Access = "read-write">(options: {
-    readonly domain: number
+    readonly peer: number
     readonly refs: ArrayLike<number>
     readonly access?: A | undefined
   }) => Effect.Effect<MappedPages<A>, GrantTableError.GrantTableError, Scope.Scope>
@@ -213,7 +213,7 @@ export class GrantTable extends Context.Service<GrantTable, {
    * mapped read-only for that long, and each byte read once: what a hostile peer does afterwards changes nothing.
    */
   readonly read: (
-    grant: { readonly domain: number; readonly ref: number },
+    grant: { readonly peer: number; readonly ref: number },
     into: Uint8Array
   ) => Effect.Effect<void, GrantTableError.GrantTableError>
   /**
@@ -330,9 +330,9 @@ const references = (refs: ArrayLike<number>): Result.Result<Uint32Array<ArrayBuf
 const memory = (argument: string, value: Uint8Array): Result.Result<Uint8Array, InvalidInput> =>
   value instanceof Uint8Array ? Result.succeed(value) : Input.invalid(argument, value, "a Uint8Array")
 
-const grantIn = (argument: string, { domain, ref }: { readonly domain: number; readonly ref: number }) =>
+const grantIn = (argument: string, { peer, ref }: { readonly peer: number; readonly ref: number }) =>
   Result.all({
-    domain: Input.domainId(`${argument}domain`, domain),
+    peer: Input.domainId(`${argument}peer`, peer),
     ref: Input.grantRef(`${argument}ref`, ref)
   })
 
@@ -424,16 +424,16 @@ export const make = (driver: Driver): GrantTable["Service"] =>
           ))
       }),
     map: <A extends Access>(options: {
-      readonly domain: number
+      readonly peer: number
       readonly refs: ArrayLike<number>
       readonly access?: A | undefined
     }) =>
       Effect.suspend(() => {
-        const { access = "read-write", domain, refs } = options
-        return asked("map", { domain, access, pages: refs.length }, () =>
+        const { access = "read-write", peer, refs } = options
+        return asked("map", { peer, access, pages: refs.length }, () =>
           Result.map(
             Result.all({
-              domain: Input.domainId("domain", domain),
+              peer: Input.domainId("peer", peer),
               refs: references(refs),
               access: Input.access("access", access)
             }),
@@ -445,9 +445,9 @@ export const make = (driver: Driver): GrantTable["Service"] =>
       }),
     read: (grant, into) =>
       Effect.suspend(() => {
-        const { domain, ref } = grant
-        return asked("read", { domain, ref }, () =>
-          Result.flatMap(Result.all([grantIn("", { domain, ref }), memory("into", into)]), ([grant, { length }]) =>
+        const { peer, ref } = grant
+        return asked("read", { peer, ref }, () =>
+          Result.flatMap(Result.all([grantIn("", { peer, ref }), memory("into", into)]), ([grant, { length }]) =>
             length <= Page.size
               ? Result.succeed(driver.read(grant, into))
               : Input.invalid("into.length", length, "at most 4096 bytes: a page")))

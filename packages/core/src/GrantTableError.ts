@@ -88,11 +88,11 @@ export class GrantRefused extends Schema.TaggedError<GrantRefused>()("GrantRefus
     const why = status === undefined ? "" : ` (${status})`
     const readOnly = access === "read-write" ? ", or granted read-only" : ""
     // The real device does not say why, and we do not know which domain we are.
-    const policy = status === undefined && grant.domain !== 0
+    const policy = status === undefined && grant.peer !== 0
       ? ", or neither of the two domains is dom0 and Xen's policy SILO forbids it (Debian's default on arm64; " +
         "xsm=dummy on Xen's command line lifts it)"
       : ""
-    return `Xen refused grant ${grant.ref} of domain ${grant.domain}, number ${index} of the request${why}: ` +
+    return `Xen refused grant ${grant.ref} of domain ${grant.peer}, number ${index} of the request${why}: ` +
       `it is not granted to this domain${readOnly}, or its owner is gone${policy}. ` +
       (hint ?? "Compare the reference with what the peer published.")
   }
@@ -105,12 +105,12 @@ export class GrantRefused extends Schema.TaggedError<GrantRefused>()("GrantRefus
  * @since 0.1.0
  */
 export class OutOfMappings extends Schema.TaggedError<OutOfMappings>()("OutOfMappings", {
-  domain: DomainId,
+  peer: DomainId,
   requested: Schema.Int,
   detail: Schema.String
 }) {
   override get message() {
-    return `${this.requested} pages of domain ${this.domain} can't be mapped: ${this.detail}. ` +
+    return `${this.requested} pages of domain ${this.peer} can't be mapped: ${this.detail}. ` +
       "Unmap other buffers, or give this domain more maptrack frames (max_maptrack_frames)."
   }
 }
@@ -157,7 +157,7 @@ export class GrantTableError extends Schema.TaggedError<GrantTableError>()("Gran
     "limits",
     "alloc",
     "allocByBackend",
-    "provide",
+    "allocForFrontend",
     "walk"
   ]),
   reason: Reason

@@ -22,7 +22,7 @@ import { GrantTableError } from "./GrantTableError.ts"
 import { mapBuffer, notifyWithin } from "./internal/buffer.ts"
 import { endOf } from "./internal/consent.ts"
 import * as Input from "./internal/input.ts"
-import { atomic } from "./internal/lifetime.ts"
+import { allOrNothing } from "./internal/lifetime.ts"
 import { traced } from "./internal/tracing.ts"
 import type { MappedBuffer } from "./MappedBuffer.ts"
 import * as Page from "./Page.ts"
@@ -35,7 +35,7 @@ import type * as SharedMemory from "./SharedMemory.ts"
  * @category models
  * @since 0.1.0
  */
-export interface ProvidedBuffer {
+export interface AllocatedBuffer {
   readonly peer: DomainId.DomainId
   /** What the frontend may do with the buffer; we may always write. */
   readonly access: Access
@@ -167,7 +167,7 @@ const readRefs = (table: GrantTable["Service"], at: Located) => {
   const parts: Array<Uint32Array<ArrayBuffer>> = []
   const links = chain(at, (ref, page) => {
     const words = new Uint32Array(1 + Math.min(Chain.refsPerPage, at.pages - page * Chain.refsPerPage))
-    return Effect.map(table.read({ domain: at.peer, ref }, new Uint8Array(words.buffer)), () => {
+    return Effect.map(table.read({ peer: at.peer, ref }, new Uint8Array(words.buffer)), () => {
       parts.push(words.subarray(1))
       return words[0]!
     })
@@ -211,15 +211,15 @@ export const map: <A extends Access = "read-write">(
  * @category constructors
  * @since 0.1.0
  */
-export const provide: (
+export const allocForFrontend: (
   options: Location & Policy & { readonly access?: Access | undefined }
 ) => Effect.Effect<
-  ProvidedBuffer,
+  AllocatedBuffer,
   GrantTableError | DirectoryError.DirectoryError,
   GrantTable | Scope.Scope
-> = CallSite.named("PeerBuffer.provide", (options) =>
-  located("provide", options, (table, at) =>
-    atomic((lifetime) =>
+> = CallSite.named("PeerBuffer.allocForFrontend", (options) =>
+  located("allocForFrontend", options, (table, at) =>
+    allOrNothing((lifetime) =>
       // The directory's pages stay mapped from the check of the chain until they are filled in; the buffer stays on.
       Effect.scoped(Effect.flatMap(open(table, at), (targets) => {
         const sharing = table.share({ peer: at.peer, pages: at.pages, access: options.access })
@@ -245,7 +245,7 @@ export const provide: (
 const open = (table: GrantTable["Service"], at: Located) => {
   const targets: Array<SharedMemory.Writable> = []
   const links = chain(at, (ref) =>
-    Effect.map(table.map({ domain: at.peer, refs: [ref] }), ({ bytes }) => {
+    Effect.map(table.map({ peer: at.peer, refs: [ref] }), ({ bytes }) => {
       targets.push(bytes)
       return Chain.link(bytes)
     }))
@@ -261,7 +261,7 @@ const open = (table: GrantTable["Service"], at: Located) => {
 export interface Walk {
   /** Pages of the buffer, as its size says. */
   readonly pages: Page.PageCount
-  /** Whose references stand in it: pages of the peer's, or of our own, which `provide` has entered. */
+  /** Whose references stand in it: pages of the peer's, or of our own, which `allocForFrontend` has entered. */
   readonly filledBy: "peer" | "us"
   /** The directory's pages that could be read, in order, with their references. */
   readonly directory: ReadonlyArray<{ readonly ref: GrantRef.GrantRef; readonly page: PageDirectory.PageDirectory }>
@@ -271,9 +271,9 @@ export interface Walk {
 
 /**
  * Reads a frontend's directory as far as it goes and tells what is wrong with it, for people who look for a fault.
- * Each reference is tried: mapped read-only, and let go. One that we filled in ourselves, by `provide`, lists pages of our
- * own, which only the frontend can map: with `filledBy: "us"` they are checked, and not tried. Fails as `map` does for a
- * location that can't be.
+ * Each reference is tried: mapped read-only, and let go. One that we filled in ourselves, by `allocForFrontend`, lists
+ * pages of our own, which only the frontend can map: with `filledBy: "us"` they are checked, and not tried. Fails as
+ * `map` does for a location that can't be.
  *
  * @category debugging
  * @since 0.1.0
@@ -296,7 +296,7 @@ const walkLocated = Effect.fnUntraced(function*(
   const problem = yield* Effect.gen(function*() {
     const links = yield* chain(at, (ref) => {
       const bytes = new Uint8Array(Page.size)
-      return Effect.map(table.read({ domain: at.peer, ref }, bytes), () => {
+      return Effect.map(table.read({ peer: at.peer, ref }, bytes), () => {
         const page = decodePage(bytes)
         directory.push({ ref, page })
         return PageDirectory.next(page, 0)
@@ -306,7 +306,7 @@ const walkLocated = Effect.fnUntraced(function*(
     // References of ours, and links of the peer's, may be the same numbers.
     const refs = yield* Effect.fromResult(Chain.check(filledBy === "peer" ? links : [], slots))
     if (filledBy === "us") return undefined
-    yield* Effect.scoped(table.map({ domain: at.peer, refs, access: "read-only" }))
+    yield* Effect.scoped(table.map({ peer: at.peer, refs, access: "read-only" }))
     return undefined
   }).pipe(
     Effect.catchTag("DirectoryError", Effect.succeed),

@@ -22,7 +22,7 @@ import { GrantTableError } from "./GrantTableError.ts"
 import { mapBuffer, notifyWithin, type Whose } from "./internal/buffer.ts"
 import { endOf } from "./internal/consent.ts"
 import * as Input from "./internal/input.ts"
-import { atomic, type Lifetime, memoryEnded } from "./internal/lifetime.ts"
+import { allOrNothing, type Lifetime, memoryEnded } from "./internal/lifetime.ts"
 import { traced } from "./internal/tracing.ts"
 import type { MappedBuffer } from "./MappedBuffer.ts"
 import * as Page from "./Page.ts"
@@ -61,7 +61,7 @@ export interface SharedBuffer {
  * @category models
  * @since 0.1.0
  */
-export interface BackendBuffer {
+export interface SharedDirectory {
   readonly peer: DomainId.DomainId
   /** The reference to tell the backend, with the size. */
   readonly directory: GrantRef
@@ -101,7 +101,7 @@ const allocate = <A>(
         return Effect.fail(new GrantTableError({ operation, reason: checked.failure }))
       }
       const pages = Page.countFor(checked.success)
-      return atomic((lifetime) => acquire(table, pages, Chain.pagesFor(pages), lifetime))
+      return allOrNothing((lifetime) => acquire(table, pages, Chain.pagesFor(pages), lifetime))
     })
   )
 
@@ -154,11 +154,11 @@ export const alloc: (options: {
 export const allocByBackend: (options: {
   readonly peer: number
   readonly byteLength: number
-}) => Effect.Effect<BackendBuffer, GrantTableError, GrantTable | Scope.Scope> = CallSite.named(
+}) => Effect.Effect<SharedDirectory, GrantTableError, GrantTable | Scope.Scope> = CallSite.named(
   "SharedBuffer.allocByBackend",
   ({ byteLength, peer }) =>
     allocate("allocByBackend", byteLength, (table, pages, directoryPages, lifetime) =>
-      Effect.map(table.share({ peer, pages: directoryPages }), (shared): BackendBuffer => {
+      Effect.map(table.share({ peer, pages: directoryPages }), (shared): SharedDirectory => {
         Chain.write(shared.bytes, shared.refs, new Uint32Array(0))
         const buffer = { peer: shared.peer, pages, byteLength }
         return {

@@ -20,10 +20,10 @@ const operations = (pages: number) => {
     Effect.runSync(Effect.provideService(Effect.scoped(effect), GrantTable, table))
   return {
     "GrantTable.share": run(Effect.suspend(() => table.share({ peer: 1, pages }))),
-    "GrantTable.map": run(Effect.suspend(() => table.map({ domain: 1, refs }))),
+    "GrantTable.map": run(Effect.suspend(() => table.map({ peer: 1, refs }))),
     "SharedBuffer.alloc": run(Effect.suspend(() => SharedBuffer.alloc({ peer: 1, byteLength }))),
     "PeerBuffer.map": run(Effect.suspend(() => PeerBuffer.map(at))),
-    "PeerBuffer.provide": run(Effect.suspend(() => PeerBuffer.provide(at)))
+    "PeerBuffer.allocForFrontend": run(Effect.suspend(() => PeerBuffer.allocForFrontend(at)))
   }
 }
 
@@ -54,7 +54,7 @@ describe("An operation and its release", () => {
     "GrantTable.map": 12_600,
     "SharedBuffer.alloc": 22_500,
     "PeerBuffer.map": 25_500,
-    "PeerBuffer.provide": 34_500
+    "PeerBuffer.allocForFrontend": 34_500
   }))("%s takes so many bytes for objects, and no more for many pages than for one", (name, most) => {
     const objects = (pages: number) => allocated(operations(pages)[name as Name]).objects
     const [one, full] = [objects(1), objects(1023)]
@@ -78,7 +78,7 @@ describe("An operation and its release", () => {
       "SharedBuffer.alloc": 4 * Math.ceil((directoryPages + pages) / 32),
       // What was read, and the request with it.
       "PeerBuffer.map": read + joined + bits + refs,
-      "PeerBuffer.provide": bits
+      "PeerBuffer.allocForFrontend": bits
     }
     for (const [name, job] of Object.entries(operations(pages))) {
       assert.isAtMost(allocated(job).arrays, most[name as Name], name)

@@ -31,7 +31,7 @@ describe("errors", () => {
 
   it("a refusal without a cause names Xen's policy, where neither side is known to be dom0", () => {
     const refused = (domain: number, fields: { readonly status?: string } = {}) =>
-      new GrantTableError.GrantRefused({ grant: { domain: DomainId.DomainId.make(domain), ref: GrantRef.GrantRef.make(8) }, index: 0, access: "read-only", ...fields }).message
+      new GrantTableError.GrantRefused({ grant: { peer: DomainId.DomainId.make(domain), ref: GrantRef.GrantRef.make(8) }, index: 0, access: "read-only", ...fields }).message
     assert.include(refused(5), "xsm=dummy")
     assert.notInclude(refused(0), "xsm")
     assert.notInclude(refused(5, { status: "GNTST_bad_gntref" }), "xsm")

@@ -51,7 +51,7 @@ describe("GrantTable.make", () => {
     Effect.gen(function*() {
       const { requests, table } = stub()
       const share = (peer: number, pages: number) => refused(Effect.scoped(table.share({ peer, pages })))
-      const map = (domain: number, refs: ReadonlyArray<number>) => refused(Effect.scoped(table.map({ domain, refs })))
+      const map = (peer: number, refs: ReadonlyArray<number>) => refused(Effect.scoped(table.map({ peer, refs })))
       for (const peer of [-1, 1.5, Number.NaN, Infinity, 0x7ff0, 0x7fff, 65_536]) {
         for (const error of [yield* share(peer, 1), yield* map(peer, [8])]) {
           assert.strictEqual(error._tag, "InvalidInput")
@@ -66,16 +66,16 @@ describe("GrantTable.make", () => {
       }
       assert.include((yield* map(1, [])).text, "refs.length is 0, but must be a number of pages")
       const tooMany = { length: 1_048_577 } as ArrayLike<number>
-      assert.include((yield* refused(Effect.scoped(table.map({ domain: 1, refs: tooMany })))).text, "refs.length is 1048577")
+      assert.include((yield* refused(Effect.scoped(table.map({ peer: 1, refs: tooMany })))).text, "refs.length is 1048577")
       assert.include(
         (yield* refused(Effect.scoped(table.share({ peer: 1, pages: 1, access: "rw" as "read-only" })))).text,
         `access is "rw", but must be "read-write" or "read-only"`
       )
       for (const access of ["rw", "Read-Write", "", null, 1]) {
-        const error = yield* refused(Effect.scoped(table.map({ domain: 1, refs: [8], access: access as "read-only" })))
+        const error = yield* refused(Effect.scoped(table.map({ peer: 1, refs: [8], access: access as "read-only" })))
         assert.deepInclude(error, { _tag: "InvalidInput", argument: "access" })
       }
-      const grant = { domain: 1, ref: 8 } as GrantTable.CopySegment["grant"]
+      const grant = { peer: 1, ref: 8 } as GrantTable.CopySegment["grant"]
       for (const offset of [-1, 0.5, 4090, 4096]) {
         const error = yield* refused(table.copy([{ _tag: "Read", grant, offset, into: new Uint8Array(7) }]))
         assert.include(error.text, `7 bytes at offset ${offset}`)
@@ -91,14 +91,14 @@ describe("GrantTable.make", () => {
       const words = Uint32Array.from(refs)
       yield* Effect.scoped(Effect.all([
         table.share({ peer: 0x7fef, pages: 2 }),
-        table.map({ domain: 0, refs, access: "read-only" }),
-        table.map({ domain: 0, refs: words })
+        table.map({ peer: 0, refs, access: "read-only" }),
+        table.map({ peer: 0, refs: words })
       ]))
       refs[0] = words[0] = 0
       assert.deepStrictEqual(requests, [
         { peer: 0x7fef, pages: 2, access: "read-write" },
-        { domain: 0, refs: Uint32Array.of(0xffff_fffe, 8, 8), access: "read-only" },
-        { domain: 0, refs: Uint32Array.of(0xffff_fffe, 8, 8), access: "read-write" }
+        { peer: 0, refs: Uint32Array.of(0xffff_fffe, 8, 8), access: "read-only" },
+        { peer: 0, refs: Uint32Array.of(0xffff_fffe, 8, 8), access: "read-write" }
       ])
     }))
 
@@ -107,8 +107,8 @@ describe("GrantTable.make", () => {
       const { requests, table } = stub()
       const [shared, mapped, readOnly] = yield* Effect.scoped(Effect.all([
         table.share({ peer: 1, pages: 2, access: "read-only" }),
-        table.map({ domain: 1, refs: [8, 9] }),
-        table.map({ domain: 1, refs: [8, 9], access: "read-only" })
+        table.map({ peer: 1, refs: [8, 9] }),
+        table.map({ peer: 1, refs: [8, 9], access: "read-only" })
       ]))
       requests.length = 0
       const text = (pages: { readonly unmapNotify: GrantTable.UnmapNotify }, notification: GrantTable.UnmapNotification) =>
@@ -151,9 +151,9 @@ describe("GrantTable.make", () => {
   it.effect("reads at most a page, of a grant that there can be", () =>
     Effect.gen(function*() {
       const { requests, table } = stub()
-      const read = (domain: number, ref: number, length: number) => table.read({ domain, ref }, new Uint8Array(length))
+      const read = (peer: number, ref: number, length: number) => table.read({ peer, ref }, new Uint8Array(length))
       for (const [argument, effect] of [
-        ["domain", read(0x7ff0, 8, 1)],
+        ["peer", read(0x7ff0, 8, 1)],
         ["ref", read(3, 7, 1)],
         ["ref", read(3, 8.5, 1)],
         ["into.length", read(3, 8, 4097)]
@@ -163,7 +163,7 @@ describe("GrantTable.make", () => {
       }
       assert.deepStrictEqual(requests, [])
       yield* read(3, 8, 4096)
-      assert.deepStrictEqual(requests, [{ domain: 3, ref: 8 }])
+      assert.deepStrictEqual(requests, [{ peer: 3, ref: 8 }])
     }))
 
   it.effect("opens one span an operation and counts grants, pages and refusals", () =>
@@ -185,7 +185,7 @@ describe("GrantTable.make", () => {
       const refusedBefore = (yield* Metric.value(refusals)).count
       yield* Effect.scoped(Effect.gen(function*() {
         yield* table.share({ peer: 3, pages: 5 })
-        const mapped = yield* table.map({ domain: 4, refs: [8, 9] })
+        const mapped = yield* table.map({ peer: 4, refs: [8, 9] })
         yield* Effect.flip(table.share({ peer: 3, pages: 1001 }))
         yield* mapped.unmapNotify({ clearByte: 5 })
         yield* table.limits
@@ -249,7 +249,7 @@ describe("GrantTable.make", () => {
       const { table } = stub()
       const thrown = new Error("a getter")
       const bad = (name: string) =>
-        Object.defineProperty({ peer: 1, domain: 1, pages: 1, refs: [8], ref: 8, byteLength: 1, directory: 8 }, name, {
+        Object.defineProperty({ peer: 1, pages: 1, refs: [8], ref: 8, byteLength: 1, directory: 8 }, name, {
           get: () => {
             throw thrown
           }
@@ -258,14 +258,14 @@ describe("GrantTable.make", () => {
       const provided = Effect.provideService(GrantTable.GrantTable, table)
       for (const effect of [
         table.share(bad("peer")),
-        table.map(bad("domain")),
+        table.map(bad("peer")),
         table.map(bad("refs")),
         table.read(bad("ref"), new Uint8Array(4)),
         shared.unmapNotify(bad("clearByte") as {}),
         provided(SharedBuffer.alloc(bad("byteLength"))),
         provided(SharedBuffer.allocByBackend(bad("byteLength"))),
         provided(PeerBuffer.map(bad("peer"))),
-        provided(PeerBuffer.provide(bad("peer"))),
+        provided(PeerBuffer.allocForFrontend(bad("peer"))),
         provided(PeerBuffer.walk(bad("peer")))
       ]) {
         const exit = yield* Effect.exit(effect)
@@ -276,7 +276,7 @@ describe("GrantTable.make", () => {
   it.effect("copies into and out of arrays of bytes only: what is none is refused before the driver sees it", () =>
     Effect.gen(function*() {
       const { requests, table } = stub()
-      const grant = { domain: 1, ref: 8 } as GrantTable.CopySegment["grant"]
+      const grant = { peer: 1, ref: 8 } as GrantTable.CopySegment["grant"]
       for (const none of [[0, 0, 0, 0], new Float64Array(1), { length: 4 }, "text", undefined]) {
         const array = none as Uint8Array
         for (const effect of [
@@ -302,10 +302,10 @@ describe("GrantTable.make", () => {
         Effect.provideService(Scope.provide(effect, scope), GrantTable.GrantTable, table)
       for (const effect of [
         inScope(table.share({ peer: 1, pages: 1 })),
-        inScope(table.map({ domain: 1, refs: [8] })),
+        inScope(table.map({ peer: 1, refs: [8] })),
         inScope(SharedBuffer.alloc(at)),
         inScope(SharedBuffer.allocByBackend(at)),
-        inScope(PeerBuffer.provide(at))
+        inScope(PeerBuffer.allocForFrontend(at))
       ]) {
         const exit = yield* Effect.exit(effect)
         assert.strictEqual(

@@ -23,7 +23,7 @@ describe("PeerBuffer.walk", () => {
         frontend
       )
       const refused = new GrantRefused({
-        grant: { domain: DomainId.DomainId.make(5), ref: GrantRef.GrantRef.make(directory) },
+        grant: { peer: DomainId.DomainId.make(5), ref: GrantRef.GrantRef.make(directory) },
         index: 0,
         access: "read-only"
       })

@@ -63,8 +63,8 @@ describe("SharedBuffer", () => {
         assert.strictEqual(error.reason._tag, tag)
         assert.include(error.message, text)
       }
-      const { map, provide, walk } = PeerBuffer
-      for (const [operation, call] of Object.entries({ map, provide, walk })) {
+      const { allocForFrontend, map, walk } = PeerBuffer
+      for (const [operation, call] of Object.entries({ allocForFrontend, map, walk })) {
         const error = yield* refusal(call({ peer: 40_000, directory: 8, byteLength: 1 }))
         assert.deepInclude<object>(error, { _tag: "GrantTableError", operation })
       }

@@ -168,7 +168,7 @@ const sameBuffer = (world: World, bytes: SharedMemory.Writable, byteLength: numb
 const judgeFrontend = (world: World, self: Case.Case, first: number, record: Peer.Record): Oracle.Verdict => {
   const outOfBounds = Oracle.bounds(first, Case.byteLength(self), Case.maxByteLength(self))
   if (outOfBounds.length > 0) return { operations: [], faults: outOfBounds, links: [], refs: [] }
-  const question = { domain: ids.hostile, pages: self.pages, refusal: world.refusal }
+  const question = { peer: ids.hostile, pages: self.pages, refusal: world.refusal }
   const provides = self.mode === "provide"
   const chain = Oracle.follow(question, first, provides ? "read-write" : "read-only", (n, ref) => {
     const operation = record.operations[n]
@@ -240,7 +240,7 @@ const hostileFrontend = Effect.fnUntraced(function*(world: World, self: Case.Cas
   })
 
   const provided = Effect.fnUntraced(function*() {
-    const exit = yield* Effect.exit(PeerBuffer.provide(location))
+    const exit = yield* Effect.exit(PeerBuffer.allocForFrontend(location))
     // Of a page that it fills in, it needs nothing but the link.
     const { result, verdict } = yield* judged(exit, 0, (byte) => byte < 4)
     if (Result.isFailure(result)) {
@@ -266,7 +266,7 @@ const hostileFrontend = Effect.fnUntraced(function*(world: World, self: Case.Cas
     const listed = pages.flatMap(({ words }) => Array.from(words.subarray(1)))
     demand(listed.slice(self.pages).every((word) => word === 0), () => "A place that is not used is not 0")
     const refs = listed.slice(0, self.pages)
-    const theirs = yield* Effect.orDie(world.hostile.map({ domain: ids.victim, refs }))
+    const theirs = yield* Effect.orDie(world.hostile.map({ peer: ids.victim, refs }))
     samePages(pagesOf(theirs.bytes), pagesOf(bytes), self.pages)
     return "provided"
   })
@@ -292,7 +292,7 @@ const hostileBackend = Effect.fnUntraced(function*(world: World, self: Case.Case
   const words = new Uint32Array(SharedMemory.unsafeBytes(record.shared[0]!).buffer)
   directory = makeDirectory(self, world, words)
   sameOperations(record.operations.splice(0), [{ _tag: "share", pages: words.length / wordsPerPage }])
-  const question = { domain: ids.hostile, pages: self.pages, refusal: world.refusal }
+  const question = { peer: ids.hostile, pages: self.pages, refusal: world.refusal }
 
   const once = (directory: Directory) =>
     Effect.gen(function*() {

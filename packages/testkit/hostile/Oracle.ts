@@ -23,7 +23,7 @@ export interface Verdict {
 }
 
 export interface Question {
-  readonly domain: number
+  readonly peer: number
   readonly pages: number
   /** Xen's reason to refuse a page, if any. */
   readonly refusal: (ref: number, access: "read-only" | "read-write") => string | undefined
@@ -32,14 +32,14 @@ export interface Question {
 const reserved = (word: number) => word <= 7 || word === 0xffff_ffff
 
 const refused = (
-  { domain, refusal }: Question,
+  { peer, refusal }: Question,
   refs: ReadonlyArray<number>,
   access: "read-only" | "read-write"
 ): ReadonlyArray<Fault> => {
   const index = refs.findIndex((ref) => refusal(ref, access) !== undefined)
   if (index < 0) return []
   const ref = refs[index]!
-  return [{ _tag: "GrantRefused", grant: { domain, ref }, index, access, status: refusal(ref, access) }]
+  return [{ _tag: "GrantRefused", grant: { peer, ref }, index, access, status: refusal(ref, access) }]
 }
 
 /** What is wrong with a request before anything is asked of Xen. */

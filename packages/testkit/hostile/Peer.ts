@@ -79,7 +79,7 @@ export const around = (
         return { ...shared, bytes: watch(shared.bytes) }
       }),
       map: Effect.fnUntraced(function*<A extends Access = "read-write">(options: {
-        readonly domain: number
+        readonly peer: number
         readonly refs: ArrayLike<number>
         readonly access?: A | undefined
       }) {

@@ -49,7 +49,7 @@ export const kinds = [
 ] as const
 
 /** Pages that the hostile domain holds, for as long as the world lasts. */
-interface Held {
+interface GrantedPages {
   readonly refs: Uint32Array<ArrayBuffer>
   readonly words: SharedMemory.Writable<Uint32Array<ArrayBuffer>>
   readonly access: Access
@@ -88,7 +88,7 @@ export const make = Effect.gen(function*() {
   // Whatever is shared after that would use them again: keep them away from all that is asked for below.
   yield* hostile.share({ peer: ids.stranger, pages: 8 })
   const share = (pages: number, access: Access = "read-write", peer: number = ids.victim) =>
-    Effect.map(hostile.share({ peer, pages, access }), ({ bytes, refs }): Held => ({
+    Effect.map(hostile.share({ peer, pages, access }), ({ bytes, refs }): GrantedPages => ({
       refs,
       words: SharedMemory.viewAs(bytes, Uint32Array),
       access,

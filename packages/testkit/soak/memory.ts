@@ -91,7 +91,7 @@ const open = Effect.fnUntraced(function*(
       Scope.provide(mine.scope)
     )
     const at = { peer: frontend, directory: buffer.directory, byteLength }
-    const provided = yield* PeerBuffer.provide(at).pipe(run(backend), Scope.provide(theirs.scope))
+    const provided = yield* PeerBuffer.allocForFrontend(at).pipe(run(backend), Scope.provide(theirs.scope))
     const mapped = yield* buffer.map().pipe(Scope.provide(mine.scope))
     yield* travels(provided.bytes, mapped.bytes)
     yield* travels(mapped.bytes, provided.bytes)

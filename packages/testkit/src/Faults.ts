@@ -33,7 +33,7 @@ const unavailable = new Reason.DeviceUnavailable({ device: "injected", errno: "E
 const failed = new Reason.DeviceFailed({ device: "injected", call: "ioctl", errno: "ENOMEM" })
 
 const refused = new GrantTableError.GrantRefused({
-  grant: { domain: DomainId.DomainId.make(0), ref: GrantRef.GrantRef.make(8) },
+  grant: { peer: DomainId.DomainId.make(0), ref: GrantRef.GrantRef.make(8) },
   index: 0,
   access: "read-write",
   status: "GNTST_general_error"
@@ -42,7 +42,7 @@ const refused = new GrantTableError.GrantRefused({
 const mapping = [
   invalid,
   refused,
-  new GrantTableError.OutOfMappings({ domain: DomainId.DomainId.make(0), requested: 1, detail: "injected" }),
+  new GrantTableError.OutOfMappings({ peer: DomainId.DomainId.make(0), requested: 1, detail: "injected" }),
   unavailable,
   failed
 ]

@@ -34,7 +34,7 @@ export const make = (pages: number) => {
   Chain.write(bytes, links, refs)
   const whole = { ...all, bytes }
   const buffer = { ...all, refs, bytes: bytes.subarray(directoryPages * Page.size) }
-  const mapped = (bytes: Uint8Array<ArrayBuffer>) => ({ domain: peer, access, bytes }) as const
+  const mapped = (bytes: Uint8Array<ArrayBuffer>) => ({ peer, access, bytes }) as const
   const mappedBuffer = mapped(buffer.bytes)
   const directory = Array.from(links, (_, i) => mapped(bytes.subarray(i * Page.size, (i + 1) * Page.size)))
 

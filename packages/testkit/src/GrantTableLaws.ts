@@ -43,7 +43,7 @@ const refusalOf = (
   status: string | undefined
 ) =>
   new GrantTableError.GrantRefused({
-    grant: { domain: domain.id, ref: refs[index] as GrantRef },
+    grant: { peer: domain.id, ref: refs[index] as GrantRef },
     index,
     access,
     ...(status === undefined ? {} : { status })
@@ -56,7 +56,7 @@ const refuses = Effect.fnUntraced(function*(
   access: Access = "read-write"
 ) {
   const { backend, frontend, tellsStatus } = yield* Domains.Domains
-  const reason = yield* Law.refused("GrantRefused", backend.table.map({ domain: frontend.id, refs, access }))
+  const reason = yield* Law.refused("GrantRefused", backend.table.map({ peer: frontend.id, refs, access }))
   yield* Law.holds(
     !tellsStatus || /^GNTST_[a-z_]+$/.test(reason.status ?? ""),
     `the status of a refused grant is ${reason.status}`
@@ -73,7 +73,7 @@ const sharedAndMapped = Effect.fnUntraced(function*(pages: number, seed: number)
   const { backend, frontend } = yield* Domains.Domains
   const shared = yield* frontend.table.share({ peer: backend.id, pages })
   shared.bytes.set(Generators.bytes(seed, pages * Page.size))
-  const mapped = yield* backend.table.map({ domain: frontend.id, refs: shared.refs })
+  const mapped = yield* backend.table.map({ peer: frontend.id, refs: shared.refs })
   return { shared, mapped }
 })
 
@@ -83,7 +83,7 @@ const holders = Arbitrary.schema(Schema.Literals(["owner", "peer"]))
 const notified = Effect.fnUntraced(function*(holder: "owner" | "peer", pages: number) {
   const { backend, frontend } = yield* Domains.Domains
   const shared = yield* separately(frontend.table.share({ peer: backend.id, pages }))
-  const mapped = yield* separately(backend.table.map({ domain: frontend.id, refs: shared.refs }))
+  const mapped = yield* separately(backend.table.map({ peer: frontend.id, refs: shared.refs }))
   shared.bytes.fill(0xff)
   return holder === "owner"
     ? { party: frontend, armed: shared, watcher: mapped }
@@ -136,8 +136,8 @@ const bothSeeOneMemory = law("both sides see one memory, page by page in the ord
     const places = Generators.shuffled(order, Array.from(refs.keys()))
     const before = Generators.bytes(seed, bytes.length)
     bytes.set(before)
-    const mapped = yield* backend.table.map({ domain: frontend.id, refs: places.map((place) => refs[place]!) })
-    yield* Law.equal("the domain", mapped.domain, frontend.id)
+    const mapped = yield* backend.table.map({ peer: frontend.id, refs: places.map((place) => refs[place]!) })
+    yield* Law.equal("the peer", mapped.peer, frontend.id)
     yield* Law.equal("the access", mapped.access, "read-write")
     yield* Law.equal("the size", mapped.bytes.length, bytes.length)
     for (const [at, place] of places.entries()) {
@@ -162,7 +162,7 @@ const referencesMix = law(
       const owned = yield* Effect.forEach(shares, (pages) => frontend.table.share({ peer: backend.id, pages }))
       const pages = owned.flatMap(({ bytes, refs }) => Array.from(refs, (ref, i) => ({ ref, bytes: page(bytes, i) })))
       const chosen = places.map((place) => pages[place % pages.length]!)
-      const request = { domain: frontend.id, refs: chosen.map(({ ref }) => ref) }
+      const request = { peer: frontend.id, refs: chosen.map(({ ref }) => ref) }
       const mapped = yield* backend.table.map(request)
       const again = yield* backend.table.map({ ...request, access: "read-only" })
       page(mapped.bytes, write % chosen.length)[7] = 1
@@ -190,7 +190,7 @@ const readOnlyIsOnlyRead = law(
       const other = yield* frontend.table.share({ peer: backend.id, pages: readable, access: "read-only" })
       const refs = [...one?.refs ?? [], ...other.refs]
       yield* refuses(refs, writable)
-      const mapped = yield* backend.table.map({ domain: frontend.id, refs, access: "read-only" })
+      const mapped = yield* backend.table.map({ peer: frontend.id, refs, access: "read-only" })
       yield* Law.equal("the access", mapped.access, "read-only")
       const contents = Generators.bytes(seed, other.bytes.length)
       other.bytes.set(contents)
@@ -220,7 +220,7 @@ const refusedIsNamed = law(
         for (const access of ["read-write", "read-only"] as const) {
           yield* refuses(request, request.indexOf(free), access)
         }
-        const mapped = yield* backend.table.map({ domain: frontend.id, refs })
+        const mapped = yield* backend.table.map({ peer: frontend.id, refs })
         mapped.bytes[0] = 1
         yield* Law.equal("the owner's byte", bytes[0], 1)
         return refs
@@ -242,7 +242,7 @@ const readIsAPrivateCopy = law(
         const contents = Generators.bytes(seed, bytes.length)
         bytes.set(contents)
         const into = new Uint8Array(length + 1).fill(0xaa)
-        yield* backend.table.read({ domain: frontend.id, ref: refs[place]! }, into.subarray(0, length))
+        yield* backend.table.read({ peer: frontend.id, ref: refs[place]! }, into.subarray(0, length))
         bytes.fill(0xff)
         yield* sameBytes("what was read", into.subarray(0, length), page(contents, place).subarray(0, length))
         yield* Law.equal("the byte behind it", into[length], 0xaa)
@@ -260,7 +260,7 @@ const unmappableCantBeRead = law("a reference that can't be mapped can't be read
   const past = yield* Effect.scoped(frontend.table.share({ peer: backend.id, pages: 1 }))
   for (const ref of [0x7fff_0000, others.refs[0]!, past.refs[0]!]) {
     const into = new Uint8Array(Page.size).fill(0xaa)
-    const reason = yield* Law.refused("GrantRefused", backend.table.read({ domain: frontend.id, ref }, into))
+    const reason = yield* Law.refused("GrantRefused", backend.table.read({ peer: frontend.id, ref }, into))
     yield* sameReason(reason, refusalOf(frontend, [ref], 0, "read-only", reason.status))
     yield* Law.holds(into.every((byte) => byte === 0xaa), "something was read all the same")
   }
@@ -268,9 +268,9 @@ const unmappableCantBeRead = law("a reference that can't be mapped can't be read
 
 const noDomainNoGrants = law("a domain that does not exist has no grants", function*() {
   const all = yield* Domains.Domains
-  const domain = Domains.stranger(all)
-  const reason = yield* Law.refused("GrantRefused", all.backend.table.map({ domain, refs: [8, 9] }))
-  yield* Law.equal("the grant", reason.grant, { domain, ref: 8 as GrantRef })
+  const peer = Domains.stranger(all)
+  const reason = yield* Law.refused("GrantRefused", all.backend.table.map({ peer, refs: [8, 9] }))
+  yield* Law.equal("the grant", reason.grant, { peer, ref: 8 as GrantRef })
   yield* Law.equal("the index", reason.index, 0)
 })
 
@@ -279,7 +279,7 @@ const mapsHaveAnEnd = law("a grant can be mapped many times, but not without end
   const refs = yield* Effect.scoped(Effect.gen(function*() {
     const { bytes, refs } = yield* frontend.table.share({ peer: backend.id, pages: 1 })
     const repeated = (times: number) =>
-      backend.table.map({ domain: frontend.id, refs: Array.from({ length: times }, () => refs[0]!) })
+      backend.table.map({ peer: frontend.id, refs: Array.from({ length: times }, () => refs[0]!) })
     const { bytes: mapped } = yield* repeated(32)
     bytes.fill(7)
     yield* sameBytes("32 mappings", mapped, new Uint8Array(32 * Page.size).fill(7))
@@ -309,7 +309,7 @@ const viewsEndWithTheirScope = law(
         const shared = yield* separately(frontend.table.share({ peer: backend.id, pages: count }))
         shared.bytes.set(contents)
         const map = (access: Access) =>
-          separately(backend.table.map({ domain: frontend.id, refs: shared.refs, access }))
+          separately(backend.table.map({ peer: frontend.id, refs: shared.refs, access }))
         return [shared, yield* map("read-write"), yield* map("read-only")].map((holder) => ({
           contents,
           holder,
@@ -360,7 +360,7 @@ const interruptedRefusalLeavesNothing = law(
   function*() {
     const { backend, frontend } = yield* Domains.Domains
     const { refs } = yield* separately(frontend.table.share({ peer: backend.id, pages: 3, access: "read-only" }))
-    yield* Law.interrupted(Law.refused("GrantRefused", backend.table.map({ domain: frontend.id, refs })))
+    yield* Law.interrupted(Law.refused("GrantRefused", backend.table.map({ peer: frontend.id, refs })))
   }
 )
 
@@ -381,7 +381,7 @@ const mappedPagesStay = law(
       const shared = yield* separately(frontend.table.share({ peer: backend.id, pages }))
       const contents = Generators.bytes(seed, pages * Page.size)
       shared.bytes.set(contents)
-      const mapped = yield* separately(backend.table.map({ domain: frontend.id, refs: shared.refs }))
+      const mapped = yield* separately(backend.table.map({ peer: frontend.id, refs: shared.refs }))
       yield* shared.end
       yield* ended("the owner's scope has ended", shared.bytes)
       yield* sameBytes("a mapping whose owner let go", mapped.bytes, contents)
@@ -438,7 +438,7 @@ const mappingsNotifyByThemselves = law(
       const mappings: Array<{ readonly at: number; readonly end: Effect.Effect<void> }> = []
       for (let at = 0; at < count; at++) {
         // Of a mapping that repeats the page, the second place.
-        const mapped = yield* separately(backend.table.map({ domain: frontend.id, refs: [refs[0]!, refs[0]!] }))
+        const mapped = yield* separately(backend.table.map({ peer: frontend.id, refs: [refs[0]!, refs[0]!] }))
         yield* mapped.unmapNotify({ clearByte: Page.size + at })
         mappings.push({ at, end: mapped.end })
       }
@@ -458,7 +458,7 @@ const readOnlyCantClear = law(
     const { backend, frontend } = yield* Domains.Domains
     const shared = yield* separately(frontend.table.share({ peer: backend.id, pages: 1, access: "read-only" }))
     shared.bytes.fill(0xff)
-    const map = () => backend.table.map({ domain: frontend.id, refs: shared.refs, access: "read-only" })
+    const map = () => backend.table.map({ peer: frontend.id, refs: shared.refs, access: "read-only" })
     const mapped = yield* separately(map())
     const watcher = yield* map()
     const reason = yield* Law.refused("InvalidInput", mapped.unmapNotify({ clearByte: 1 }))
@@ -544,7 +544,7 @@ const fibersShareAndMap = law("fibers can share and map at the same time", funct
         const { bytes, refs } = yield* frontend.table.share({ peer: backend.id, pages })
         bytes.set(Generators.bytes(i, bytes.length))
         yield* Effect.yieldNow
-        const mapped = yield* backend.table.map({ domain: frontend.id, refs })
+        const mapped = yield* backend.table.map({ peer: frontend.id, refs })
         yield* Deferred.succeed(ready[i]!, Array.from(refs))
         // All are held at one time: only then must they differ.
         const all = yield* Effect.forEach(ready, Deferred.await)
@@ -565,8 +565,8 @@ const referencesAreCopied = law(
         const { bytes, refs } = yield* frontend.table.share({ peer: backend.id, pages })
         const others = yield* frontend.table.share({ peer: backend.id, pages })
         const [typed, plain] = [refs.slice(), Array.from(refs)]
-        const mapped = yield* separately(backend.table.map({ domain: frontend.id, refs: typed }))
-        const again = yield* separately(backend.table.map({ domain: frontend.id, refs: plain }))
+        const mapped = yield* separately(backend.table.map({ peer: frontend.id, refs: typed }))
+        const again = yield* separately(backend.table.map({ peer: frontend.id, refs: plain }))
         typed.set(others.refs)
         plain.splice(0, pages, ...others.refs)
         yield* travels("the first mapping", bytes, mapped.bytes, seed)
@@ -590,7 +590,7 @@ const wrongArgumentsAreRefused = law(
     }> = [
       ...[...notNumbers, 2 ** 32, 0x7ff0, 0x7ff4, 0xffff].flatMap((id) => [
         { argument: "peer", operation: frontend.table.share({ peer: id, pages: 1 }) },
-        { argument: "domain", operation: backend.table.map({ domain: id, refs: [8] }) }
+        { argument: "peer", operation: backend.table.map({ peer: id, refs: [8] }) }
       ]),
       ...[...notNumbers, 2 ** 32, 0, 1_048_576 + 1027].map((pages) => ({
         argument: "pages",
@@ -598,19 +598,19 @@ const wrongArgumentsAreRefused = law(
       })),
       ...[...notNumbers, 2 ** 32, 0, 1, 7, 0xffff_ffff].map((ref) => ({
         argument: "refs[1]",
-        operation: backend.table.map({ domain: frontend.id, refs: [8, ref] })
+        operation: backend.table.map({ peer: frontend.id, refs: [8, ref] })
       })),
       ...["write", "rw", "", 3, null].flatMap((word) => {
         const access = word as Access
         return [
           { argument: "access", operation: frontend.table.share({ peer: backend.id, pages: 1, access }) },
-          { argument: "access", operation: backend.table.map({ domain: frontend.id, refs: [8], access }) }
+          { argument: "access", operation: backend.table.map({ peer: frontend.id, refs: [8], access }) }
         ]
       }),
-      { argument: "refs.length", operation: backend.table.map({ domain: frontend.id, refs: [] }) },
+      { argument: "refs.length", operation: backend.table.map({ peer: frontend.id, refs: [] }) },
       {
         argument: "refs.length",
-        operation: backend.table.map({ domain: frontend.id, refs: { length: 1_048_577, 0: 8 } })
+        operation: backend.table.map({ peer: frontend.id, refs: { length: 1_048_577, 0: 8 } })
       }
     ]
     for (const { argument, operation } of cases) {
@@ -647,7 +647,7 @@ const copyIsExact = law("a copy reads and writes exactly its bytes, or is not su
     const { bytes, refs } = yield* frontend.table.share({ peer: backend.id, pages: 2 })
     const before = Generators.bytes(seed, bytes.length)
     bytes.set(before)
-    const grant = { domain: frontend.id, ref: refs[1] as GrantRef }
+    const grant = { peer: frontend.id, ref: refs[1] as GrantRef }
     const into = new Uint8Array(length)
     const from = Generators.bytes(seed + 1, length)
     yield* backend.table.copy([
@@ -659,7 +659,7 @@ const copyIsExact = law("a copy reads and writes exactly its bytes, or is not su
     yield* sameBytes("the pages after the write", bytes, before)
   }))
   const { bytes, refs } = yield* frontend.table.share({ peer: backend.id, pages: 1, access: "read-only" })
-  const grant = { domain: frontend.id, ref: refs[0] as GrantRef }
+  const grant = { peer: frontend.id, ref: refs[0] as GrantRef }
   const read: GrantTable.CopySegment = { _tag: "Read", grant, offset: 0, into: new Uint8Array(1) }
   const supported = yield* Effect.as(backend.table.copy([read]), true).pipe(
     Effect.catchReason("GrantTableError", "Unsupported", () => Effect.succeed(false))

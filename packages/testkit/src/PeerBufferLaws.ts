@@ -157,7 +157,7 @@ const ungrantedPageIsNamed = law(
       const byteLength = pages * Page.size
       const reason = yield* Law.refused("GrantRefused", map(first, byteLength))
       yield* Law.equal("the index", reason.index, index)
-      yield* Law.equal<object>("the grant", reason.grant, { domain: all.frontend.id, ref: refs[index] })
+      yield* Law.equal<object>("the grant", reason.grant, { peer: all.frontend.id, ref: refs[index] })
       if (kind === "granted read-only") {
         yield* map(first, byteLength, "read-only")
       } else {
@@ -176,7 +176,7 @@ const ungrantedDirectoryPageIsNamed = law("a directory page that is not granted 
   bytes.set(Generators.layOut({ links: Uint32Array.of(links[0]!, second), refs: madeUp(pages) }))
   for (const attempt of [map(first, pages * Page.size), map(second, 1), provide(second, 1)]) {
     const reason = yield* Law.refused("GrantRefused", attempt)
-    yield* Law.equal<object>("the grant", reason.grant, { domain: frontend.id, ref: second })
+    yield* Law.equal<object>("the grant", reason.grant, { peer: frontend.id, ref: second })
   }
 })
 
@@ -272,7 +272,7 @@ const directoryIsLetGo = law("a directory is let go as soon as it is read or fil
     yield* use(first, 3 * Page.size)
     yield* end
     // A page that is still mapped could be mapped again.
-    const again = backend.table.map({ domain: frontend.id, refs: [first], access: "read-only" })
+    const again = backend.table.map({ peer: frontend.id, refs: [first], access: "read-only" })
     yield* Law.refused("GrantRefused", again)
   }
 })
@@ -295,7 +295,7 @@ const providedStandsInTheDirectory = law(
       const words = wordsOf(Array.from(links, (_, page) => bytes.subarray(page * Page.size, (page + 1) * Page.size)))
       const refs = words.slice(0, pages)
       yield* sameBytes("the directory", bytes, Generators.layOut({ links, refs }))
-      const mapped = yield* frontend.table.map({ domain: backend.id, refs })
+      const mapped = yield* frontend.table.map({ peer: backend.id, refs })
       yield* travels("the provided buffer", theirs.bytes, mapped.bytes.subarray(0, byteLength), seed)
     }))
   }
@@ -325,8 +325,8 @@ const providedReadOnlyIsOnlyRead = law("what is provided read-only can only be r
   const { bytes, first } = yield* shareDirectory(1)
   const theirs = yield* provide(first, Page.size, "read-only")
   const refs = wordsOf([bytes]).slice(0, 1)
-  yield* Law.refused("GrantRefused", frontend.table.map({ domain: backend.id, refs }))
-  const mapped = yield* frontend.table.map({ domain: backend.id, refs, access: "read-only" })
+  yield* Law.refused("GrantRefused", frontend.table.map({ peer: backend.id, refs }))
+  const mapped = yield* frontend.table.map({ peer: backend.id, refs, access: "read-only" })
   yield* travels("the provided buffer", theirs.bytes, mapped.bytes, 1)
 })
 
@@ -334,7 +334,7 @@ const nothingIsProvidedIntoReadOnly = law("nothing is provided into a directory 
   const { frontend } = yield* Domains.Domains
   const { bytes, first } = yield* shareDirectory(1, "read-only")
   const reason = yield* Law.refused("GrantRefused", provide(first, 1))
-  yield* Law.equal<object>("the grant", reason.grant, { domain: frontend.id, ref: first })
+  yield* Law.equal<object>("the grant", reason.grant, { peer: frontend.id, ref: first })
   yield* allZero("the directory", bytes)
 })
 
@@ -354,10 +354,10 @@ const foundOnlyWithItsOwnDomain = law("a buffer is found only with its own domai
   const all = yield* Domains.Domains
   const { directory } = yield* alloc(1)
   const peer = Domains.stranger(all)
-  for (const find of [PeerBuffer.map, PeerBuffer.provide]) {
+  for (const find of [PeerBuffer.map, PeerBuffer.allocForFrontend]) {
     const found = Law.refused("GrantRefused", find({ peer, directory, byteLength: 1 }))
     const reason = yield* found.pipe(Domains.runIn(all.backend))
-    yield* Law.equal<object>("the grant", reason.grant, { domain: peer, ref: directory })
+    yield* Law.equal<object>("the grant", reason.grant, { peer, ref: directory })
   }
 })
 
@@ -425,7 +425,7 @@ const wrongArgumentsAreRefused = law("an argument outside of its bounds is refus
     ...[...notNumbers, 0x7ff0, 0xffff].map((peer) => ["peer", { ...sound, peer }] as const)
   ]
   for (const [argument, location] of cases) {
-    for (const operation of [PeerBuffer.map, PeerBuffer.provide, PeerBuffer.walk]) {
+    for (const operation of [PeerBuffer.map, PeerBuffer.allocForFrontend, PeerBuffer.walk]) {
       const reason = yield* Law.refused("InvalidInput", operation(location)).pipe(Domains.runIn(backend))
       yield* Law.equal("the argument", reason.argument, argument)
     }
@@ -439,7 +439,7 @@ const beyondTheLimitIsRefused = law(
     // Nothing is granted there: whoever looks is told so.
     const at = { peer: frontend.id, directory: madeUp(1)[0]! }
     const limits = [{ maxByteLength: Page.size }, { maxByteLength: 1 }, {}]
-    for (const operation of [PeerBuffer.map, PeerBuffer.provide, PeerBuffer.walk]) {
+    for (const operation of [PeerBuffer.map, PeerBuffer.allocForFrontend, PeerBuffer.walk]) {
       for (const limit of limits) {
         const maximum = limit.maxByteLength ?? PeerBuffer.defaultMaxByteLength
         for (const byteLength of [0, maximum + 1, 2 ** 32]) {
@@ -455,7 +455,7 @@ const beyondTheLimitIsRefused = law(
         yield* sameReason(reason, new DirectoryError.InvalidLink({ to: 0, word }))
       }
     }
-    for (const operation of [PeerBuffer.map, PeerBuffer.provide]) {
+    for (const operation of [PeerBuffer.map, PeerBuffer.allocForFrontend]) {
       const biggest = operation({ ...at, byteLength: Page.size, maxByteLength: Page.size })
       yield* Law.refused("GrantRefused", biggest).pipe(Domains.runIn(backend))
     }

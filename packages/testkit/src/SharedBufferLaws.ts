@@ -83,7 +83,7 @@ const bufferIsAsAskedFor = law(
       const all = [...opened.links, ...refs]
       yield* Law.equal("the number of different references", new Set(all).size, all.length)
       yield* Law.equal("words after the last reference", words.findLastIndex((word) => word !== 0), pages - 1)
-      const mapped = yield* backend.table.map({ domain: frontend.id, refs })
+      const mapped = yield* backend.table.map({ peer: frontend.id, refs })
       yield* travels("the pages that the directory lists", bytes, mapped.bytes.subarray(0, byteLength), 0)
     }))
   }

@@ -181,7 +181,7 @@ const driver = (xen: Hypervisor.Hypervisor, linux: Linux.Linux): GrantTable.Driv
       run("map", (caller) =>
         Result.map(Hypervisor.map(xen, linux, request, caller), (mapping) => ({
           pages: {
-            domain: request.domain,
+            peer: request.peer,
             access: mapping.access,
             bytes: new Uint8Array(mapping.region.buffer)
           },

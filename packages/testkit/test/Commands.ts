@@ -98,10 +98,10 @@ const inWords = (reason: Reason): Model.Outcome => {
       return `OutOfGrants: ${reason.requested} requested, limit ${reason.limit}, needed ${reason.needed}`
     case "GrantRefused": {
       const { access, grant, index, status } = reason
-      return `GrantRefused: ${status}, reference ${grant.ref} of domain ${grant.domain}, number ${index}, ${access}`
+      return `GrantRefused: ${status}, reference ${grant.ref} of domain ${grant.peer}, number ${index}, ${access}`
     }
     case "OutOfMappings":
-      return `OutOfMappings: ${reason.requested} of domain ${reason.domain}`
+      return `OutOfMappings: ${reason.requested} of domain ${reason.peer}`
     case "InvalidRef":
       return `InvalidRef: number ${reason.index} is ${reason.word}`
     case "InvalidInput":
@@ -130,7 +130,7 @@ interface Acquired {
 interface Shared {
   readonly share: Model.Share
   readonly pages: number
-  readonly map: SharedBuffer.BackendBuffer["map"] | undefined
+  readonly map: SharedBuffer.SharedDirectory["map"] | undefined
 }
 
 /** The commands that can be refused. */
@@ -265,7 +265,7 @@ export const compare = Effect.fnUntraced(function*(sequence: ReadonlyArray<Comma
         const once = command.pages.map((page) => meant(share, page))
         const refs = Array.from({ length: times }, () => once).flat()
         const expected = Model.map(model, domains[by]!, share.domain.id, refs, access)
-        const operation = tables[by]!.map({ domain: share.domain.id, refs, access })
+        const operation = tables[by]!.map({ peer: share.domain.id, refs, access })
         const made = yield* does("Map", outcomeOf(expected), operation)
         if (made !== undefined) noteMapping(made, by, expected as ReadonlyArray<Model.Frame>, access)
         return
@@ -287,11 +287,11 @@ export const compare = Effect.fnUntraced(function*(sequence: ReadonlyArray<Comma
         const { _tag, offset, page } = command
         const by = user(command.by, share)
         const isIn = _tag === "CopyIn"
-        const domain = share.domain.id
+        const peer = share.domain.id
         const ref = meant(share, page)
         const data = Uint8Array.of(isIn ? command.byte : 0)
-        const frame = Model.copy(model, domains[by]!, domain, ref, isIn ? "read-write" : "read-only")
-        const grant = grantOf({ domain, ref })
+        const frame = Model.copy(model, domains[by]!, peer, ref, isIn ? "read-write" : "read-only")
+        const grant = grantOf({ peer, ref })
         const segment: GrantTable.CopySegment = isIn
           ? { _tag: "Write", grant, offset, from: data }
           : { _tag: "Read", grant, offset, into: data }
@@ -403,7 +403,7 @@ export const compare = Effect.fnUntraced(function*(sequence: ReadonlyArray<Comma
         const { by, options, pages, share } = peers
         const page = openDirectory(by, share, "read-write")
         const expected = isRefusal(page) ? page : Model.share(model, domains[by]!, pages)
-        const made = yield* does("Provide", expected, table(by)(PeerBuffer.provide(options)))
+        const made = yield* does("Provide", expected, table(by)(PeerBuffer.allocForFrontend(options)))
         if (made === undefined) return
         const provided = (yield* noteShare(made, by, ids.indexOf(share.domain.id), options.access, 0))!
         Model.wordsOf(page as Model.Frame).fill(0, 1).set(provided.frames.map(({ ref }) => ref), 1)

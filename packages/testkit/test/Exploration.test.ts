@@ -54,7 +54,7 @@ const mapped = (stage: Exploration.Stage, byteLength: number) =>
 const provided = Effect.fnUntraced(function*(stage: Exploration.Stage, byteLength: number) {
   const buffer = yield* SharedBuffer.allocByBackend({ peer: backend, byteLength }).pipe(acquire(stage, frontend))
   const at = { peer: frontend, directory: buffer.directory, byteLength }
-  yield* PeerBuffer.provide(at).pipe(acquire(stage, backend))
+  yield* PeerBuffer.allocForFrontend(at).pipe(acquire(stage, backend))
   yield* buffer.map().pipe(acquire(stage, frontend))
 })
 
@@ -124,7 +124,7 @@ const concurrently: Program = (stage) =>
     SharedBuffer.allocByBackend({ peer: backend, byteLength: 4096 }).pipe(
       stage.runIn(frontend),
       Effect.tap(({ directory }) =>
-        PeerBuffer.provide({ peer: frontend, directory, byteLength: 4096 }).pipe(stage.runIn(backend))
+        PeerBuffer.allocForFrontend({ peer: frontend, directory, byteLength: 4096 }).pipe(stage.runIn(backend))
       ),
       Effect.flatMap((buffer) => Effect.scoped(buffer.map()))
     )

@@ -61,7 +61,7 @@ describe("Faults", () => {
     yield* other.faults.allFired
     // An operation that fails is not one that has succeeded.
     const late = yield* faulty([Faults.interruptAt(1, "after")])
-    yield* Effect.flip(Effect.scoped(late.table.map({ domain: 9, refs: [8] })))
+    yield* Effect.flip(Effect.scoped(late.table.map({ peer: 9, refs: [8] })))
     assert.include((yield* Effect.flip(late.faults.allFired)).message, "Interrupt at 1")
   }))
 
@@ -70,7 +70,7 @@ describe("Faults", () => {
     const twice = share(table)
     yield* twice
     yield* twice
-    yield* Effect.exit(Effect.scoped(table.map({ domain: 9, refs: [8] })))
+    yield* Effect.exit(Effect.scoped(table.map({ peer: 9, refs: [8] })))
     yield* table.copy([])
     yield* table.limits
     assert.deepStrictEqual(yield* faults.operations, ["share", "share", "map", "copy", "limits"])
@@ -92,7 +92,7 @@ describe("Faults", () => {
   test("an unmap notification is an operation like others", Effect.gen(function*() {
     const { faults, table } = yield* faulty([Faults.failAt(3, reason)])
     const shared = yield* table.share({ peer: 1, pages: 1 })
-    const mapped = yield* table.map({ domain: 1, refs: shared.refs })
+    const mapped = yield* table.map({ peer: 1, refs: shared.refs })
     const error = yield* Effect.flip(shared.unmapNotify({ clearByte: 0 }))
     assert.deepStrictEqual([error.operation, error.reason], ["unmapNotify", reason])
     yield* mapped.unmapNotify({ clearByte: 0 })

@@ -32,7 +32,7 @@ describe("Hostile peers", () => {
       const { bytes, refs: links } = yield* frontend.share({ peer: 2, pages: 3 })
       bytes.set(Generators.layOut({ links, refs: Uint32Array.of(1000) }))
       const at = { peer: 1, directory: links[0]!, byteLength: 2 ** 32, maxByteLength: 2 ** 32 }
-      for (const use of [Effect.asVoid(PeerBuffer.map(at)), Effect.asVoid(PeerBuffer.provide(at))]) {
+      for (const use of [Effect.asVoid(PeerBuffer.map(at)), Effect.asVoid(PeerBuffer.allocForFrontend(at))]) {
         const before = process.memoryUsage().arrayBuffers
         const error = yield* Effect.flip(use).pipe(Effect.provideService(GrantTable, backend), Effect.scoped)
         assert.strictEqual(error.reason._tag, "TooShort")
@@ -48,7 +48,7 @@ describe("Hostile peers", () => {
     const refs = Uint32Array.from({ length: pages }, (_, i) => 100 + i)
     const { bytes, reason } = Generators.damaged({ links, refs }, damage)
     const page = (n: number) => new Uint32Array(bytes.buffer, n * 4096, 1024)
-    const question = { domain: 1, pages, refusal: () => undefined }
+    const question = { peer: 1, pages, refusal: () => undefined }
     const chain = Oracle.follow(question, links[0]!, "read-only", (_, ref) => page(links.indexOf(ref)))
     const { faults } = chain.faults.length > 0 ? chain : Oracle.judge(question, chain.links, chain.words, "read-only")
     assert.deepInclude(faults, { ...reason })

@@ -116,7 +116,7 @@ const faults: { readonly [fault: string]: (table: Table) => Partial<Table> } = {
   "never unmaps what it has read": (table) => ({
     read: (grant, into) =>
       Effect.andThen(
-        forgotten(table.map({ domain: grant.domain, refs: [grant.ref], access: "read-only" })),
+        forgotten(table.map({ peer: grant.peer, refs: [grant.ref], access: "read-only" })),
         table.read(grant, into)
       )
   }),

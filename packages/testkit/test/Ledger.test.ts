@@ -18,7 +18,7 @@ const leak = Effect.gen(function*() {
   const buffer = yield* SharedBuffer.alloc({ peer: 2, byteLength: 10 * 4096 }).pipe(frontend, Scope.provide(scope))
   const peer = yield* (yield* TestXen.TestXen).domain(2)
   const mapping = yield* Scope.make()
-  yield* peer.map({ domain: 1, refs: [buffer.directory], access: "read-only" }).pipe(Scope.provide(mapping))
+  yield* peer.map({ peer: 1, refs: [buffer.directory], access: "read-only" }).pipe(Scope.provide(mapping))
   return { endShare: Scope.close(scope, Exit.void), endMapping: Scope.close(mapping, Exit.void) }
 })
 

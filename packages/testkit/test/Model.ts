@@ -34,7 +34,7 @@ export interface Notification {
   readonly signalPort?: number
 }
 
-interface Held {
+interface Holding {
   /** Who shares or maps. */
   readonly domain: Domain
   readonly access: Access
@@ -43,12 +43,12 @@ interface Held {
   notification: Notification | undefined
 }
 
-export interface Share extends Held {
+export interface Share extends Holding {
   readonly _tag: "Share"
   readonly peer: number
 }
 
-export interface Mapping extends Held {
+export interface Mapping extends Holding {
   readonly _tag: "Mapping"
   /** Whose pages they are. */
   readonly granter: Domain
@@ -120,12 +120,12 @@ export const addShare = (
 const use = (
   model: Model,
   by: Domain,
-  grant: { readonly domain: number; readonly ref: number },
+  grant: { readonly peer: number; readonly ref: number },
   access: Access
 ): Frame | string => {
-  const owner = living(model, grant.domain)
+  const owner = living(model, grant.peer)
   if (owner === undefined) {
-    const isZombie = model.domains.some((domain) => domain.id === grant.domain && granted(model, domain).length > 0)
+    const isZombie = model.domains.some((domain) => domain.id === grant.peer && granted(model, domain).length > 0)
     return isZombie ? "GNTST_general_error" : "GNTST_bad_domain"
   }
   if (grant.ref >= limits.grantRefs) return "GNTST_bad_gntref"
@@ -153,7 +153,7 @@ export const map = (
     .reduce((sum, { frames }) => sum + frames.length, 0)
   const frames: Array<Frame> = []
   for (const [index, ref] of refs.entries()) {
-    const frame = use(model, by, { domain, ref }, access)
+    const frame = use(model, by, { peer: domain, ref }, access)
     // That there is no such domain is seen before anything else.
     if (frame === "GNTST_bad_domain") return refused(frame, domain, ref, index, access)
     if (mapped + index >= limits.mappedPages) return `OutOfMappings: ${refs.length} of domain ${domain}`
@@ -192,7 +192,7 @@ export const copy = (
   if (!by.alive) return "DeviceUnavailable"
   // A copy is not a mapping: who is dead is not found at all.
   if (living(model, domain) === undefined) return refused("GNTST_bad_domain", domain, ref, 0, access)
-  const frame = use(model, by, { domain, ref }, access)
+  const frame = use(model, by, { peer: domain, ref }, access)
   if (typeof frame === "string") return refused(frame, domain, ref, 0, access)
   return pins(model, frame, access) >= 128 ? refused("GNTST_general_error", domain, ref, 0, access) : frame
 }

@@ -68,7 +68,7 @@ const has = (actual: object | undefined, fields: object) => assert.deepInclude(a
 const grant = Schema.decodeSync(GrantRef.Grant)
 
 const read = (domain: number, ref: number, length = 1) =>
-  ({ _tag: "Read", grant: grant({ domain, ref }), offset: 0, into: new Uint8Array(length) }) as const
+  ({ _tag: "Read", grant: grant({ peer: domain, ref }), offset: 0, into: new Uint8Array(length) }) as const
 
 const memfds = () =>
   readdirSync("/proc/self/fd").filter((fd) => {
@@ -85,7 +85,7 @@ describe("memory", () => {
       const { mapper, shared } = yield* sharing(xen, 3)
       assert.strictEqual(shared.bytes.length, 3 * 4096)
       assert.isTrue(shared.bytes.slice().every((byte) => byte === 0))
-      const { bytes } = yield* mapper.map({ domain: 1, refs: shared.refs })
+      const { bytes } = yield* mapper.map({ peer: 1, refs: shared.refs })
       shared.bytes[4096] = 1
       bytes[8192] = 2
       assert.deepStrictEqual([bytes[4096], shared.bytes[8192]], [1, 2])
@@ -97,8 +97,8 @@ describe("memory", () => {
       const other = yield* granter.share({ peer: 2, pages: 2 })
       const [a, b, c, d] = shared.refs as unknown as [number, number, number, number]
       const refs = [d, c, b, a, other.refs[1]!, a, b, c, other.refs[0]!, a]
-      const first = (yield* mapper.map({ domain: 1, refs })).bytes
-      const second = (yield* mapper.map({ domain: 1, refs: [a], access: "read-only" })).bytes
+      const first = (yield* mapper.map({ peer: 1, refs })).bytes
+      const second = (yield* mapper.map({ peer: 1, refs: [a], access: "read-only" })).bytes
       for (let page = 0; page < 4; page++) shared.bytes[page * 4096] = page + 1
       other.bytes.set([5], 0)
       other.bytes.set([6], 4096)
@@ -110,8 +110,8 @@ describe("memory", () => {
   test("each view ends alone, at its own release", (xen) =>
     Effect.gen(function*() {
       const { mapper, shared } = yield* sharing(xen, 1)
-      const one = yield* held(mapper.map({ domain: 1, refs: shared.refs }))
-      const two = yield* held(mapper.map({ domain: 1, refs: shared.refs }))
+      const one = yield* held(mapper.map({ peer: 1, refs: shared.refs }))
+      const two = yield* held(mapper.map({ peer: 1, refs: shared.refs }))
       const part = one.bytes.subarray(8, 16)
       yield* one.end
       assert.deepStrictEqual([one.bytes.length, part.length, two.bytes.length], [0, 0, 4096])
@@ -142,7 +142,7 @@ describe("memory", () => {
         await Effect.runPromise(Effect.scoped(Effect.gen(function*() {
           const xen = yield* TestXen.make()
           const { refs } = yield* (yield* xen.domain(1)).share({ peer: 2, pages: 1 })
-          const { bytes } = yield* (yield* xen.domain(2)).map({ domain: 1, refs, access: "${access}" })
+          const { bytes } = yield* (yield* xen.domain(2)).map({ peer: 1, refs, access: "${access}" })
           console.log("read", bytes[0])
           bytes[0] = 1
           console.log("wrote")
@@ -159,7 +159,7 @@ describe("memory", () => {
       const pages = 1_048_576 + 1026
       const { mapper, shared } = yield* sharing(xen, pages)
       const refs = shared.refs.subarray(pages - 1_048_576)
-      const { bytes } = yield* mapper.map({ domain: 1, refs })
+      const { bytes } = yield* mapper.map({ peer: 1, refs })
       assert.strictEqual(bytes.length, 2 ** 32)
       bytes[2 ** 32 - 1] = 5
       assert.strictEqual(shared.bytes[shared.bytes.length - 1], 5)
@@ -171,8 +171,8 @@ describe("refusals", () => {
     Effect.gen(function*() {
       const table = yield* xen.domain(1)
       assert.strictEqual((yield* reason(table.share({ peer: 2, pages: 0 })))._tag, "InvalidInput")
-      assert.strictEqual((yield* reason(table.map({ domain: 2, refs: [] })))._tag, "InvalidInput")
-      assert.strictEqual((yield* reason(table.map({ domain: 0x7ff0, refs: [8] })))._tag, "InvalidInput")
+      assert.strictEqual((yield* reason(table.map({ peer: 2, refs: [] })))._tag, "InvalidInput")
+      assert.strictEqual((yield* reason(table.map({ peer: 0x7ff0, refs: [8] })))._tag, "InvalidInput")
     }))
 
   test("a number that can't be is a mistake of the test: it dies with one sentence", (xen) =>
@@ -225,25 +225,25 @@ describe("refusals", () => {
       const stranger = yield* xen.domain(3)
       const { refs } = shared
       const ended = yield* Effect.scoped(granter.share({ peer: 2, pages: 1 }))
-      assert.deepStrictEqual(yield* refusal(mapper.map({ domain: 9, refs })), [0, "GNTST_bad_domain"])
+      assert.deepStrictEqual(yield* refusal(mapper.map({ peer: 9, refs })), [0, "GNTST_bad_domain"])
       const beyond = [refs[0]!, 32_768]
-      assert.deepStrictEqual(yield* refusal(mapper.map({ domain: 1, refs: beyond })), [1, "GNTST_bad_gntref"])
-      assert.deepStrictEqual(yield* refusal(mapper.map({ domain: 1, refs: [32_767] })), general)
-      assert.deepStrictEqual(yield* refusal(mapper.map({ domain: 1, refs: ended.refs })), general)
-      assert.deepStrictEqual(yield* refusal(stranger.map({ domain: 1, refs })), general)
-      assert.deepStrictEqual(yield* refusal(granter.map({ domain: 1, refs })), general)
-      assert.deepStrictEqual(yield* refusal(mapper.map({ domain: 1, refs: readOnly.refs })), general)
-      yield* mapper.map({ domain: 1, refs: readOnly.refs, access: "read-only" })
-      const error = yield* reason(mapper.map({ domain: 1, refs: readOnly.refs }))
+      assert.deepStrictEqual(yield* refusal(mapper.map({ peer: 1, refs: beyond })), [1, "GNTST_bad_gntref"])
+      assert.deepStrictEqual(yield* refusal(mapper.map({ peer: 1, refs: [32_767] })), general)
+      assert.deepStrictEqual(yield* refusal(mapper.map({ peer: 1, refs: ended.refs })), general)
+      assert.deepStrictEqual(yield* refusal(stranger.map({ peer: 1, refs })), general)
+      assert.deepStrictEqual(yield* refusal(granter.map({ peer: 1, refs })), general)
+      assert.deepStrictEqual(yield* refusal(mapper.map({ peer: 1, refs: readOnly.refs })), general)
+      yield* mapper.map({ peer: 1, refs: readOnly.refs, access: "read-only" })
+      const error = yield* reason(mapper.map({ peer: 1, refs: readOnly.refs }))
       has(error, { _tag: "GrantRefused", index: 0, access: "read-write" })
-      has(error, { grant: { domain: 1, ref: readOnly.refs[0] } })
+      has(error, { grant: { peer: 1, ref: readOnly.refs[0] } })
     }))
 
   test("a refused request undoes what it pinned", (xen) =>
     Effect.gen(function*() {
       const { mapper, shared } = yield* sharing(xen, 3)
       const refs = [...shared.refs, shared.refs[0]!, 31_000]
-      assert.deepStrictEqual(yield* refusal(mapper.map({ domain: 1, refs })), [4, "GNTST_general_error"])
+      assert.deepStrictEqual(yield* refusal(mapper.map({ peer: 1, refs })), [4, "GNTST_general_error"])
       assert.deepStrictEqual(yield* xen.activeGrants, [])
       assert.strictEqual((yield* xen.holdings).length, 1)
     }))
@@ -253,26 +253,26 @@ describe("refusals", () => {
       const { mapper, shared } = yield* sharing(xen, 1)
       const ref = shared.refs[0]!
       const times = (count: number) => new Uint32Array(count).fill(ref)
-      assert.deepStrictEqual(yield* refusal(mapper.map({ domain: 1, refs: times(129) })), [128, "GNTST_general_error"])
-      const many = yield* held(mapper.map({ domain: 1, refs: times(127) }))
-      const last = yield* held(mapper.map({ domain: 1, refs: [ref] }))
-      assert.deepStrictEqual(yield* refusal(mapper.map({ domain: 1, refs: [ref] })), general)
-      yield* mapper.map({ domain: 1, refs: times(128), access: "read-only" })
-      assert.deepStrictEqual(yield* refusal(mapper.map({ domain: 1, refs: [ref], access: "read-only" })), general)
+      assert.deepStrictEqual(yield* refusal(mapper.map({ peer: 1, refs: times(129) })), [128, "GNTST_general_error"])
+      const many = yield* held(mapper.map({ peer: 1, refs: times(127) }))
+      const last = yield* held(mapper.map({ peer: 1, refs: [ref] }))
+      assert.deepStrictEqual(yield* refusal(mapper.map({ peer: 1, refs: [ref] })), general)
+      yield* mapper.map({ peer: 1, refs: times(128), access: "read-only" })
+      assert.deepStrictEqual(yield* refusal(mapper.map({ peer: 1, refs: [ref], access: "read-only" })), general)
       assert.deepStrictEqual(yield* xen.activeGrants, [
         { domain: 1, ref, peer: 2, access: "read-write", readers: 128, writers: 128 }
       ])
       last.bytes[0] = 3
       assert.isTrue(many.bytes.slice().every((byte, i) => byte === (i % 4096 === 0 ? 3 : 0)))
       yield* last.end
-      yield* mapper.map({ domain: 1, refs: [ref] })
+      yield* mapper.map({ peer: 1, refs: [ref] })
     }))
 
   test("a domain can map its own pages, if it granted them to itself", (xen) =>
     Effect.gen(function*() {
       const table = yield* xen.domain(0)
       const shared = yield* table.share({ peer: 0, pages: 2 })
-      const { bytes } = yield* table.map({ domain: 0, refs: shared.refs })
+      const { bytes } = yield* table.map({ peer: 0, refs: shared.refs })
       shared.bytes[4096] = 1
       assert.strictEqual(bytes[4096], 1)
     }))
@@ -322,8 +322,8 @@ describe("limits", () => {
       assert.notProperty(refused, "knob")
       yield* granter.share({ peer: 2, pages: 3 })
       assert.strictEqual(yield* xen.framesInUse, 8)
-      assert.deepStrictEqual(yield* refusal(mapper.map({ domain: 1, refs: [16] })), [0, "GNTST_bad_gntref"])
-      yield* mapper.map({ domain: 1, refs: [15] })
+      assert.deepStrictEqual(yield* refusal(mapper.map({ peer: 1, refs: [16] })), [0, "GNTST_bad_gntref"])
+      yield* mapper.map({ peer: 1, refs: [15] })
       yield* shared.end
       yield* granter.share({ peer: 2, pages: 5 })
     }), { grantRefs: 16 })
@@ -331,15 +331,15 @@ describe("limits", () => {
   test("maptrack: a domain maps so many pages and not more", (xen) =>
     Effect.gen(function*() {
       const { mapper, shared } = yield* sharing(xen, 4)
-      const first = yield* held(mapper.map({ domain: 1, refs: shared.refs.subarray(0, 3) }))
-      has(yield* reason(mapper.map({ domain: 1, refs: shared.refs.subarray(2) })), {
+      const first = yield* held(mapper.map({ peer: 1, refs: shared.refs.subarray(0, 3) }))
+      has(yield* reason(mapper.map({ peer: 1, refs: shared.refs.subarray(2) })), {
         _tag: "OutOfMappings",
-        domain: 1,
+        peer: 1,
         requested: 2
       })
-      yield* Effect.scoped(mapper.map({ domain: 1, refs: shared.refs.subarray(3) }))
+      yield* Effect.scoped(mapper.map({ peer: 1, refs: shared.refs.subarray(3) }))
       yield* first.end
-      yield* mapper.map({ domain: 1, refs: shared.refs })
+      yield* mapper.map({ peer: 1, refs: shared.refs })
     }), { mappedPages: 4 })
 
   test("a domain has the limits that it was created with", (xen) =>
@@ -363,7 +363,7 @@ describe("release", () => {
       const before = (yield* Metric.value(buffersMoved)).count
       const moved = yield* Effect.scoped(Effect.gen(function*() {
         const shared = yield* granter.share({ peer: 2, pages: 1 })
-        const mapped = yield* mapper.map({ domain: 1, refs: shared.refs })
+        const mapped = yield* mapper.map({ peer: 1, refs: shared.refs })
         shared.bytes.fill(7)
         return [shared.bytes, mapped.bytes].map((bytes) => new Uint8Array(SharedMemory.unsafeBytes(bytes).buffer.transfer()))
       })).pipe(Effect.provide(logger))
@@ -378,7 +378,7 @@ describe("release", () => {
     Effect.gen(function*() {
       const { granter, mapper, shared } = yield* sharing(xen, 3)
       const [, used] = shared.refs as unknown as [number, number]
-      const mapped = yield* held(mapper.map({ domain: 1, refs: [used] }))
+      const mapped = yield* held(mapper.map({ peer: 1, refs: [used] }))
       mapped.bytes[0] = 1
       yield* shared.end
       assert.strictEqual(shared.bytes.length, 0)
@@ -389,26 +389,26 @@ describe("release", () => {
       assert.notInclude([...others.refs], used)
       assert.isTrue(others.bytes.slice().every((byte) => byte === 0))
       const stranger = yield* xen.domain(3)
-      assert.deepStrictEqual(yield* refusal(stranger.map({ domain: 1, refs: [used] })), general)
+      assert.deepStrictEqual(yield* refusal(stranger.map({ peer: 1, refs: [used] })), general)
 
-      const anew = yield* held(mapper.map({ domain: 1, refs: [used], access: "read-only" }))
+      const anew = yield* held(mapper.map({ peer: 1, refs: [used], access: "read-only" }))
       yield* mapped.end
       assert.strictEqual(anew.bytes[0], 1)
       assert.deepStrictEqual(yield* xen.activeGrants, [
         { domain: 1, ref: used, peer: 2, access: "read-write", readers: 1, writers: 0 }
       ])
       yield* anew.end
-      assert.deepStrictEqual(yield* refusal(mapper.map({ domain: 1, refs: [used] })), general)
+      assert.deepStrictEqual(yield* refusal(mapper.map({ peer: 1, refs: [used] })), general)
       assert.strictEqual(yield* xen.framesInUse, 1024)
     }))
 
   test("references given back by a share in use are another's: each holding lists its own", (xen) =>
     Effect.gen(function*() {
       const { granter, mapper, shared } = yield* sharing(xen, 2)
-      yield* mapper.map({ domain: 1, refs: [9] })
+      yield* mapper.map({ peer: 1, refs: [9] })
       yield* shared.end
       const other = yield* granter.share({ peer: 2, pages: 1 })
-      yield* mapper.map({ domain: 1, refs: other.refs })
+      yield* mapper.map({ peer: 1, refs: other.refs })
       assert.deepStrictEqual((yield* xen.activeGrants).map(({ ref }) => ref), [8, 9])
       assert.deepStrictEqual((yield* xen.holdings).map(({ _tag, refs }) => [_tag, refs]), [
         ["Deferred", [9]],
@@ -423,7 +423,7 @@ describe("release", () => {
       const before = memfds()
       const hypervisor = yield* held(TestXen.make())
       const { mapper, shared } = yield* sharing(hypervisor, 2)
-      const mapped = yield* mapper.map({ domain: 1, refs: shared.refs })
+      const mapped = yield* mapper.map({ peer: 1, refs: shared.refs })
       yield* hypervisor.destroy(1)
       const other = yield* (yield* hypervisor.domain(3)).share({ peer: 1, pages: 1 })
       assert.strictEqual(memfds(), before + 2)
@@ -436,7 +436,7 @@ describe("release", () => {
     Effect.gen(function*() {
       const before = memfds()
       const { mapper, shared } = yield* sharing(xen, 2)
-      const mapped = yield* held(mapper.map({ domain: 1, refs: shared.refs.subarray(1) }))
+      const mapped = yield* held(mapper.map({ peer: 1, refs: shared.refs.subarray(1) }))
       yield* shared.end
       assert.strictEqual(memfds(), before + 1)
       yield* mapped.end
@@ -450,7 +450,7 @@ describe("unmap notifications", () => {
       const { mapper, shared } = yield* sharing(xen, 3)
       shared.bytes.fill(7)
       const [a, b, c] = shared.refs as unknown as [number, number, number]
-      const mapped = yield* held(mapper.map({ domain: 1, refs: [c, a, b, a] }))
+      const mapped = yield* held(mapper.map({ peer: 1, refs: [c, a, b, a] }))
       yield* mapped.unmapNotify({ clearByte: 2 * 4096 + 5 })
       yield* mapped.end
       assert.deepStrictEqual([...shared.bytes.slice().keys()].filter((at) => shared.bytes[at] !== 7), [4096 + 5])
@@ -461,8 +461,8 @@ describe("unmap notifications", () => {
       for (const end of [(shared: { end: Effect.Effect<void> }) => shared.end, () => xen.destroy(1)]) {
         const { mapper, shared } = yield* sharing(xen, 1)
         shared.bytes.fill(7)
-        const mapped = yield* held(mapper.map({ domain: 1, refs: shared.refs }))
-        const other = yield* held(mapper.map({ domain: 1, refs: shared.refs }))
+        const mapped = yield* held(mapper.map({ peer: 1, refs: shared.refs }))
+        const other = yield* held(mapper.map({ peer: 1, refs: shared.refs }))
         yield* mapped.unmapNotify({ clearByte: 3 })
         yield* end(shared)
         yield* mapped.end
@@ -475,7 +475,7 @@ describe("unmap notifications", () => {
   test("signals are those of a domain, over ports that it has opened", (xen) =>
     Effect.gen(function*() {
       const { mapper, shared } = yield* sharing(xen, 1)
-      const mapped = yield* held(mapper.map({ domain: 1, refs: shared.refs, access: "read-only" }))
+      const mapped = yield* held(mapper.map({ peer: 1, refs: shared.refs, access: "read-only" }))
       const [first, second] = [yield* xen.bindPort(1), yield* xen.bindPort(1)]
       has(yield* reason(mapped.unmapNotify({ signalPort: first })), { _tag: "InvalidInput", argument: "signalPort" })
       const theirs = yield* xen.bindPort(2)
@@ -493,8 +493,8 @@ describe("death of a process", () => {
     Effect.gen(function*() {
       const { granter, mapper, shared } = yield* sharing(xen, 1)
       const lent = yield* mapper.share({ peer: 1, pages: 1 })
-      const mapped = yield* held(mapper.map({ domain: 1, refs: shared.refs }))
-      const borrowed = yield* granter.map({ domain: 2, refs: lent.refs })
+      const mapped = yield* held(mapper.map({ peer: 1, refs: shared.refs }))
+      const borrowed = yield* granter.map({ peer: 2, refs: lent.refs })
       shared.bytes.fill(7)
       lent.bytes.fill(7)
       yield* mapped.unmapNotify({ clearByte: 1, signalPort: yield* xen.bindPort(2) })
@@ -513,7 +513,7 @@ describe("death of a process", () => {
       yield* mapped.end
       assert.deepStrictEqual([shared.bytes[1], yield* xen.signals(2)], [9, [1]])
 
-      const anew = yield* mapper.map({ domain: 1, refs: shared.refs })
+      const anew = yield* mapper.map({ peer: 1, refs: shared.refs })
       assert.strictEqual(anew.bytes[1], 9)
       const again = yield* mapper.share({ peer: 1, pages: 1 })
       assert.notInclude([...lent.refs], again.refs[0])
@@ -522,7 +522,7 @@ describe("death of a process", () => {
   test("of the sharing side: its peer keeps the pages, and nobody gets their references meanwhile", (xen) =>
     Effect.gen(function*() {
       const { granter, mapper, shared } = yield* sharing(xen, 2)
-      const mapped = yield* held(mapper.map({ domain: 1, refs: shared.refs }))
+      const mapped = yield* held(mapper.map({ peer: 1, refs: shared.refs }))
       mapped.bytes.fill(7)
       yield* xen.killProcess(1)
       assert.isTrue(mapped.bytes.slice().every((byte) => byte === 7))
@@ -536,16 +536,16 @@ describe("death of a process", () => {
   test("a domain that is destroyed notifies nobody", (xen) =>
     Effect.gen(function*() {
       const { mapper, shared } = yield* sharing(xen, 1)
-      const mapped = yield* mapper.map({ domain: 1, refs: shared.refs })
+      const mapped = yield* mapper.map({ peer: 1, refs: shared.refs })
       const watcher = yield* (yield* xen.domain(1)).share({ peer: 2, pages: 1 })
-      const borrowed = yield* mapper.map({ domain: 1, refs: watcher.refs })
+      const borrowed = yield* mapper.map({ peer: 1, refs: watcher.refs })
       shared.bytes.fill(7)
       watcher.bytes.fill(7)
       yield* mapped.unmapNotify({ clearByte: 0, signalPort: yield* xen.bindPort(2) })
       yield* watcher.unmapNotify({ clearByte: 0, signalPort: yield* xen.bindPort(1) })
       yield* xen.destroy(2)
       assert.deepStrictEqual([shared.bytes[0], borrowed.bytes.length], [7, 0])
-      const again = yield* (yield* xen.domain(2)).map({ domain: 1, refs: watcher.refs })
+      const again = yield* (yield* xen.domain(2)).map({ peer: 1, refs: watcher.refs })
       yield* xen.destroy(1)
       assert.strictEqual(again.bytes[0], 7)
       assert.deepStrictEqual([yield* xen.signals(1), yield* xen.signals(2)], [[], []])
@@ -591,7 +591,7 @@ describe("death of a domain", () => {
   test("of the mapper: its views end, its pins go", (xen) =>
     Effect.gen(function*() {
       const { mapper, shared } = yield* sharing(xen, 2)
-      const mapped = yield* held(mapper.map({ domain: 1, refs: shared.refs }))
+      const mapped = yield* held(mapper.map({ peer: 1, refs: shared.refs }))
       yield* xen.destroy(2)
       assert.deepStrictEqual([mapped.bytes.length, shared.bytes.length], [0, 8192])
       assert.deepStrictEqual(yield* xen.activeGrants, [])
@@ -605,11 +605,11 @@ describe("death of a domain", () => {
       const { mapper, shared } = yield* sharing(xen, 2)
       const [first, second] = shared.refs as unknown as [number, number]
       shared.bytes[0] = 1
-      const mapped = yield* held(mapper.map({ domain: 1, refs: [first] }))
+      const mapped = yield* held(mapper.map({ peer: 1, refs: [first] }))
       yield* xen.destroy(1)
       assert.deepStrictEqual([shared.bytes.length, mapped.bytes[0]], [0, 1])
-      assert.deepStrictEqual(yield* refusal(mapper.map({ domain: 1, refs: [first] })), general)
-      assert.deepStrictEqual(yield* refusal(mapper.map({ domain: 1, refs: [second] })), general)
+      assert.deepStrictEqual(yield* refusal(mapper.map({ peer: 1, refs: [first] })), general)
+      assert.deepStrictEqual(yield* refusal(mapper.map({ peer: 1, refs: [second] })), general)
       assert.deepStrictEqual(yield* refusal(mapper.copy([read(1, first)])), [0, "GNTST_bad_domain"])
       assert.strictEqual(yield* xen.framesInUse, 1)
       has((yield* xen.holdings)[0], { _tag: "Deferred", domain: 1, refs: [first] })
@@ -617,34 +617,34 @@ describe("death of a domain", () => {
       assert.strictEqual(yield* xen.framesInUse, 1)
       yield* mapped.end
       assert.strictEqual(yield* xen.framesInUse, 0)
-      assert.deepStrictEqual(yield* refusal(mapper.map({ domain: 1, refs: [first] })), [0, "GNTST_bad_domain"])
+      assert.deepStrictEqual(yield* refusal(mapper.map({ peer: 1, refs: [first] })), [0, "GNTST_bad_domain"])
     }))
 
   test("of one that shares nothing: it is unknown at once", (xen) =>
     Effect.gen(function*() {
       const mapper = yield* xen.domain(2)
       yield* xen.domain(1)
-      assert.deepStrictEqual(yield* refusal(mapper.map({ domain: 1, refs: [8] })), general)
+      assert.deepStrictEqual(yield* refusal(mapper.map({ peer: 1, refs: [8] })), general)
       yield* xen.destroy(1)
-      assert.deepStrictEqual(yield* refusal(mapper.map({ domain: 1, refs: [8] })), [0, "GNTST_bad_domain"])
+      assert.deepStrictEqual(yield* refusal(mapper.map({ peer: 1, refs: [8] })), [0, "GNTST_bad_domain"])
       yield* xen.destroy(77)
     }))
 
   test("its table answers DeviceUnavailable, and its id can be used again", (xen) =>
     Effect.gen(function*() {
       const { granter, mapper, shared } = yield* sharing(xen, 1)
-      const mapped = yield* held(mapper.map({ domain: 1, refs: shared.refs }))
+      const mapped = yield* held(mapper.map({ peer: 1, refs: shared.refs }))
       yield* xen.destroy(1)
       yield* xen.destroy(1)
       assert.strictEqual((yield* reason(granter.share({ peer: 2, pages: 1 })))._tag, "DeviceUnavailable")
-      assert.strictEqual((yield* reason(granter.map({ domain: 2, refs: [8] })))._tag, "DeviceUnavailable")
+      assert.strictEqual((yield* reason(granter.map({ peer: 2, refs: [8] })))._tag, "DeviceUnavailable")
       assert.strictEqual((yield* reason(granter.copy([])))._tag, "DeviceUnavailable")
       assert.strictEqual((yield* reason(granter.limits))._tag, "DeviceUnavailable")
 
       const restarted = yield* xen.domain(1)
       const anew = yield* restarted.share({ peer: 2, pages: 1 })
       assert.strictEqual(anew.refs[0], shared.refs[0])
-      const remapped = yield* mapper.map({ domain: 1, refs: anew.refs })
+      const remapped = yield* mapper.map({ peer: 1, refs: anew.refs })
       anew.bytes[0] = 5
       assert.deepStrictEqual([remapped.bytes[0], mapped.bytes[0]], [5, 0])
       yield* shared.end
@@ -662,8 +662,8 @@ describe("copy", () => {
       shared.bytes.set([1, 2, 3, 4], 4096)
       const into = new Uint8Array(3)
       yield* mapper.copy([
-        { _tag: "Read", grant: grant({ domain: 1, ref: second }), offset: 1, into },
-        { _tag: "Write", grant: grant({ domain: 1, ref: first }), offset: 4094, from: Uint8Array.of(8, 9) }
+        { _tag: "Read", grant: grant({ peer: 1, ref: second }), offset: 1, into },
+        { _tag: "Write", grant: grant({ peer: 1, ref: first }), offset: 4094, from: Uint8Array.of(8, 9) }
       ])
       assert.deepStrictEqual([...into], [2, 3, 4])
       assert.deepStrictEqual([...shared.bytes.slice(4094, 4097)], [8, 9, 1])
@@ -675,7 +675,7 @@ describe("copy", () => {
       const { granter, mapper, shared } = yield* sharing(xen, 1, "read-only")
       const stranger = yield* xen.domain(3)
       const [ref] = shared.refs as unknown as [number]
-      const write = { _tag: "Write", grant: grant({ domain: 1, ref }), offset: 0, from: Uint8Array.of(1) } as const
+      const write = { _tag: "Write", grant: grant({ peer: 1, ref }), offset: 0, from: Uint8Array.of(1) } as const
       shared.bytes[0] = 7
       const before = read(1, ref)
       const after = read(1, ref)
@@ -695,9 +695,9 @@ describe("copy", () => {
     Effect.gen(function*() {
       const { mapper, shared } = yield* sharing(xen, 1)
       const [ref] = shared.refs as unknown as [number]
-      yield* mapper.map({ domain: 1, refs: new Uint32Array(128).fill(ref), access: "read-only" })
+      yield* mapper.map({ peer: 1, refs: new Uint32Array(128).fill(ref), access: "read-only" })
       assert.deepStrictEqual(yield* refusal(mapper.copy([read(1, ref)])), general)
-      yield* mapper.copy([{ _tag: "Write", grant: grant({ domain: 1, ref }), offset: 0, from: Uint8Array.of(1) }])
+      yield* mapper.copy([{ _tag: "Write", grant: grant({ peer: 1, ref }), offset: 0, from: Uint8Array.of(1) }])
     }))
 })
 
@@ -708,7 +708,7 @@ describe("layers", () => {
         const table = yield* GrantTable
         const peer = yield* (yield* TestXen.TestXen).domain(6)
         const shared = yield* table.share({ peer: 6, pages: 1 })
-        const { bytes } = yield* peer.map({ domain: 5, refs: shared.refs })
+        const { bytes } = yield* peer.map({ peer: 5, refs: shared.refs })
         shared.bytes[0] = 4
         assert.strictEqual(bytes[0], 4)
         assert.strictEqual((yield* reason(table.share({ peer: 6, pages: 2 })))._tag, "OutOfGrants")

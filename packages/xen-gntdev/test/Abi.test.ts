@@ -118,7 +118,7 @@ describe("Abi, against the C compiler's oracle", () => {
     const struct = "gntdev_grant_copy_segment"
     assert.strictEqual(Abi.segmentSize, size(struct))
     const view = new DataView(new ArrayBuffer(2 * Abi.segmentSize))
-    const grant = { domain: 0x7fef, ref: 0xffff_fffe, offset: 4095 }
+    const grant = { peer: 0x7fef, ref: 0xffff_fffe, offset: 4095 }
     Abi.setSegment(view, 0, "Read", grant, 0x7fff_8765_4321n, 1)
     Abi.setSegment(view, 1, "Write", grant, 0x7fff_8765_4321n, 4096)
     const expected = [["source", "dest", 1, 1], ["dest", "source", 2, 4096]] as const

@@ -16,7 +16,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as Abi from "../src/internal/Abi.ts"
-import * as Driver from "../src/internal/Driver.ts"
+import * as Devices from "../src/internal/Devices.ts"
 import type * as Libc from "../src/internal/Libc.ts"
 import * as FakeKernel from "./FakeKernel.ts"
 
@@ -85,7 +85,7 @@ const callsOf = (
       }
     }
     const table = GrantTable.make(
-      yield* Driver.make(() => libc, {
+      yield* Devices.make(() => libc, {
         gntallocLimit: join(limits, "gntalloc"),
         gntdevLimit: join(limits, "gntdev"),
         grantTableSize: 1_000_000
@@ -111,7 +111,7 @@ describe("system calls", () => {
       Effect.gen(function*() {
         const share = Effect.flatMap(GrantTable.GrantTable, (table) => table.share({ peer: 3, pages }))
         assert.deepStrictEqual(yield* callsOf(share, pages), sharing)
-        const map = Effect.flatMap(GrantTable.GrantTable, (table) => table.map({ domain: 3, refs }))
+        const map = Effect.flatMap(GrantTable.GrantTable, (table) => table.map({ peer: 3, refs }))
         assert.deepStrictEqual(yield* callsOf(map, pages), mapping)
         // The buffer and its directory are one allocation.
         assert.deepStrictEqual(yield* callsOf(SharedBuffer.alloc(at), pages), sharing)
@@ -119,7 +119,7 @@ describe("system calls", () => {
         const read = PeerBuffer.map({ ...at, directory: first })
         assert.deepStrictEqual(yield* callsOf(read, pages), [...times(directoryPages, reading), ...mapping])
         // The directory stays mapped until the buffer's references stand in it.
-        const provided = yield* callsOf(PeerBuffer.provide({ ...at, directory: first }), pages)
+        const provided = yield* callsOf(PeerBuffer.allocForFrontend({ ...at, directory: first }), pages)
         assert.deepStrictEqual(provided, [
           ...times(directoryPages, mapping.slice(0, 2)),
           ...sharing.slice(0, 2),
@@ -134,7 +134,7 @@ describe("system calls", () => {
   it.effect("65 537 pages take one request more than gntdev's limit allows, and one mmap to keep them side by side", () =>
     Effect.gen(function*() {
       const refs = Uint32Array.from({ length: 65_537 }, (_, i) => 5000 + i)
-      const map = Effect.flatMap(GrantTable.GrantTable, (table) => table.map({ domain: 3, refs }))
+      const map = Effect.flatMap(GrantTable.GrantTable, (table) => table.map({ peer: 3, refs }))
       assert.deepStrictEqual(yield* callsOf(map, 1), [
         "MAP_GRANT_REF", "MAP_GRANT_REF", "mmap", "mmap", "mmap",
         "end", "UNMAP_GRANT_REF", "UNMAP_GRANT_REF"

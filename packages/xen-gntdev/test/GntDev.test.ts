@@ -16,7 +16,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as GntDev from "../src/GntDev.ts"
 import * as Abi from "../src/internal/Abi.ts"
-import * as Driver from "../src/internal/Driver.ts"
+import * as Devices from "../src/internal/Devices.ts"
 import * as FakeKernel from "./FakeKernel.ts"
 
 const EACCES = -13
@@ -36,7 +36,7 @@ afterEach(() => rmSync(directory, { recursive: true }))
 
 /** The service over a fake kernel. */
 const table = (kernel: ReturnType<typeof FakeKernel.make>, options?: GntDev.Options) =>
-  Effect.map(Driver.make(() => kernel.libc, { gntallocLimit, gntdevLimit, ...options }), GrantTable.make)
+  Effect.map(Devices.make(() => kernel.libc, { gntallocLimit, gntdevLimit, ...options }), GrantTable.make)
 
 const reasonOf = <A, R>(effect: Effect.Effect<A, GrantTableError.GrantTableError, R>) =>
   Effect.map(Effect.flip(effect), (error) => error.reason)
@@ -60,7 +60,7 @@ const failingArrays = <A, E, R>(k: number, program: Effect.Effect<A, E, R>) =>
   })
 
 const peer = DomainId.DomainId.make(3)
-const grant = (ref: number): GrantRef.Grant => ({ domain: peer, ref: GrantRef.GrantRef.make(ref) })
+const grant = (ref: number): GrantRef.Grant => ({ peer, ref: GrantRef.GrantRef.make(ref) })
 
 const refs = (count: number) => Uint32Array.from({ length: count }, (_, i) => 100 + i)
 
@@ -222,7 +222,7 @@ describe("GntDev, what peers may have kept", () => {
         }
       }
       writeFileSync(gntallocLimit, "100000\n")
-      const driver = yield* Driver.make(() => libc, { gntallocLimit, gntdevLimit, grantTableSize: 1000 })
+      const driver = yield* Devices.make(() => libc, { gntallocLimit, gntdevLimit, grantTableSize: 1000 })
       const xen = GrantTable.make(driver)
       yield* cycle(xen, 600)
       yield* cycle(xen, 600)
@@ -266,8 +266,8 @@ describe("GntDev, on kernels with bigger pages", () => {
         const xen = yield* table(kernel)
         for (const use of [
           Effect.asVoid(xen.share({ peer: 3, pages: 1 })),
-          Effect.asVoid(xen.map({ domain: 3, refs: [100] })),
-          xen.read({ domain: 3, ref: 100 }, new Uint8Array(4))
+          Effect.asVoid(xen.map({ peer: 3, refs: [100] })),
+          xen.read({ peer: 3, ref: 100 }, new Uint8Array(4))
         ]) {
           const reason = yield* reasonOf(Effect.scoped(use))
           assert.strictEqual(reason._tag, "Unsupported")
@@ -287,7 +287,7 @@ describe("GntDev.map", () => {
       const kernel = FakeKernel.make()
       yield* Effect.scoped(Effect.gen(function*() {
         const xen = yield* table(kernel)
-        const bytes = yield* Effect.scoped(Effect.map(xen.map({ domain: 3, refs: refs(1023) }), ({ bytes }) => {
+        const bytes = yield* Effect.scoped(Effect.map(xen.map({ peer: 3, refs: refs(1023) }), ({ bytes }) => {
           assert.strictEqual(bytes.length, 1023 * 4096)
           return bytes
         }))
@@ -306,7 +306,7 @@ describe("GntDev.map", () => {
       writeFileSync(gntdevLimit, "4\n")
       const kernel = FakeKernel.make({ perRequest: () => 4 })
       const xen = yield* table(kernel)
-      yield* Effect.scoped(Effect.map(xen.map({ domain: 3, refs: refs(10) }), ({ bytes }) => {
+      yield* Effect.scoped(Effect.map(xen.map({ peer: 3, refs: refs(10) }), ({ bytes }) => {
         assert.strictEqual(bytes.length, 10 * 4096)
         assert.deepStrictEqual(kernel.held(), [
           "mapped 4", "mapped 4", "mapped 2",
@@ -321,10 +321,10 @@ describe("GntDev.map", () => {
       let limit = 65_536
       const kernel = FakeKernel.make({ perRequest: () => limit })
       const xen = yield* table(kernel)
-      yield* Effect.scoped(xen.map({ domain: 3, refs: refs(10) }))
+      yield* Effect.scoped(xen.map({ peer: 3, refs: refs(10) }))
       limit = 3
       writeFileSync(gntdevLimit, "3\n")
-      const { bytes } = yield* xen.map({ domain: 3, refs: refs(10) })
+      const { bytes } = yield* xen.map({ peer: 3, refs: refs(10) })
       assert.strictEqual(bytes.length, 10 * 4096)
       assert.deepStrictEqual(kernel.errors, [])
     }))
@@ -333,13 +333,13 @@ describe("GntDev.map", () => {
     Effect.gen(function*() {
       const kernel = FakeKernel.make()
       const xen = yield* table(kernel)
-      yield* Effect.scoped(xen.map({ domain: 3, refs: refs(600_000) }))
+      yield* Effect.scoped(xen.map({ peer: 3, refs: refs(600_000) }))
       // What was opened for that is closed when nothing is in it any more, and opened again.
       assert.strictEqual(kernel.fds(), 1)
       yield* Effect.scoped(Effect.gen(function*() {
-        yield* xen.map({ domain: 3, refs: refs(600_000) })
+        yield* xen.map({ peer: 3, refs: refs(600_000) })
         assert.strictEqual(kernel.fds(), 2)
-        yield* Effect.scoped(xen.map({ domain: 3, refs: refs(100) }))
+        yield* Effect.scoped(xen.map({ peer: 3, refs: refs(100) }))
         assert.strictEqual(kernel.fds(), 2)
       }))
       assert.deepStrictEqual([kernel.fds(), kernel.errors], [1, []])
@@ -351,7 +351,7 @@ describe("GntDev.map", () => {
       const layerScope = yield* Scope.make()
       const xen = yield* Scope.provide(table(kernel), layerScope)
       yield* Effect.scoped(Effect.gen(function*() {
-        yield* xen.map({ domain: 3, refs: refs(600_000) })
+        yield* xen.map({ peer: 3, refs: refs(600_000) })
         assert.strictEqual(kernel.fds(), 2)
         yield* Scope.close(layerScope, Exit.void)
         assert.strictEqual(kernel.fds(), 0)
@@ -361,7 +361,7 @@ describe("GntDev.map", () => {
         fail: (_, name) => name === "MAP_GRANT_REF" && ++notes > 8 ? ENOMEM : undefined
       })
       const other = yield* table(failing)
-      assert.strictEqual((yield* reasonOf(other.map({ domain: 3, refs: refs(600_000) })))._tag, "DeviceFailed")
+      assert.strictEqual((yield* reasonOf(other.map({ peer: 3, refs: refs(600_000) })))._tag, "DeviceFailed")
       assert.deepStrictEqual([failing.held(), failing.errors], [["open /dev/xen/gntdev"], []])
     }))
 
@@ -369,7 +369,7 @@ describe("GntDev.map", () => {
     Effect.gen(function*() {
       writeFileSync(gntdevLimit, "0\n")
       const kernel = FakeKernel.make({ perRequest: () => 0 })
-      const reason = yield* reasonOf((yield* table(kernel)).map({ domain: 3, refs: refs(3) }))
+      const reason = yield* reasonOf((yield* table(kernel)).map({ peer: 3, refs: refs(3) }))
       assert.deepInclude(reason, { _tag: "DeviceFailed", call: "MAP_GRANT_REF", errno: "EINVAL" })
       assert.deepStrictEqual(kernel.calls, ["open /dev/xen/gntdev", "MAP_GRANT_REF 1"])
     }))
@@ -382,7 +382,7 @@ describe("GntDev.map", () => {
           refuses: (ref) => ref === 102,
           fail: (_, name) => name === "mmap" && mmaps++ === fail ? ENOMEM : undefined
         })
-        const reason = yield* reasonOf((yield* table(kernel)).map({ domain: 3, refs: refs(5) }))
+        const reason = yield* reasonOf((yield* table(kernel)).map({ peer: 3, refs: refs(5) }))
         assert.deepInclude(reason, { _tag: "DeviceFailed", call: "mmap", errno: "ENOMEM" })
         assert.deepStrictEqual([mmaps, kernel.held(), kernel.errors], [fail + 1, ["open /dev/xen/gntdev"], []])
       }
@@ -393,7 +393,7 @@ describe("GntDev.map", () => {
       const kernel = FakeKernel.make({ refuses: (_, writable) => writable })
       const xen = yield* table(kernel)
       const into = new Uint8Array(3)
-      yield* xen.read({ domain: 3, ref: 0x105 }, into)
+      yield* xen.read({ peer: 3, ref: 0x105 }, into)
       assert.deepStrictEqual([...into], [5, 5, 5])
       assert.deepStrictEqual(kernel.held(), ["open /dev/xen/gntdev"])
     }))
@@ -409,7 +409,7 @@ describe("GntDev.map", () => {
             fail: (_, name) => name === "mmap" && mmaps++ === piece ? errno : undefined
           })
           const xen = yield* table(kernel)
-          yield* Effect.exit(Effect.scoped(xen.map({ domain: 3, refs: refs(10) })))
+          yield* Effect.exit(Effect.scoped(xen.map({ peer: 3, refs: refs(10) })))
           assert.deepStrictEqual([kernel.held(), kernel.errors], [["open /dev/xen/gntdev"], []], `${errno} ${piece}`)
         }
       }
@@ -426,7 +426,7 @@ describe("GntDev.map", () => {
         })
         yield* Effect.scoped(Effect.gen(function*() {
           const xen = yield* table(kernel)
-          const reason = yield* reasonOf(xen.map({ domain: 3, refs: refs(count) }))
+          const reason = yield* reasonOf(xen.map({ peer: 3, refs: refs(count) }))
           assert.deepInclude(reason, { _tag: "GrantRefused", index: first, access: "read-write" })
           assert.deepInclude(reason, { grant: grant(100 + first) })
           const noted = kernel.calls.filter((call) => call.startsWith("MAP_GRANT_REF"))
@@ -441,10 +441,10 @@ describe("GntDev.map", () => {
     Effect.gen(function*() {
       const refuses = (ref: number, writable: boolean) => ref === 108 || (writable && ref === 105)
       const xen = yield* table(FakeKernel.make({ refuses }))
-      yield* xen.map({ domain: 3, refs: refs(8), access: "read-only" })
-      const readWrite = yield* reasonOf(xen.map({ domain: 3, refs: refs(10) }))
+      yield* xen.map({ peer: 3, refs: refs(8), access: "read-only" })
+      const readWrite = yield* reasonOf(xen.map({ peer: 3, refs: refs(10) }))
       assert.deepInclude(readWrite, { _tag: "GrantRefused", index: 5, access: "read-write" })
-      const readOnly = yield* reasonOf(xen.map({ domain: 3, refs: refs(10), access: "read-only" }))
+      const readOnly = yield* reasonOf(xen.map({ peer: 3, refs: refs(10), access: "read-only" }))
       assert.deepInclude(readOnly, { _tag: "GrantRefused", index: 8, access: "read-only" })
     }))
 
@@ -452,9 +452,9 @@ describe("GntDev.map", () => {
     Effect.gen(function*() {
       const kernel = FakeKernel.make({ maptrack: 12 })
       const xen = yield* table(kernel)
-      const reason = yield* reasonOf(xen.map({ domain: 3, refs: refs(20) }))
-      assert.deepInclude(reason, { _tag: "OutOfMappings", domain: peer, requested: 20 })
-      yield* xen.map({ domain: 3, refs: refs(12) })
+      const reason = yield* reasonOf(xen.map({ peer: 3, refs: refs(20) }))
+      assert.deepInclude(reason, { _tag: "OutOfMappings", peer, requested: 20 })
+      yield* xen.map({ peer: 3, refs: refs(12) })
       assert.deepStrictEqual(kernel.errors, [])
     }))
 })
@@ -491,7 +491,7 @@ describe("GntDev, unmap notifications", () => {
       const xen = yield* table(kernel)
       let from = 0
       yield* Effect.scoped(Effect.gen(function*() {
-        const { unmapNotify } = yield* xen.map({ domain: 3, refs: refs(10) })
+        const { unmapNotify } = yield* xen.map({ peer: 3, refs: refs(10) })
         from = kernel.calls.length
         yield* unmapNotify({ clearByte: 9 * 4096, signalPort: 7 })
         yield* unmapNotify({ clearByte: 4 * 4096 + 5, signalPort: 7 })
@@ -511,8 +511,8 @@ describe("GntDev, unmap notifications", () => {
       const xen = yield* table(kernel)
       yield* Effect.scoped(Effect.gen(function*() {
         const shared = yield* xen.share({ peer: 3, pages: 2 })
-        const mapped = yield* xen.map({ domain: 3, refs: refs(2) })
-        const readOnly = yield* xen.map({ domain: 3, refs: refs(2), access: "read-only" })
+        const mapped = yield* xen.map({ peer: 3, refs: refs(2) })
+        const readOnly = yield* xen.map({ peer: 3, refs: refs(2), access: "read-only" })
         const from = kernel.calls.length
         const none = yield* reasonOf(readOnly.unmapNotify({ clearByte: 0 }))
         assert.deepInclude(none, { _tag: "InvalidInput", argument: "clearByte" })
@@ -538,7 +538,7 @@ describe("GntDev, unmap notifications", () => {
       yield* Effect.scoped(Effect.gen(function*() {
         for (const { unmapNotify } of [
           yield* xen.share({ peer: 3, pages: 2 }),
-          yield* xen.map({ domain: 3, refs: refs(2) })
+          yield* xen.map({ peer: 3, refs: refs(2) })
         ]) {
           yield* unmapNotify({ clearByte: 4096 })
           const reason = yield* reasonOf(unmapNotify({ clearByte: 1, signalPort: 9 }))
@@ -562,7 +562,7 @@ describe("GntDev, unmap notifications", () => {
         })
         const xen = yield* table(kernel)
         yield* Effect.scoped(Effect.gen(function*() {
-          const { unmapNotify } = yield* xen.map({ domain: 3, refs: refs(10) })
+          const { unmapNotify } = yield* xen.map({ peer: 3, refs: refs(10) })
           yield* unmapNotify({ clearByte: 5 })
           const reason = yield* reasonOf(unmapNotify({ clearByte: 4 * 4096 + 5, signalPort: 7 }))
           assert.deepInclude(reason, { _tag: "DeviceFailed", call: "SET_UNMAP_NOTIFY" })
@@ -570,7 +570,7 @@ describe("GntDev, unmap notifications", () => {
         assert.deepStrictEqual(kernel.calls.filter((call) => /cleared|signalled/.test(call)), ["cleared 5"], `${failAt}`)
         sets = -1000
         yield* Effect.scoped(Effect.gen(function*() {
-          const { unmapNotify } = yield* xen.map({ domain: 3, refs: refs(10) })
+          const { unmapNotify } = yield* xen.map({ peer: 3, refs: refs(10) })
           yield* unmapNotify({ clearByte: 5, signalPort: 7 })
           sets = failAt
           yield* Effect.exit(unmapNotify({ clearByte: 4 * 4096 + 5 }))
@@ -595,7 +595,7 @@ describe("GntDev, unmap notifications", () => {
         })
         const xen = yield* table(kernel)
         yield* Effect.scoped(Effect.gen(function*() {
-          const { unmapNotify } = yield* xen.map({ domain: 3, refs: refs(10) })
+          const { unmapNotify } = yield* xen.map({ peer: 3, refs: refs(10) })
           yield* unmapNotify({ clearByte: 5, signalPort: 7 })
           yield* reasonOf(unmapNotify(next))
         }))
@@ -620,7 +620,7 @@ describe("GntDev, unmap notifications", () => {
       let from = 0
       yield* Effect.scoped(Effect.gen(function*() {
         const shared = yield* xen.share({ peer: 3, pages: 2 })
-        const mapped = yield* xen.map({ domain: 3, refs: refs(1) })
+        const mapped = yield* xen.map({ peer: 3, refs: refs(1) })
         yield* shared.unmapNotify({ clearByte: 4096 })
         yield* mapped.unmapNotify({ clearByte: 1 })
         yield* Scope.close(layerScope, Exit.void)
@@ -674,7 +674,7 @@ describe("GntDev, whatever fails", () => {
       const before = () => kernel.held().filter((held) => !held.startsWith("open"))
       const exit = yield* Effect.exit(Effect.scoped(Effect.gen(function*() {
         const shared = yield* xen.share({ peer: 3, pages: 5 })
-        const mapped = yield* xen.map({ domain: 3, refs: refs(10) })
+        const mapped = yield* xen.map({ peer: 3, refs: refs(10) })
         for (const { unmapNotify } of [shared, mapped]) {
           yield* unmapNotify({ clearByte: 0, signalPort: 7 })
           yield* unmapNotify({ clearByte: 4 * 4096 })
@@ -682,7 +682,7 @@ describe("GntDev, whatever fails", () => {
         }
       })))
       assert.deepStrictEqual(before(), [])
-      const refused = yield* Effect.exit(Effect.scoped(Effect.asVoid(xen.map({ domain: 3, refs: refs(12) }))))
+      const refused = yield* Effect.exit(Effect.scoped(Effect.asVoid(xen.map({ peer: 3, refs: refs(12) }))))
       assert.deepStrictEqual(before(), [])
       return [exit, refused]
     }))
@@ -731,7 +731,7 @@ describe("GntDev, whatever fails", () => {
         // Nor is it counted as shared.
         const xen = yield* table(kernel)
         yield* Effect.scoped(xen.share({ peer: 3, pages: 1024 }))
-        yield* Effect.scoped(xen.read({ domain: 3, ref: references[0]! }, new Uint8Array(4)))
+        yield* Effect.scoped(xen.read({ peer: 3, ref: references[0]! }, new Uint8Array(4)))
       }
     }))
 
@@ -739,7 +739,7 @@ describe("GntDev, whatever fails", () => {
     Effect.gen(function*() {
       const kernel = FakeKernel.make({ failEnd: ENOMEM })
       const xen = yield* table(kernel)
-      yield* Effect.scoped(xen.map({ domain: 3, refs: refs(3) }))
+      yield* Effect.scoped(xen.map({ peer: 3, refs: refs(3) }))
       assert.include(kernel.calls, "munmap 3")
       assert.deepStrictEqual([kernel.held(), kernel.errors], [["open /dev/xen/gntdev"], []])
     }))
@@ -748,16 +748,16 @@ describe("GntDev, whatever fails", () => {
     Effect.gen(function*() {
       let errno: number | undefined = EACCES
       const xen = yield* table(FakeKernel.make({ fail: (_, name) => name === "open" ? errno : undefined }))
-      const reason = yield* reasonOf(xen.map({ domain: 3, refs: refs(1) }))
+      const reason = yield* reasonOf(xen.map({ peer: 3, refs: refs(1) }))
       assert.deepInclude(reason, { _tag: "DeviceUnavailable", device: "/dev/xen/gntdev", errno: "EACCES" })
       assert.include(reason.message, "Run as root")
       errno = undefined
-      yield* xen.map({ domain: 3, refs: refs(1) })
+      yield* xen.map({ peer: 3, refs: refs(1) })
     }))
 
   it.effect("says Unsupported where the C library can't be called", () =>
     Effect.gen(function*() {
-      const driver = yield* Driver.make(() => {
+      const driver = yield* Devices.make(() => {
         throw new Error("no build for this machine")
       })
       const reason = yield* reasonOf(GrantTable.make(driver).share({ peer: 3, pages: 1 }))
@@ -771,7 +771,7 @@ describe("GntDev, whatever fails", () => {
       const fiber = yield* Effect.forkChild(
         Effect.scoped(Effect.gen(function*() {
           yield* xen.share({ peer: 3, pages: 5 })
-          yield* xen.map({ domain: 3, refs: refs(10) })
+          yield* xen.map({ peer: 3, refs: refs(10) })
           assert.strictEqual(kernel.held().length, 6)
           return yield* Effect.never
         })),
@@ -788,7 +788,7 @@ describe("GntDev, whatever fails", () => {
       const xen = yield* Scope.provide(table(kernel), layerScope)
       const bytes = yield* Effect.scoped(Effect.gen(function*() {
         const shared = yield* xen.share({ peer: 3, pages: 5 })
-        const mapped = yield* xen.map({ domain: 3, refs: refs(10) })
+        const mapped = yield* xen.map({ peer: 3, refs: refs(10) })
         yield* Scope.close(layerScope, Exit.void)
         return [shared.bytes, mapped.bytes]
       }))

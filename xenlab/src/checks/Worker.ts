@@ -2,7 +2,7 @@
  * Lets workers of one process end while they share and map on the real devices, and looks at what is left.
  */
 import * as Effect from "effect/Effect"
-import type { End } from "../../guest/worker.ts"
+import type { WayOut } from "../../guest/worker.ts"
 import * as Grants from "../Grants.ts"
 import * as Image from "../Image.ts"
 import type { Machine } from "../Machine.ts"
@@ -21,7 +21,7 @@ const settled = Effect.fnUntraced(function*(lab: Lab, expected: number) {
   return found
 })
 
-const ends: ReadonlyArray<readonly [end: End, name: string, code: number, left: number]> = [
+const ends: ReadonlyArray<readonly [end: WayOut, name: string, code: number, left: number]> = [
   ["release", "by itself", 0, 0],
   ["exit", "by process.exit", 7, 0],
   ["throw", "by an error that nobody catches", 1, 0],

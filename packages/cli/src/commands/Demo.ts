@@ -58,7 +58,8 @@ const backendAllocates = Effect.fnUntraced(function*(xen: Xen) {
   const { directory, map } = yield* SharedBuffer.allocByBackend({ peer: backend, byteLength }).pipe(
     inDomain(xen, frontend)
   )
-  const provided = yield* PeerBuffer.provide({ peer: frontend, directory, byteLength }).pipe(inDomain(xen, backend))
+  const at = { peer: frontend, directory, byteLength }
+  const provided = yield* PeerBuffer.allocForFrontend(at).pipe(inDomain(xen, backend))
   Pattern.write(provided.bytes, card)
   const mapped = yield* map().pipe(inDomain(xen, frontend))
   return { directory, written: provided.bytes, read: mapped.bytes }

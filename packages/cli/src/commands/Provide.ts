@@ -26,7 +26,7 @@ export const provide = Command.make("provide", {
   const size = yield* Flags.size(flags)
   const pattern = yield* Flags.pattern(flags.pattern, size)
   yield* Session.run(
-    PeerBuffer.provide({ peer, directory, byteLength: size.byteLength, maxByteLength: size.byteLength }),
+    PeerBuffer.allocForFrontend({ peer, directory, byteLength: size.byteLength, maxByteLength: size.byteLength }),
     Effect.fnUntraced(function*({ bytes, pages }, enter) {
       const { event, hint } = yield* Output
       if (pattern !== undefined) Pattern.write(bytes, pattern)

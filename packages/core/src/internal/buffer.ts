@@ -33,7 +33,7 @@ export const mapBuffer = <A extends Access>(
   refs: Uint32Array<ArrayBuffer>,
   access: A | undefined
 ) =>
-  Effect.map(table.map({ domain: peer, refs, access }), (mapped: MappedPages<A>): MappedBuffer<A> => ({
+  Effect.map(table.map({ peer, refs, access }), (mapped: MappedPages<A>): MappedBuffer<A> => ({
     peer,
     access: mapped.access,
     byteLength,

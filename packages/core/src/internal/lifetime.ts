@@ -46,7 +46,7 @@ type Close = (exit: Exit.Exit<unknown, unknown>) => Effect.Effect<void>
  * Runs an acquisition of several steps in a scope of its own inside the caller's: a failure or interruption between
  * the steps releases what was acquired so far at once, and success leaves it to the caller's scope, or to `end`.
  */
-export const atomic = <A, E, R>(
+export const allOrNothing = <A, E, R>(
   acquire: (lifetime: Lifetime) => Effect.Effect<A, E, R | Scope.Scope>
 ): Effect.Effect<A, E, Exclude<R, Scope.Scope> | Scope.Scope> =>
   Effect.uninterruptibleMask((restore) =>

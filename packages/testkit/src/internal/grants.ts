@@ -65,7 +65,7 @@ export const refusal = (table: Table, ref: number, by: DomainId, access: Access)
 
 /** The reason for a refusal; `hint` says what may be wrong besides. */
 export const refused = (
-  domain: DomainId,
+  peer: DomainId,
   ref: number,
   index: number,
   access: Access,
@@ -73,16 +73,16 @@ export const refused = (
   hint?: string
 ): GrantTableError.Reason =>
   new GrantTableError.GrantRefused({
-    grant: { domain, ref: ref as GrantRef.GrantRef },
+    grant: { peer, ref: ref as GrantRef.GrantRef },
     index,
     access,
     status,
     ...(hint === undefined ? {} : { hint })
   })
 
-export const outOfMappings = (track: Maptrack, domain: DomainId, requested: number): GrantTableError.Reason => {
+export const outOfMappings = (track: Maptrack, peer: DomainId, requested: number): GrantTableError.Reason => {
   const detail = `this domain can map ${track.limit} pages in all, and has ${track.used} mapped`
-  return new GrantTableError.OutOfMappings({ domain, requested, detail })
+  return new GrantTableError.OutOfMappings({ peer, requested, detail })
 }
 
 /** Counts maps of grants, all or nothing: the first that is refused undoes those before it. */
@@ -140,15 +140,15 @@ export const copy = (
 ): Result.Result<void, GrantTableError.Reason> => {
   let failure: GrantTableError.Reason | undefined
   for (const [index, segment] of segments.entries()) {
-    const { grant: { domain, ref }, offset } = segment
+    const { grant: { peer, ref }, offset } = segment
     const access = segment._tag === "Read" ? "read-only" : "read-write"
     const bytes = segment._tag === "Read" ? segment.into : segment.from
     // It succeeds whatever the rest says: Xen looks at nothing of it.
     if (bytes.length === 0) continue
-    const table = find(domain)
+    const table = find(peer)
     const status = table === undefined ? "GNTST_bad_domain" : refusal(table, ref, by, access)
     if (status !== undefined) {
-      failure ??= refused(domain, ref, index, access, status)
+      failure ??= refused(peer, ref, index, access, status)
       continue
     }
     const { memory } = table!.entries[ref]!

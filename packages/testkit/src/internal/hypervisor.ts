@@ -93,13 +93,13 @@ export const share = (xen: Hypervisor, by: Linux.Linux, request: ShareRequest, c
 /** Maps grants of a domain in another. */
 export const map = (xen: Hypervisor, by: Linux.Linux, request: MapRequest, caller: StackFrame | undefined) =>
   Result.flatMap(
-    granter(xen, request.domain, request.refs[0]!, request.access),
+    granter(xen, request.peer, request.refs[0]!, request.access),
     (granter) => Linux.map(by, granter, ++xen.made, request, caller)
   )
 
 /** Copies from a page of a domain. */
-export const read = (xen: Hypervisor, by: Linux.Linux, { domain, ref }: GrantRef.Grant, into: Uint8Array) =>
-  Result.flatMap(granter(xen, domain, ref, "read-only"), (granter) => Linux.read(by, granter, ref, into))
+export const read = (xen: Hypervisor, by: Linux.Linux, { peer, ref }: GrantRef.Grant, into: Uint8Array) =>
+  Result.flatMap(granter(xen, peer, ref, "read-only"), (granter) => Linux.read(by, granter, ref, into))
 
 /** Copies from and to pages of domains. */
 export const copy = (xen: Hypervisor, by: Linux.Linux, segments: ReadonlyArray<CopySegment>) =>

@@ -92,7 +92,7 @@ export const map = Effect.fnUntraced(function*<A extends Access = "read-write">(
 /** The backend provides a buffer to the frontend. */
 export const provide = Effect.fnUntraced(function*(directory: number, byteLength: number, access?: Access) {
   const { backend, frontend } = yield* Domains.Domains
-  return yield* PeerBuffer.provide({ peer: frontend.id, directory, byteLength, maxByteLength, access }).pipe(
+  return yield* PeerBuffer.allocForFrontend({ peer: frontend.id, directory, byteLength, maxByteLength, access }).pipe(
     Domains.runIn(backend)
   )
 })
@@ -103,7 +103,7 @@ export const openDirectory = Effect.fnUntraced(function*(first: number) {
   const links: Array<number> = []
   const pages: Array<SharedMemory.Writable> = []
   for (let ref = first; ref !== 0 && links.length < 8;) {
-    const { bytes } = yield* backend.table.map({ domain: frontend.id, refs: [ref] })
+    const { bytes } = yield* backend.table.map({ peer: frontend.id, refs: [ref] })
     links.push(ref)
     pages.push(bytes)
     ref = Chain.link(bytes)

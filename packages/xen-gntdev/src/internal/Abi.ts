@@ -42,10 +42,10 @@ const fill = (w0: number, w1: number, w2: number, w3: number): Uint32Array<Array
   return four
 }
 
-/** A request for new pages, granted to `domain`; the answer is read by {@link index} and {@link refs}. */
-export const allocGref = (domain: number, count: number, writable: boolean): Uint32Array<ArrayBuffer> => {
+/** A request for new pages, granted to `peer`; the answer is read by {@link index} and {@link refs}. */
+export const allocGref = (peer: number, count: number, writable: boolean): Uint32Array<ArrayBuffer> => {
   const words = request(headerWords + count)
-  words[0] = domain | (writable ? allocWritable << 16 : 0)
+  words[0] = peer | (writable ? allocWritable << 16 : 0)
   words[1] = count
   return words
 }
@@ -56,7 +56,7 @@ export const refs = (words: Uint32Array<ArrayBuffer>, count: number): Uint32Arra
 
 /** A request to note the references from `start` up to `end` for a mapping; {@link index} reads the answer. */
 export const mapGrantRef = (
-  domain: number,
+  peer: number,
   refs: Uint32Array<ArrayBuffer>,
   start: number,
   end: number
@@ -64,7 +64,7 @@ export const mapGrantRef = (
   const words = request(headerWords + 2 * (end - start))
   words[0] = end - start
   for (let i = start, at = headerWords; i < end; i++, at += 2) {
-    words[at] = domain
+    words[at] = peer
     words[at + 1] = refs[i]!
   }
   return words
@@ -97,7 +97,7 @@ export const grantCopy = (address: bigint, count: number): Uint32Array<ArrayBuff
 
 /** One side of a copy that is a piece of a granted page; `offset` in bytes from its beginning. */
 export interface Foreign {
-  readonly domain: number
+  readonly peer: number
   readonly ref: number
   readonly offset: number
 }
@@ -116,7 +116,7 @@ export const setSegment = (
   const [foreignAt, localAt] = direction === "Read" ? [source, dest] : [dest, source]
   view.setUint32(foreignAt, foreign.ref, true)
   view.setUint16(foreignAt + 4, foreign.offset, true)
-  view.setUint16(foreignAt + 6, foreign.domain, true)
+  view.setUint16(foreignAt + 6, foreign.peer, true)
   view.setBigUint64(localAt, local, true)
   view.setUint16(source + 16, length, true)
   view.setUint16(source + 18, direction === "Read" ? copySourceIsGrant : copyDestIsGrant, true)

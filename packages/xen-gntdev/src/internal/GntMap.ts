@@ -22,13 +22,13 @@ type Mapped = GrantTable.Held<GrantTable.MappedPages>
 const hold = (
   requests: Requests.Requests,
   libc: Libc.Libc,
-  { access, domain }: GrantTable.MapRequest,
+  { access, peer }: GrantTable.MapRequest,
   noted: ReadonlyArray<Requests.Noted>,
   region: Mapping.Region
 ): Mapped => {
   const rearm = Notify.make(libc, requests.device)
   return {
-    pages: { domain, access, bytes: new Uint8Array(region.buffer) },
+    pages: { peer, access, bytes: new Uint8Array(region.buffer) },
     release: () => {
       const left = Mapping.unmap(libc, region)
       Requests.forgetAll(requests, libc, noted)
@@ -78,18 +78,18 @@ export const map = (requests: Requests.Requests, request: GrantTable.MapRequest)
 /** Copies the beginning of a page. Nobody sees the mapping: it needs no view, and no child can be forked meanwhile. */
 export const read = (
   requests: Requests.Requests,
-  { domain, ref }: GrantRef.Grant,
+  { peer, ref }: GrantRef.Grant,
   into: Uint8Array
 ): Device.Outcome<void> =>
   Result.flatMap(Requests.opened(requests), (libc) => {
     const access = "read-only"
-    return Result.flatMap(Requests.note(requests, libc, { domain, refs: Uint32Array.of(ref), access }, 0, 1), (noted) => {
+    return Result.flatMap(Requests.note(requests, libc, { peer, refs: Uint32Array.of(ref), access }, 0, 1), (noted) => {
       try {
         const address = libc.mmap(null, Page.size, Libc.PROT_READ, Libc.MAP_SHARED, noted.file.fd, noted.index)
         if (address < 0n) {
           const errno = Libc.errnoName(address)
           return errno === Search.refusal
-            ? Result.fail(new GrantTableError.GrantRefused({ grant: { domain, ref }, index: 0, access }))
+            ? Result.fail(new GrantTableError.GrantRefused({ grant: { peer, ref }, index: 0, access }))
             : Device.failed(requests.device, "mmap", errno)
         }
         try {

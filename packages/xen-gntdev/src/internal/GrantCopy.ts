@@ -20,9 +20,9 @@ export const copy = (
   const bytes = new Uint8Array(segments.length * Abi.segmentSize)
   const view = new DataView(bytes.buffer)
   for (const [i, segment] of segments.entries()) {
-    const { grant: { domain, ref }, offset } = segment
+    const { grant: { peer, ref }, offset } = segment
     const memory = segment._tag === "Read" ? segment.into : segment.from
-    Abi.setSegment(view, i, segment._tag, { domain, ref, offset }, libc.addressOf(memory), memory.length)
+    Abi.setSegment(view, i, segment._tag, { peer, ref, offset }, libc.addressOf(memory), memory.length)
   }
   const answer = libc.ioctl(fd, Abi.GRANT_COPY, Abi.grantCopy(libc.addressOf(bytes), segments.length))
   if (answer < 0) return Device.failed(device, "GRANT_COPY", Libc.errnoName(answer))

@@ -85,13 +85,13 @@ export const opened = (self: Requests): Device.Outcome<Libc.Libc> => {
 export const note = (
   self: Requests,
   libc: Libc.Libc,
-  { domain, refs }: GrantTable.MapRequest,
+  { peer, refs }: GrantTable.MapRequest,
   start: number,
   end: number
 ): Device.Outcome<Noted> => {
   const count = end - start
   // Before a file is opened for it: nothing may fail between a call and what undoes it.
-  const words = Abi.mapGrantRef(domain, refs, start, end)
+  const words = Abi.mapGrantRef(peer, refs, start, end)
   // Offsets are given first-fit: whatever the gaps, these pages end at `reach + count` at most.
   const roomy = self.files.find(({ reach }) => reach + count < maxReach)
   return Result.flatMap(roomy === undefined ? openFile(self, libc) : Result.succeed(roomy), (file) => {

@@ -46,7 +46,7 @@ const locate = (
   end: number
 ) =>
   Result.gen(function*() {
-    const { access, domain, refs } = request
+    const { access, peer, refs } = request
     let low = start
     let high = end
     let refused = true
@@ -59,9 +59,9 @@ const locate = (
     // The last half was not tried if the one before it was accepted.
     if (!refused) refused = !(yield* accepts(requests, libc, request, low, high))
     return refused
-      ? new GrantTableError.GrantRefused({ grant: { domain, ref: refs[low] as GrantRef.GrantRef }, index: low, access })
+      ? new GrantTableError.GrantRefused({ grant: { peer, ref: refs[low] as GrantRef.GrantRef }, index: low, access })
       : new GrantTableError.OutOfMappings({
-        domain,
+        peer,
         requested: refs.length,
         detail: "no part of them is refused by itself, so this domain's maptrack table is full, " +
           "or one reference is mapped more than 128 times"
