@@ -1,0 +1,8 @@
+// Puts the page, built, beside the compiled server: run before the package is packed.
+import { copyFileSync, mkdirSync, writeFileSync } from "node:fs"
+import * as Assets from "./src/Assets.ts"
+
+const into = new URL("./dist/page/", import.meta.url)
+mkdirSync(into, { recursive: true })
+for (const name of ["index.html", "style.css"]) copyFileSync(new URL(`./page/${name}`, import.meta.url), new URL(name, into))
+writeFileSync(new URL("main.js", into), await Assets.bundle())

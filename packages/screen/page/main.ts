@@ -1,0 +1,168 @@
+/** The page: draws what a guest shows, and sends what a person does. */
+import * as Wire from "../src/Wire.ts"
+import { Grab } from "./Grab.ts"
+import { Pace } from "./Pace.ts"
+import * as Painter from "./Painter.ts"
+
+const element = <E extends HTMLElement>(id: string) => document.querySelector<E>(`#${id}`)!
+
+const canvas = element<HTMLCanvasElement>("picture")
+const screens = element<HTMLUListElement>("screens")
+const connection = element("connection")
+const facts = element("facts")
+const nothing = element("nothing")
+const grabButton = element<HTMLButtonElement>("grab")
+const shotButton = element<HTMLButtonElement>("shot")
+const fullButton = element<HTMLButtonElement>("full")
+
+let socket: WebSocket | undefined
+let known: ReadonlyArray<Wire.ScreenInfo> = []
+let watched: Wire.ScreenInfo | undefined
+/** Messages whose tiles are drawn, but not told to the server because nobody sees the page. */
+let unseen: number | undefined
+
+const send = (message: Wire.ViewerMessage) => {
+  if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message))
+}
+
+const pace = new Pace((perSecond) => describe(perSecond))
+const grab = new Grab(canvas, send, (isGrabbed) => {
+  grabButton.setAttribute("aria-pressed", String(isGrabbed))
+  canvas.dataset["grabbed"] = String(isGrabbed)
+})
+
+const label = ({ connector, name }: Wire.ScreenInfo) => `${name}, connector ${connector}`
+
+/** Says what is shown. */
+const describe = (perSecond: number) => {
+  if (watched === undefined) {
+    facts.textContent = ""
+    return
+  }
+  const { guest, height, state, width } = watched
+  const size = width === 0 ? "nothing shown" : `${width} × ${height}`
+  facts.textContent = `${label(watched)} · domain ${guest} · ${state} · ${size} · ${perSecond} frames/s`
+}
+
+const watch = (screen: Wire.ScreenInfo | undefined) => {
+  const isNew = screen?.id !== watched?.id
+  watched = screen
+  if (isNew) {
+    grab.release()
+    pace.reset()
+    Painter.clear(canvas)
+    if (screen !== undefined) send({ type: "watch", screen: screen.id, encodings: Painter.encodings })
+  }
+  const shows = screen !== undefined && screen.width > 0
+  nothing.hidden = shows
+  nothing.textContent = screen === undefined ? "No guest shows a screen yet." : `${label(screen)} shows nothing now.`
+  canvas.hidden = !shows
+  canvas.setAttribute("aria-label", screen === undefined ? "No screen yet" : `Screen of ${label(screen)}`)
+  grab.isAllowed = shows && screen.input
+  grabButton.disabled = !grab.isAllowed
+  for (const button of [shotButton, fullButton]) button.disabled = !shows
+  describe(pace.perSecond)
+}
+
+const list = (all: ReadonlyArray<Wire.ScreenInfo>) => {
+  known = all
+  watch(all.find(({ id }) => id === watched?.id) ?? all[0])
+  screens.replaceChildren(...all.map((screen) => {
+    const item = document.createElement("li")
+    const button = document.createElement("button")
+    button.type = "button"
+    button.textContent = label(screen)
+    button.setAttribute("aria-current", String(screen.id === watched?.id))
+    button.addEventListener("click", () => {
+      watch(screen)
+      list(known)
+      screens.querySelectorAll("button")[known.indexOf(screen)]?.focus()
+    })
+    item.append(button)
+    return item
+  }))
+}
+
+const told = (message: Wire.ServerMessage) => {
+  switch (message.type) {
+    case "screens":
+      return list(message.screens)
+    case "gone":
+      return list(known.filter(({ id }) => id !== message.screen))
+    case "refused":
+      connection.textContent = message.why
+  }
+}
+
+const shown = (sequence: number) => {
+  if (document.hidden) unseen = sequence
+  else send({ type: "shown", sequence })
+}
+
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden || unseen === undefined) return
+  const sequence = unseen
+  unseen = undefined
+  send({ type: "shown", sequence })
+})
+
+/** Draws in the order in which messages came, though they are unpacked in the background. */
+let drawing: Promise<void> = Promise.resolve()
+
+const draw = (message: ArrayBuffer) => {
+  const tiles = Wire.decodeTiles(message)
+  if (tiles === undefined) return
+  drawing = drawing.then(async () => {
+    await Painter.paint(canvas, tiles)
+    pace.saw(tiles.frames)
+    shown(tiles.sequence)
+  }).catch((error: unknown) => {
+    connection.textContent = `What the server sent can't be drawn: ${String(error)}`
+  })
+}
+
+const longestPause = 5000
+
+/** Connects, and connects again when the connection is lost, after longer and longer pauses. */
+const connect = (pause: number) => {
+  const url = new URL(`socket${location.search}`, location.href)
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:"
+  const opened = new WebSocket(url)
+  opened.binaryType = "arraybuffer"
+  socket = opened
+  let next = pause
+  opened.addEventListener("open", () => {
+    next = 250
+    connection.textContent = "Connected"
+    connection.dataset["state"] = "open"
+    // The server knows nothing of the one before.
+    watched = undefined
+  })
+  opened.addEventListener("message", ({ data }: MessageEvent<string | ArrayBuffer>) => {
+    if (typeof data === "string") told(JSON.parse(data) as Wire.ServerMessage)
+    else draw(data)
+  })
+  opened.addEventListener("close", ({ reason }) => {
+    grab.release()
+    connection.textContent = reason === "" ? "Connection lost, trying again …" : `Cut off: ${reason} Trying again …`
+    connection.dataset["state"] = "lost"
+    setTimeout(() => connect(Math.min(next * 2, longestPause)), next)
+  })
+}
+
+grabButton.addEventListener("click", () => grab.toggle())
+fullButton.addEventListener("click", () => {
+  void element("stage").requestFullscreen().then(() => canvas.focus())
+})
+shotButton.addEventListener("click", () => {
+  canvas.toBlob((blob) => {
+    if (blob === null || watched === undefined) return
+    const link = document.createElement("a")
+    link.href = URL.createObjectURL(blob)
+    link.download = `${watched.name}-${watched.connector}.png`
+    link.click()
+    URL.revokeObjectURL(link.href)
+  }, "image/png")
+})
+
+connect(250)

@@ -1,0 +1,69 @@
+/**
+ * The files of the page: built already in a package that is installed, and built now in a clone.
+ *
+ * @since 0.2.0
+ */
+import * as Effect from "effect/Effect"
+import { readFile } from "node:fs/promises"
+
+/**
+ * A file of the page.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Asset {
+  readonly type: string
+  readonly body: string
+}
+
+const types = {
+  "index.html": "text/html; charset=utf-8",
+  "style.css": "text/css; charset=utf-8",
+  "main.js": "text/javascript; charset=utf-8"
+} as const
+
+/**
+ * The name of a file of the page.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type Name = keyof typeof types
+
+/** In a package the compiler has made `.js` of this file, and the page lies beside it. */
+const isBuilt = import.meta.url.endsWith(".js")
+
+const source = (name: string) => new URL(isBuilt ? `./page/${name}` : `../page/${name}`, import.meta.url)
+
+/**
+ * Builds the page's program from its source, as `scripts/build-page.ts` and the tests do as well.
+ *
+ * @category building
+ * @since 0.2.0
+ */
+export const bundle = async (): Promise<string> => {
+  const { build } = await import("esbuild")
+  const { outputFiles } = await build({
+    entryPoints: [new URL("../page/main.ts", import.meta.url).pathname],
+    bundle: true,
+    format: "esm",
+    target: "es2022",
+    minify: true,
+    write: false
+  })
+  return outputFiles[0]!.text
+}
+
+/**
+ * Reads all files of the page.
+ *
+ * @category reading
+ * @since 0.2.0
+ */
+export const load: Effect.Effect<ReadonlyMap<string, Asset>> = Effect.promise(async () => {
+  const names = Object.keys(types) as ReadonlyArray<Name>
+  const bodies = await Promise.all(names.map((name) =>
+    name === "main.js" && !isBuilt ? bundle() : readFile(source(name), "utf8")))
+  return new Map(names.map((name, i) => [name, { type: types[name], body: bodies[i]! }]))
+})

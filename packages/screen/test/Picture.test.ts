@@ -1,0 +1,105 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Encoding from "@xen-shbuf/screen/Encoding"
+import * as Picture from "@xen-shbuf/screen/Picture"
+import * as Pixels from "@xen-shbuf/screen/Pixels"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import { inflateRawSync, zstdDecompressSync } from "node:zlib"
+
+const frame = (width: number, height: number, bytes: Uint8Array<ArrayBuffer>, format: Pixels.Format = "XR24") => ({
+  width,
+  height,
+  format,
+  pitch: width * Pixels.bytesPerPixel[format],
+  offset: 0,
+  bytes
+})
+
+const below = (limit: number) => Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: limit - 1 }))
+
+/** Rectangles to draw, one frame each. */
+const Drawing = Schema.Struct({
+  width: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 200 })),
+  height: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 140 })),
+  rectangles: Schema.Array(Schema.Struct({ x: below(200), y: below(140), size: below(80), colour: below(4) })).check(
+    Schema.isMaxLength(6)
+  )
+})
+
+/** The tiles that differ, found by looking at every pixel. */
+const differing = (width: number, before: Uint32Array, after: Uint32Array): Array<number> => {
+  const columns = Math.ceil(width / 64)
+  const tiles = new Set<number>()
+  after.forEach((word, i) => {
+    if (word !== before[i]) tiles.add(Math.floor(Math.floor(i / width) / 64) * columns + Math.floor(i % width / 64))
+  })
+  return [...tiles].toSorted((a, b) => a - b)
+}
+
+describe("Picture", () => {
+  it.effect.prop("names just the tiles that differ, and keeps what the guest drew", [Drawing], ([{ height, rectangles, width }]) =>
+    Effect.sync(() => {
+      const picture = new Picture.Picture(width, height)
+      const words = new Uint32Array(width * height)
+      for (const { colour, size, x, y } of rectangles) {
+        const before = words.slice()
+        for (let row = y; row < Math.min(y + size, height); row++) {
+          words.fill(colour, row * width + Math.min(x, width), row * width + Math.min(x + size, width))
+        }
+        const { version } = picture
+        const changed = picture.show(frame(width, height, new Uint8Array(words.buffer)))
+        const tiles = picture.changedSince(version)
+        assert.deepStrictEqual(tiles, differing(width, before, words))
+        assert.strictEqual(changed, tiles.length)
+        assert.deepStrictEqual(picture.words, words)
+      }
+      assert.strictEqual(picture.changedSince(-1).length, picture.columns * picture.rows)
+    }))
+
+  it("refuses a frame of another size, or beyond its memory", () => {
+    const picture = new Picture.Picture(10, 10)
+    assert.throws(() => picture.show(frame(9, 10, new Uint8Array(400))), RangeError)
+    assert.throws(() => picture.show(frame(10, 10, new Uint8Array(399))), RangeError)
+    assert.throws(() => picture.show({ ...frame(10, 10, new Uint8Array(400)), offset: 1 }), RangeError)
+  })
+
+  it("takes rows that are further apart than they are long", () => {
+    const bytes = new Uint8Array(16 + 3 * 12)
+    new Uint32Array(bytes.buffer).set([0, 0, 0, 0, 1, 2, 9, 3, 4, 9, 5, 6])
+    const picture = new Picture.Picture(2, 3)
+    picture.show({ ...frame(2, 3, bytes), pitch: 12, offset: 16 })
+    assert.deepStrictEqual([...picture.words], [1, 2, 3, 4, 5, 6])
+  })
+})
+
+describe("Pixels", () => {
+  const white = { XR24: [255, 255, 255, 0], AR24: [255, 255, 255, 7], RG24: [255, 255, 255], RG16: [255, 255] }
+  const red = { RG24: [0, 0, 255], RG16: [0, 0xf8], XR15: [0, 0x7c], AR15: [0, 0xfc], XR12: [0, 0x0f], AR12: [0, 0xff] }
+
+  it("every format has its white and its red", () => {
+    const word = (format: Pixels.Format, pixel: ReadonlyArray<number>) => {
+      const into = new Uint32Array(1)
+      Pixels.toWords(format, Uint8Array.from(pixel), into)
+      return into[0]! & 0xff_ffff
+    }
+    for (const [format, pixel] of Object.entries(white)) assert.strictEqual(word(format as Pixels.Format, pixel), 0xff_ffff, format)
+    for (const [format, pixel] of Object.entries(red)) assert.strictEqual(word(format as Pixels.Format, pixel), 0xff_0000, format)
+  })
+})
+
+describe("Encoding", () => {
+  it.effect("packs the pixels of tiles one after the other, those at the edges smaller", () =>
+    Effect.gen(function*() {
+      const picture = new Picture.Picture(70, 66)
+      const words = Uint32Array.from({ length: 70 * 66 }, (_, i) => i)
+      picture.show(frame(70, 66, new Uint8Array(words.buffer)))
+      const pixels = Encoding.pixelsOf(picture, [1, 3])
+      const expected = [...Array(64).keys()].flatMap((y) => [...Array(6).keys()].map((x) => y * 70 + 64 + x)).concat(
+        [64, 65].flatMap((y) => [...Array(6).keys()].map((x) => y * 70 + 64 + x))
+      )
+      assert.deepStrictEqual([...new Uint32Array(pixels.buffer)], expected)
+      assert.deepStrictEqual(new Uint8Array(inflateRawSync(yield* Encoding.encode("deflate-raw", pixels))), pixels)
+      assert.deepStrictEqual(new Uint8Array(zstdDecompressSync(yield* Encoding.encode("zstd", pixels))), pixels)
+      assert.strictEqual(yield* Encoding.encode("raw", pixels), pixels)
+    }))
+})
