@@ -7,6 +7,8 @@ const tested = [...packages, "bench"].map((root) => ({ name: basename(root), roo
 
 export default defineConfig({
   test: {
+    // All processors: vitest would leave one of them to itself, which is half of a machine with two.
+    maxWorkers: "100%",
     projects: [...tested, { name: "examples", root: "examples", include: ["**/*.test.ts"] }].map((test) => ({
       extends: true as const,
       test: { ...test, execArgv: ["--expose-gc"] }

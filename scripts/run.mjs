@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url"
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const bin = join(root, "node_modules", ".bin")
-const pnpm = "pnpm@12.21.0"
+const { config: { pnpm } } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
 
 const run = (command, args, env, cwd = root) => {
   const { error, signal, status } = spawnSync(command, args, { cwd, stdio: "inherit", env })
@@ -28,8 +28,10 @@ if (!existsSync(stamp) || readFileSync(stamp, "utf8") !== digest) {
   writeFileSync(stamp, digest)
 }
 
-// The pinned Node of node_modules/.bin comes first, so every tool runs on it.
-const env = { ...process.env, PATH: `${bin}:${process.env.PATH}` }
+// The pinned Node of node_modules/.bin comes first, so every tool runs on it; what it has compiled it keeps, which saves
+// every later program a third of its start.
+const cache = join(root, "node_modules", ".cache", "compiled")
+const env = { NODE_COMPILE_CACHE: cache, ...process.env, PATH: `${bin}:${process.env.PATH}` }
 const [command, ...args] = process.argv.slice(2)
 if (command === "--here") {
   // A program of ours for the folder that npm was called in, so that file names mean what they say there.
