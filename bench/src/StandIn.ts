@@ -4,12 +4,12 @@
  */
 import * as GrantTable from "@xen-shbuf/core/GrantTable"
 import * as Page from "@xen-shbuf/core/Page"
-import * as MappedMemory from "@xen-shbuf/xen-gntdev/MappedMemory"
+import * as MappedMemory from "@xen-shbuf/linux/MappedMemory"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import koffi from "koffi"
 import * as Devices from "../../packages/xen-gntdev/src/internal/Devices.ts"
-import * as Libc from "../../packages/xen-gntdev/src/internal/Libc.ts"
+import * as SystemCalls from "@xen-shbuf/linux/SystemCalls"
 import * as Native from "../guest/Native.ts"
 import * as Cc from "./Cc.ts"
 
@@ -36,13 +36,13 @@ export const calls = Effect.fnUntraced(function*(fd: number) {
   const path = yield* Cc.library(["standin/standin.c"])
   if (path === undefined) return undefined
   const ioctl = koffi.load(path).func("int standin_ioctl(int, unsigned long, void*)")
-  const libc: Libc.Libc = {
-    ...Libc.libc(),
-    open: (_, flags) => Libc.libc().open(`/proc/self/fd/${fd}`, flags),
+  const system: SystemCalls.SystemCalls = {
+    ...SystemCalls.native(),
+    open: (_, flags) => SystemCalls.native().open(`/proc/self/fd/${fd}`, flags),
     ioctl: (fd, request, argument) => ioctl(fd, request, argument) < 0 ? -koffi.errno() : 0
   }
-  return libc
+  return system
 })
 
 /** The real devices' driver over such calls, as the service that a program has. */
-export const table = (libc: Libc.Libc) => Effect.map(Devices.make(() => libc), GrantTable.make)
+export const table = (system: SystemCalls.SystemCalls) => Effect.map(Devices.make(() => system), GrantTable.make)

@@ -8,8 +8,8 @@ import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Abi from "../../packages/xen-gntdev/src/internal/Abi.ts"
 import * as GntAlloc from "../../packages/xen-gntdev/src/internal/GntAlloc.ts"
-import * as Libc from "../../packages/xen-gntdev/src/internal/Libc.ts"
-import * as Mapping from "../../packages/xen-gntdev/src/internal/Mapping.ts"
+import * as SystemCalls from "@xen-shbuf/linux/SystemCalls"
+import * as MappedMemory from "@xen-shbuf/linux/MappedMemory"
 import type * as Native from "../guest/Native.ts"
 import * as Operations from "../guest/Operations.ts"
 import * as Measure from "./Measure.ts"
@@ -34,16 +34,16 @@ const sizes = [1, 1023, 2025]
 /** Both sides on one file. */
 interface Sides {
   readonly fd: number
-  readonly libc: Libc.Libc
+  readonly system: SystemCalls.SystemCalls
   readonly native: Native.Native
 }
 
 const sides = Effect.gen(function*() {
   const fd = yield* StandIn.memory
-  const libc = yield* StandIn.calls(fd)
+  const system = yield* StandIn.calls(fd)
   const native = yield* StandIn.native(fd)
-  if (libc === undefined || native === undefined) return undefined
-  const both: Sides = { fd, libc, native }
+  if (system === undefined || native === undefined) return undefined
+  const both: Sides = { fd, system, native }
   return both
 })
 
@@ -88,30 +88,30 @@ interface Step {
 
 /** A page is shared and let go, with ever more of what the library does. */
 const steps = Effect.fnUntraced(function*(sides: Sides, pairs: number) {
-  const { fd, libc } = sides
+  const { fd, system } = sides
   const table = yield* GrantTable.GrantTable
-  const gntalloc = GntAlloc.make(() => Result.succeed(libc), "", "", 1024)
+  const gntalloc = GntAlloc.make(() => Result.succeed(system), "", "", 1024)
   yield* Effect.addFinalizer(() => Effect.sync(() => GntAlloc.close(gntalloc)))
   const request = { peer: 0, pages: 1, access: "read-write" } as Parameters<typeof GntAlloc.sharing>[1]
 
   /** What a page's life asks of Linux, with `use` of its address before `end`. */
   const calls = (use: (address: bigint) => void, end: (address: bigint) => void) => () => {
     const words = Abi.allocGref(0, 1, true)
-    libc.ioctl(fd, Abi.ALLOC_GREF, words)
+    system.ioctl(fd, Abi.ALLOC_GREF, words)
     const index = Abi.index(words)
-    const address = libc.mmap(null, Page.size, Libc.PROT_READ | Libc.PROT_WRITE, Libc.MAP_SHARED, fd, index)
+    const address = system.mmap(null, Page.size, SystemCalls.PROT_READ | SystemCalls.PROT_WRITE, SystemCalls.MAP_SHARED, fd, index)
     use(address)
     end(address)
-    libc.ioctl(fd, Abi.DEALLOC_GREF, Abi.range(index, 1))
+    system.ioctl(fd, Abi.DEALLOC_GREF, Abi.range(index, 1))
   }
-  const unmap = (address: bigint) => void libc.munmap(address, Page.size)
+  const unmap = (address: bigint) => void system.munmap(address, Page.size)
   const all: ReadonlyArray<readonly [what: string, ours: Measure.Batch]> = [
     ["the system calls", Measure.batch(calls(() => {}, unmap))],
-    ["and a view, which is detached", Measure.batch(calls((address) => libc.view(address, Page.size).transfer(0), unmap))],
+    ["and a view, which is detached", Measure.batch(calls((address) => system.view(address, Page.size).transfer(0), unmap))],
     [
       "and its addresses kept until it is collected",
       Measure.batch(calls(() => {}, (address) =>
-        Mapping.unmap(libc, { address, byteLength: Page.size, buffer: libc.view(address, Page.size) })))
+        MappedMemory.unmap({ address, byteLength: Page.size, buffer: system.view(address, Page.size) }, system)))
     ],
     [
       "the whole driver, without Effect",
@@ -161,7 +161,7 @@ const sections = (rows: ReadonlyArray<Row>, steps: ReadonlyArray<Step>, pairs: n
 export const run = Effect.fnUntraced(function*(pairs: number) {
   const both = yield* sides
   if (both === undefined) return []
-  const table = yield* StandIn.table(both.libc)
+  const table = yield* StandIn.table(both.system)
   return yield* Effect.gen(function*() {
     yield* Effect.forEach(operations, warmUp)
     const found = yield* steps(both, pairs)

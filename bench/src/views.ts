@@ -3,7 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 import { GCProfiler } from "node:v8"
-import * as Libc from "../../packages/xen-gntdev/src/internal/Libc.ts"
+import * as SystemCalls from "@xen-shbuf/linux/SystemCalls"
 import * as Apart from "./Apart.ts"
 import * as Measure from "./Measure.ts"
 import * as Report from "./Report.ts"
@@ -27,13 +27,13 @@ const cases: ReadonlyArray<Case> = [
 ]
 
 const cycle = ({ isViewed, mebibytes, pieces }: Case) => () => {
-  const libc = Libc.libc()
+  const system = SystemCalls.native()
   const byteLength = mebibytes * 2 ** 20
-  const flags = Libc.MAP_PRIVATE | Libc.MAP_ANONYMOUS | Libc.MAP_NORESERVE
-  const addresses = Array.from({ length: pieces }, () => libc.mmap(null, byteLength, Libc.PROT_READ, flags, -1, 0))
-  const views = isViewed ? addresses.map((address) => libc.view(address, byteLength)) : []
+  const flags = SystemCalls.MAP_PRIVATE | SystemCalls.MAP_ANONYMOUS | SystemCalls.MAP_NORESERVE
+  const addresses = Array.from({ length: pieces }, () => system.mmap(null, byteLength, SystemCalls.PROT_READ, flags, -1, 0))
+  const views = isViewed ? addresses.map((address) => system.view(address, byteLength)) : []
   for (const view of views) view.transfer(0)
-  for (const address of addresses) libc.munmap(address, byteLength)
+  for (const address of addresses) system.munmap(address, byteLength)
 }
 
 interface Row extends Case {

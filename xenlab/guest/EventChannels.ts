@@ -1,16 +1,13 @@
 /**
  * Opens event channels through /dev/xen/evtchn, as the owner of an unmap notification would.
  */
+import * as Device from "@xen-shbuf/linux/Device"
+import * as SystemCalls from "@xen-shbuf/linux/SystemCalls"
 import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
-import { closeSync, constants, openSync, readSync, writeSync } from "node:fs"
-import { createRequire } from "node:module"
 
-/** What is used of koffi. */
-interface Koffi {
-  readonly load: (path: null) => { readonly func: (prototype: string) => unknown }
-  readonly errno: () => number
-}
+const evtchn: Device.Device = { path: "/dev/xen/evtchn", module: "xen-evtchn" }
 
 // linux/include/uapi/xen/evtchn.h
 const BIND_INTERDOMAIN = 0x84501
@@ -27,38 +24,29 @@ export interface EventChannels {
 }
 
 /** Opens the device; closing it closes every port. */
-export const open: Effect.Effect<EventChannels, never, Scope.Scope> = Effect.map(
-  Effect.acquireRelease(
-    Effect.sync(() => openSync("/dev/xen/evtchn", constants.O_RDWR | constants.O_NONBLOCK)),
-    (fd) => Effect.sync(() => closeSync(fd))
-  ),
-  (fd) => {
-    const koffi = createRequire(import.meta.url)("koffi") as Koffi
-    const ioctl = koffi.load(null).func("int ioctl(int, unsigned long, void*)") as (
-      fd: number,
-      request: number,
-      argument: Uint32Array
-    ) => number
+export const open: Effect.Effect<EventChannels, never, Scope.Scope> = Effect.suspend(() => {
+  const system = SystemCalls.native()
+  const file = Effect.acquireRelease(
+    Effect.orDie(Effect.fromResult(Device.open(system, evtchn, SystemCalls.O_NONBLOCK))),
+    (fd) => Effect.sync(() => void system.close(fd))
+  )
+  return Effect.map(file, (fd) => {
     const bind = (request: number, ...words: ReadonlyArray<number>): number => {
-      const port = ioctl(fd, request, Uint32Array.from(words))
-      if (port < 0) throw new Error(`/dev/xen/evtchn: request 0x${request.toString(16)} failed, errno ${koffi.errno()}`)
-      return port
+      const port = system.ioctl(fd, request, Uint32Array.from(words))
+      if (port >= 0) return port
+      throw new Error(`${evtchn.path}: request 0x${request.toString(16)} failed, ${SystemCalls.errnoName(port)}`)
     }
     const ports = new Uint32Array(64)
     return {
       listen: (domain) => bind(BIND_UNBOUND_PORT, domain),
       join: (domain, port) => bind(BIND_INTERDOMAIN, domain, port),
       signalled: () => {
-        try {
-          const count = readSync(fd, ports) / 4
-          // A port is silent until it is written back.
-          writeSync(fd, ports, 0, count * 4)
-          return [...ports.subarray(0, count)]
-        } catch (error) {
-          if ((error as { readonly code?: unknown }).code === "EAGAIN") return []
-          throw error
-        }
+        const bytes = new Uint8Array(ports.buffer)
+        const length = Result.getOrThrow(Device.read(system, evtchn.path, fd, bytes))
+        // A port is silent until it is written back.
+        if (length > 0) Result.getOrThrow(Device.write(system, evtchn.path, fd, bytes.subarray(0, length)))
+        return [...ports.subarray(0, length / 4)]
       }
     }
-  }
-)
+  })
+})

@@ -59,7 +59,7 @@ const bundle = (entryPoints: Record<string, string>, outdir: string): Effect.Eff
 /** Copies koffi and its binary, which no bundle can hold. */
 const copyKoffi = Effect.fnUntraced(function*(to: string) {
   const fs = yield* FileSystem.FileSystem
-  const koffi = yield* fs.realPath(join(workspace, "packages", "xen-gntdev", "node_modules", "koffi"))
+  const koffi = yield* fs.realPath(join(workspace, "packages", "linux", "node_modules", "koffi"))
   const native = `@koromix/koffi-linux-${(yield* Target).arch.npm}`
   yield* fs.makeDirectory(join(to, "node_modules", "@koromix"), { recursive: true })
   yield* fs.copy(koffi, join(to, "node_modules", "koffi"))

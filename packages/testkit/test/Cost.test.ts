@@ -11,7 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import { getHeapStatistics } from "node:v8"
-import * as Libc from "../../xen-gntdev/src/internal/Libc.ts"
+import * as SystemCalls from "@xen-shbuf/linux/SystemCalls"
 
 /** Domain 1 shares a buffer with domain 0, which maps it, until the scope ends. */
 const acquire = Effect.fnUntraced(function*(pages: number) {
@@ -31,13 +31,13 @@ const acquire = Effect.fnUntraced(function*(pages: number) {
 
 const cycle = (pages: number) => Effect.scoped(acquire(pages))
 
-const libc = Libc.libc()
+const system = SystemCalls.native()
 // munmap is left out: it gives addresses back, whenever V8 has let go of a buffer.
 const calls = ["open", "close", "ioctl", "mmap", "madvise", "memfd", "ftruncate"] as const
 
 /** The system calls of a program that are ours. */
 const counted = Effect.fnUntraced(function*<E, R>(program: Effect.Effect<unknown, E, R>) {
-  const spies = calls.map((name) => [name, vi.spyOn(libc, name)] as const)
+  const spies = calls.map((name) => [name, vi.spyOn(system, name)] as const)
   yield* program
   const counts = Object.fromEntries(spies.map(([name, spy]) => [name, spy.mock.calls.length]))
   spies.forEach(([, spy]) => spy.mockRestore())
@@ -45,7 +45,7 @@ const counted = Effect.fnUntraced(function*<E, R>(program: Effect.Effect<unknown
 })
 
 /** The memory itself, the owner's mapping, and the peer's, each with its end. The directory is read from the file. */
-const expected = { open: 0, ioctl: 0, memfd: 1, ftruncate: 1, close: 1, mmap: 4, madvise: libc.isMainThread ? 0 : 2 }
+const expected = { open: 0, ioctl: 0, memfd: 1, ftruncate: 1, close: 1, mmap: 4, madvise: system.isMainThread ? 0 : 2 }
 
 const sizes = [1, 2, 1023, 1024, 2025, 8100]
 

@@ -13,7 +13,7 @@ describe("Laws without a test runner", () => {
       for (const name of ["GrantTable", "SharedBuffer", "PeerBuffer"]) {
         suites.push(await import("@xen-shbuf/testkit/" + name + "Laws"))
       }
-      const unwanted = loaded.filter((url) => /vitest|koffi|xen-gntdev|^node:/.test(url))
+      const unwanted = loaded.filter((url) => /vitest|koffi|xen-gntdev|xen-shbuf.linux|packages.linux|^node:/.test(url))
 
       const Effect = await import("effect/Effect")
       const Layer = await import("effect/Layer")

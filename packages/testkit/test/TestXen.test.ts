@@ -751,7 +751,7 @@ describe("layers", () => {
   const without = (what: string) =>
     child(`
       import { createRequire } from "node:module"
-      const koffi = createRequire(${JSON.stringify(import.meta.resolve("@xen-shbuf/xen-gntdev/MappedMemory"))})("koffi")
+      const koffi = createRequire(${JSON.stringify(import.meta.resolve("@xen-shbuf/linux/MappedMemory"))})("koffi")
       const { load } = koffi
       const answers = (name, answer) => {
         koffi.load = (path) => {

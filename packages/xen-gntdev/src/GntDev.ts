@@ -24,13 +24,13 @@
  */
 import * as GrantTable from "@xen-shbuf/core/GrantTable"
 import type { InvalidInput } from "@xen-shbuf/core/Reason"
+import * as SystemCalls from "@xen-shbuf/linux/SystemCalls"
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Devices from "./internal/Devices.ts"
-import * as Libc from "./internal/Libc.ts"
 import * as Checked from "./internal/Options.ts"
 
 /**
@@ -51,7 +51,7 @@ export const make = (
   options: Options = {}
 ): Effect.Effect<GrantTable.GrantTable["Service"], InvalidInput, Scope.Scope> =>
   Effect.flatMap(Effect.fromResult(Checked.check(options)), (options) =>
-    Effect.map(Devices.make(Libc.libc, options), GrantTable.make))
+    Effect.map(Devices.make(SystemCalls.native, options), GrantTable.make))
 
 /**
  * The grant table of the domain that this process runs in. Dies for options that can't be.

@@ -7,14 +7,15 @@
  */
 import * as Page from "@xen-shbuf/core/Page"
 import * as Reason from "@xen-shbuf/core/Reason"
+import * as Device from "@xen-shbuf/linux/Device"
+import * as SystemCalls from "@xen-shbuf/linux/SystemCalls"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { accessSync, constants, existsSync, readFileSync } from "node:fs"
-import * as Options from "./internal/Options.ts"
-import * as Device from "./internal/Device.ts"
+import * as Files from "./internal/Files.ts"
 import * as GntAlloc from "./internal/GntAlloc.ts"
-import * as Libc from "./internal/Libc.ts"
+import * as Options from "./internal/Options.ts"
 
 /**
  * One thing that was looked at.
@@ -82,10 +83,10 @@ const look = (options: CheckOptions) =>
   Effect.sync((): ReadonlyArray<Point> => {
     const {
       auxv = "/proc/self/auxv",
-      gntalloc = Device.paths.gntalloc,
-      gntallocLimit = Device.paths.gntallocLimit,
-      gntdev = Device.paths.gntdev,
-      gntdevLimit = Device.paths.gntdevLimit,
+      gntalloc = Files.paths.gntalloc,
+      gntallocLimit = Files.paths.gntallocLimit,
+      gntdev = Files.paths.gntdev,
+      gntdevLimit = Files.paths.gntdevLimit,
       grantTableSize = GntAlloc.defaultTableSize,
       hypervisor = "/sys/hypervisor/type",
       pages = 1,
@@ -118,7 +119,7 @@ const linux = (platform: string): Point =>
 const library = (): Point => {
   const name = "C library"
   try {
-    Libc.libc()
+    SystemCalls.native()
     return { name, ok: true, detail: "koffi can call it" }
   } catch (cause) {
     const detail = `koffi can't call it: ${cause instanceof Error ? cause.message : String(cause)}`
@@ -154,19 +155,19 @@ const xen = (hypervisor: string, procXen: string): Point => {
   return { name, ok: false, detail, remedy: "Run it in a Xen domain, dom0 or a guest." }
 }
 
-const device = (path: string, module: Device.Module): Point => {
+const device = (path: string, module: Files.Module): Point => {
   try {
     accessSync(path, constants.R_OK | constants.W_OK)
     return { name: path, ok: true, detail: "can be read and written" }
   } catch (cause) {
     const errno = Device.errnoOf(cause)
-    return { name: path, ok: false, detail: `can't be used (${errno})`, remedy: Device.remedy(path, module, errno) }
+    return { name: path, ok: false, detail: `can't be used (${errno})`, remedy: Device.remedy({ path, module }, errno) }
   }
 }
 
 const shareLimit = (path: string, pages: number): Point => {
   const name = "gntalloc limit"
-  return Result.match(Device.readLimit(path, "xen-gntalloc"), {
+  return Result.match(Files.readLimit(path, "xen-gntalloc"), {
     onFailure: unreadable(name),
     onSuccess: (limit) => {
       const detail = `${limit} pages shared at one time by all programs, ${pages} needed`
@@ -179,7 +180,7 @@ const shareLimit = (path: string, pages: number): Point => {
 
 const mapLimit = (path: string): Point => {
   const name = "gntdev limit"
-  return Result.match(Device.readLimit(path, "xen-gntdev"), {
+  return Result.match(Files.readLimit(path, "xen-gntdev"), {
     onFailure: unreadable(name),
     onSuccess: (limit) => {
       const detail = `${limit} pages in one request; bigger mappings are split`

@@ -1,8 +1,5 @@
 /** Provides the grant table of a Linux domain through its devices. */
 export * as GntDev from "./GntDev.ts"
 
-/** Maps memory of devices and files, and unmaps it safely. */
-export * as MappedMemory from "./MappedMemory.ts"
-
 /** Tells beforehand whether this machine can share and map pages. */
 export * as Preflight from "./Preflight.ts"

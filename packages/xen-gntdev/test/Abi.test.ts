@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { readFileSync } from "node:fs"
 import * as Abi from "../src/internal/Abi.ts"
-import * as Libc from "../src/internal/Libc.ts"
+import * as SystemCalls from "@xen-shbuf/linux/SystemCalls"
 
 /** What a C compiler says of a processor (see abi.sh): `name value` a line. */
 const read = (processor: string): ReadonlyMap<string, number> =>
@@ -32,7 +32,7 @@ describe("Abi, against the C compiler's oracle", () => {
   })
 
   it("has the C library's numbers", () => {
-    for (const [name, value] of Object.entries(Libc)) {
+    for (const [name, value] of Object.entries(SystemCalls)) {
       if (typeof value === "number") assert.strictEqual(value, of(name), name)
     }
   })

@@ -17,7 +17,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as Abi from "../src/internal/Abi.ts"
 import * as Devices from "../src/internal/Devices.ts"
-import type * as Libc from "../src/internal/Libc.ts"
+import type * as SystemCalls from "@xen-shbuf/linux/SystemCalls"
 import * as FakeKernel from "./FakeKernel.ts"
 
 let limits: string
@@ -68,24 +68,24 @@ const callsOf = (
       const page = noted - first
       if (page < directory.pages) into.set(bytes.subarray(page * 4096, page * 4096 + into.length))
     }
-    const libc: Libc.Libc = {
-      ...kernel.libc,
+    const system: SystemCalls.SystemCalls = {
+      ...kernel.system,
       ioctl: (fd, request, words) => {
         if (request === Abi.MAP_GRANT_REF) noted = words[5]!
-        return kernel.libc.ioctl(fd, request, words)
+        return kernel.system.ioctl(fd, request, words)
       },
       view: (address, byteLength) => {
-        const view = kernel.libc.view(address, byteLength)
+        const view = kernel.system.view(address, byteLength)
         contents(new Uint8Array(view))
         return view
       },
       memcpy: (into, address, byteLength) => {
-        kernel.libc.memcpy(into, address, byteLength)
+        kernel.system.memcpy(into, address, byteLength)
         contents(into)
       }
     }
     const table = GrantTable.make(
-      yield* Devices.make(() => libc, {
+      yield* Devices.make(() => system, {
         gntallocLimit: join(limits, "gntalloc"),
         gntdevLimit: join(limits, "gntdev"),
         grantTableSize: 1_000_000

@@ -3,7 +3,7 @@
  * ones have, a record of every call, and a failure wherever a test wants one.
  */
 import * as Abi from "../src/internal/Abi.ts"
-import * as Libc from "../src/internal/Libc.ts"
+import * as SystemCalls from "@xen-shbuf/linux/SystemCalls"
 
 const gntalloc = "/dev/xen/gntalloc"
 const gntdev = "/dev/xen/gntdev"
@@ -247,7 +247,7 @@ export const make = (rules: Rules = {}) => {
 
   /** Puts private memory in the place of pages, which ends their mapping. */
   const end = (address: bigint, byteLength: number, flags: number): bigint => {
-    if ((flags & Libc.MAP_NORESERVE) === 0) wrong("memory in the place of pages that is reserved", EINVAL)
+    if ((flags & SystemCalls.MAP_NORESERVE) === 0) wrong("memory in the place of pages that is reserved", EINVAL)
     if (rules.failEnd !== undefined) return BigInt(rules.failEnd)
     calls.push(`end ${byteLength / page}`)
     unmapAll(address, byteLength)
@@ -256,14 +256,14 @@ export const make = (rules: Rules = {}) => {
     return address
   }
 
-  const libc: Libc.Libc = {
+  const system: SystemCalls.SystemCalls = {
     isMainThread: !worker,
     pageSize: rules.pageSize ?? page,
-    lateAccess: Libc.PROT_READ | Libc.PROT_WRITE,
+    lateAccess: SystemCalls.PROT_READ | SystemCalls.PROT_WRITE,
     open: (path, flags) => {
       const failed = failing("open", path)
       if (failed !== undefined) return failed
-      if (flags !== (Libc.O_RDWR | Libc.O_CLOEXEC)) wrong("open without O_CLOEXEC", EINVAL)
+      if (flags !== (SystemCalls.O_RDWR | SystemCalls.O_CLOEXEC)) wrong("open without O_CLOEXEC", EINVAL)
       if (path !== gntalloc && path !== gntdev) return ENOENT
       files.set(nextFd, { path, allocations: new Map(), notes: new Map(), next: 0 })
       return nextFd++
@@ -294,9 +294,9 @@ export const make = (rules: Rules = {}) => {
     },
     mmap: (wanted, byteLength, protection, flags, fd, offset) => {
       if (byteLength === 0) return BigInt(EINVAL)
-      const isLate = wanted !== null && (flags & Libc.MAP_ANONYMOUS) !== 0 && (flags & Libc.MAP_FIXED) !== 0
+      const isLate = wanted !== null && (flags & SystemCalls.MAP_ANONYMOUS) !== 0 && (flags & SystemCalls.MAP_FIXED) !== 0
       if (isLate) return end(wanted, byteLength, flags)
-      if (wanted !== null && (flags & Libc.MAP_FIXED_NOREPLACE) !== 0) {
+      if (wanted !== null && (flags & SystemCalls.MAP_FIXED_NOREPLACE) !== 0) {
         const isTaken = [...mappings].some(([at, mapping]) =>
           at < wanted + BigInt(byteLength) && wanted < at + BigInt(mapping.byteLength)
         )
@@ -306,10 +306,10 @@ export const make = (rules: Rules = {}) => {
       if (wanted !== null) unmapAll(wanted, byteLength)
       const failed = failing("mmap", byteLength / page)
       if (failed !== undefined) return BigInt(failed)
-      const writable = (protection & Libc.PROT_WRITE) !== 0
-      const mapping = (flags & Libc.MAP_ANONYMOUS) !== 0
+      const writable = (protection & SystemCalls.PROT_WRITE) !== 0
+      const mapping = (flags & SystemCalls.MAP_ANONYMOUS) !== 0
         ? { byteLength, offset, writable, fd: -1, note: undefined }
-        : (flags & Libc.MAP_SHARED) !== 0
+        : (flags & SystemCalls.MAP_SHARED) !== 0
         ? mmapFile(fd, offset, byteLength, writable)
         : wrong("mmap without MAP_SHARED", EINVAL)
       if (typeof mapping === "number") return BigInt(mapping)
@@ -341,6 +341,9 @@ export const make = (rules: Rules = {}) => {
       buffers.set(address, bytes)
       return address
     },
+    // No device of these is read or written.
+    read: () => EINVAL,
+    write: () => EINVAL,
     memfd: () => ENOENT,
     ftruncate: () => ENOENT
   }
@@ -361,7 +364,7 @@ export const make = (rules: Rules = {}) => {
   }
 
   return {
-    libc,
+    system,
     /** Every call, with its pages. */
     calls,
     /** What the real kernel would have punished. */

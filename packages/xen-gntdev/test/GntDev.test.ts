@@ -36,7 +36,7 @@ afterEach(() => rmSync(directory, { recursive: true }))
 
 /** The service over a fake kernel. */
 const table = (kernel: ReturnType<typeof FakeKernel.make>, options?: GntDev.Options) =>
-  Effect.map(Devices.make(() => kernel.libc, { gntallocLimit, gntdevLimit, ...options }), GrantTable.make)
+  Effect.map(Devices.make(() => kernel.system, { gntallocLimit, gntdevLimit, ...options }), GrantTable.make)
 
 const reasonOf = <A, R>(effect: Effect.Effect<A, GrantTableError.GrantTableError, R>) =>
   Effect.map(Effect.flip(effect), (error) => error.reason)
@@ -214,15 +214,15 @@ describe("GntDev, what peers may have kept", () => {
     Effect.gen(function*() {
       const domains: Array<number> = []
       const kernel = FakeKernel.make({ grants: () => 100_000, references: 1000 })
-      const libc = {
-        ...kernel.libc,
+      const system = {
+        ...kernel.system,
         ioctl: (fd: number, request: number, words: Uint32Array) => {
           if (request === Abi.ALLOC_GREF) domains.push(words[0]! & 0xffff)
-          return kernel.libc.ioctl(fd, request, words)
+          return kernel.system.ioctl(fd, request, words)
         }
       }
       writeFileSync(gntallocLimit, "100000\n")
-      const driver = yield* Devices.make(() => libc, { gntallocLimit, gntdevLimit, grantTableSize: 1000 })
+      const driver = yield* Devices.make(() => system, { gntallocLimit, gntdevLimit, grantTableSize: 1000 })
       const xen = GrantTable.make(driver)
       yield* cycle(xen, 600)
       yield* cycle(xen, 600)

@@ -11,7 +11,7 @@ import type { MapRequest, ShareRequest, UnmapNotification } from "@xen-shbuf/cor
 import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
 import * as Page from "@xen-shbuf/core/Page"
 import * as Reason from "@xen-shbuf/core/Reason"
-import * as MappedMemory from "@xen-shbuf/xen-gntdev/MappedMemory"
+import * as MappedMemory from "@xen-shbuf/linux/MappedMemory"
 import type { StackFrame } from "effect/References"
 import * as Result from "effect/Result"
 import * as fs from "node:fs"

@@ -4,7 +4,7 @@
  *
  * @internal
  */
-import type * as Libc from "./Libc.ts"
+import type * as SystemCalls from "@xen-shbuf/linux/SystemCalls"
 
 /** The pages of one device. */
 export interface Account {
@@ -49,12 +49,12 @@ export class References {
 }
 
 /** By the calls, which tests have of their own, and the device. */
-const accounts = new WeakMap<Libc.Libc, Map<string, Account>>()
+const accounts = new WeakMap<SystemCalls.SystemCalls, Map<string, Account>>()
 
 /** The account of a device: all who ask for it get the same. */
-export const of = (libc: Libc.Libc, device: string): Account => {
-  const devices = accounts.get(libc) ?? new Map<string, Account>()
-  accounts.set(libc, devices)
+export const of = (system: SystemCalls.SystemCalls, device: string): Account => {
+  const devices = accounts.get(system) ?? new Map<string, Account>()
+  accounts.set(system, devices)
   const account = devices.get(device) ?? { live: 0, released: new References() }
   devices.set(device, account)
   return account

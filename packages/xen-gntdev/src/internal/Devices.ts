@@ -6,22 +6,22 @@
 import type * as GrantTable from "@xen-shbuf/core/GrantTable"
 import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
 import * as Reason from "@xen-shbuf/core/Reason"
+import * as SystemCalls from "@xen-shbuf/linux/SystemCalls"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import * as Device from "./Device.ts"
+import * as Files from "./Files.ts"
 import * as GntAlloc from "./GntAlloc.ts"
 import * as GntMap from "./GntMap.ts"
-import * as Libc from "./Libc.ts"
 import type { Options } from "./Options.ts"
 import * as Requests from "./Requests.ts"
 
-/** `loadLibc` throws where the C library can't be called; it is first called when a device is used. */
-export const make = Effect.fnUntraced(function*(loadLibc: () => Libc.Libc, options: Options = {}) {
-  const { gntalloc, gntallocLimit, gntdev, gntdevLimit } = Device.paths
-  const libc = () => Result.try({ try: () => Libc.checked(loadLibc()), catch: noLibc })
+/** `loadSystem` throws where the C library can't be called; it is first called when a device is used. */
+export const make = Effect.fnUntraced(function*(loadSystem: () => SystemCalls.SystemCalls, options: Options = {}) {
+  const { gntalloc, gntallocLimit, gntdev, gntdevLimit } = Files.paths
+  const system = () => Result.try({ try: () => SystemCalls.withPagesOfXen(loadSystem()), catch: noSystem })
   const size = options.grantTableSize ?? GntAlloc.defaultTableSize
-  const alloc = GntAlloc.make(libc, options.gntalloc ?? gntalloc, options.gntallocLimit ?? gntallocLimit, size)
-  const requests = Requests.make(libc, options.gntdev ?? gntdev, options.gntdevLimit ?? gntdevLimit)
+  const alloc = GntAlloc.make(system, options.gntalloc ?? gntalloc, options.gntallocLimit ?? gntallocLimit, size)
+  const requests = Requests.make(system, options.gntdev ?? gntdev, options.gntdevLimit ?? gntdevLimit)
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
       GntAlloc.close(alloc)
@@ -40,9 +40,9 @@ export const make = Effect.fnUntraced(function*(loadLibc: () => Libc.Libc, optio
 
 /** What each device can hold; a frontend needs no gntdev, and a backend no gntalloc, so one that is missing is left out. */
 const limits = (
-  shared: Device.Outcome<GrantTable.Limit>,
-  mappedPerRequest: Device.Outcome<GrantTable.Limit>
-): Device.Outcome<GrantTable.Limits> => {
+  shared: Files.Outcome<GrantTable.Limit>,
+  mappedPerRequest: Files.Outcome<GrantTable.Limit>
+): Files.Outcome<GrantTable.Limits> => {
   if (Result.isFailure(shared) && Result.isFailure(mappedPerRequest)) return Result.fail(shared.failure)
   return Result.succeed({
     ...(Result.isSuccess(shared) ? { shared: shared.success } : {}),
@@ -52,7 +52,7 @@ const limits = (
 
 type Operation = GrantTableError.GrantTableError["operation"]
 
-const attempt = <A>(operation: Operation, run: () => Device.Outcome<A>) =>
+const attempt = <A>(operation: Operation, run: () => Files.Outcome<A>) =>
   Effect.suspend(() => {
     const outcome = run()
     return Result.isSuccess(outcome)
@@ -60,7 +60,7 @@ const attempt = <A>(operation: Operation, run: () => Device.Outcome<A>) =>
       : Effect.fail(new GrantTableError.GrantTableError({ operation, reason: outcome.failure }))
   })
 
-const noLibc = (cause: unknown) =>
+const noSystem = (cause: unknown) =>
   new Reason.Unsupported({
     feature: "Sharing memory with other domains",
     detail: cause instanceof Error ? cause.message : String(cause)

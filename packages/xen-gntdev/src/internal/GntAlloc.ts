@@ -6,12 +6,13 @@
 import type * as GrantTable from "@xen-shbuf/core/GrantTable"
 import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
 import * as Page from "@xen-shbuf/core/Page"
+import * as Device from "@xen-shbuf/linux/Device"
+import * as MappedMemory from "@xen-shbuf/linux/MappedMemory"
+import * as SystemCalls from "@xen-shbuf/linux/SystemCalls"
 import * as Result from "effect/Result"
 import * as Abi from "./Abi.ts"
 import * as Account from "./Account.ts"
-import * as Device from "./Device.ts"
-import * as Libc from "./Libc.ts"
-import * as Mapping from "./Mapping.ts"
+import * as Files from "./Files.ts"
 import * as Notify from "./Notify.ts"
 
 /** References in a grant table of Xen's default size: 64 frames of 512. */
@@ -24,14 +25,14 @@ export const defaultTableSize = 32_768
 export const usable = (tableSize: number): number => tableSize - Math.floor(tableSize / 8)
 
 interface Opened {
-  readonly libc: Libc.Libc
+  readonly system: SystemCalls.SystemCalls
   readonly fd: number
   readonly account: Account.Account
 }
 
 /** gntalloc: opened at the first share; `close` is its end. */
 export interface GntAlloc {
-  readonly loadLibc: () => Device.Outcome<Libc.Libc>
+  readonly loadSystem: () => Files.Outcome<SystemCalls.SystemCalls>
   readonly device: string
   /** The file of the limit of all pages that are shared through it. */
   readonly limitPath: string
@@ -46,33 +47,33 @@ export interface GntAlloc {
 
 /** Makes one for a device and the file of its limit, in a domain whose grant table has so many references. */
 export const make = (
-  loadLibc: () => Device.Outcome<Libc.Libc>,
+  loadSystem: () => Files.Outcome<SystemCalls.SystemCalls>,
   device: string,
   limitPath: string,
   tableSize: number
 ): GntAlloc => {
   const table: GrantTable.Limit = { pages: usable(tableSize), knob: { _tag: "Option", name: "grantTableSize" } }
   const spare = Math.floor((tableSize - table.pages) / 2)
-  return { loadLibc, device, limitPath, table, spare, state: "unopened", limit: table }
+  return { loadSystem, device, limitPath, table, spare, state: "unopened", limit: table }
 }
 
 const lower = ({ limitPath, table }: GntAlloc, pages: number): GrantTable.Limit =>
   pages < table.pages ? { pages, knob: { _tag: "File", path: limitPath } } : table
 
 const readLimit = (self: GntAlloc): void => {
-  self.limit = Result.match(Device.readLimit(self.limitPath, "xen-gntalloc"), {
+  self.limit = Result.match(Files.readLimit(self.limitPath, "xen-gntalloc"), {
     onFailure: () => self.table,
     onSuccess: (pages) => lower(self, pages)
   })
 }
 
-const opened = (self: GntAlloc): Device.Outcome<Opened> => {
+const opened = (self: GntAlloc): Files.Outcome<Opened> => {
   if (self.state === "closed") return Device.closed(self.device)
   if (self.state !== "unopened") return Result.succeed(self.state)
   return Result.gen(function*() {
-    const libc = yield* self.loadLibc()
-    const account = Account.of(libc, self.device)
-    const opened = { libc, account, fd: yield* Device.open(libc, self.device, "xen-gntalloc") }
+    const system = yield* self.loadSystem()
+    const account = Account.of(system, self.device)
+    const opened = { system, account, fd: yield* Device.open(system, { path: self.device, module: "xen-gntalloc" }) }
     self.state = opened
     readLimit(self)
     return opened
@@ -112,7 +113,7 @@ const nobody = 0x7ff4
  * show that there is room, and gives them back.
  */
 const proveRoom = (self: GntAlloc, opened: Opened, pages: number): void => {
-  const { account, fd, libc } = opened
+  const { account, fd, system } = opened
   const asked: Array<readonly [index: number, pages: number]> = []
   let held = 0
   try {
@@ -122,7 +123,7 @@ const proveRoom = (self: GntAlloc, opened: Opened, pages: number): void => {
       const room = Math.min(self.table.pages + self.spare - unknown, self.limit.pages - account.live - held)
       if (room <= 0) return
       const words = Abi.allocGref(nobody, room, false)
-      if (libc.ioctl(fd, Abi.ALLOC_GREF, words) < 0) return
+      if (system.ioctl(fd, Abi.ALLOC_GREF, words) < 0) return
       asked.push([Abi.index(words), room])
       held += room
       account.released.delete(Abi.refs(words, room))
@@ -130,7 +131,7 @@ const proveRoom = (self: GntAlloc, opened: Opened, pages: number): void => {
       if (account.released.size === before) return
     }
   } finally {
-    for (const [index, room] of asked) libc.ioctl(fd, Abi.DEALLOC_GREF, Abi.range(index, room))
+    for (const [index, room] of asked) system.ioctl(fd, Abi.DEALLOC_GREF, Abi.range(index, room))
   }
 }
 
@@ -138,9 +139,9 @@ const share = (
   self: GntAlloc,
   opened: Opened,
   { access, pages, peer }: GrantTable.ShareRequest
-): Device.Outcome<GrantTable.Held<GrantTable.SharedPages>> => {
+): Files.Outcome<GrantTable.Held<GrantTable.SharedPages>> => {
   const { device } = self
-  const { account, fd, libc } = opened
+  const { account, fd, system } = opened
   if (exceedsLimit(self, opened, pages)) readLimit(self)
   if (!exceedsLimit(self, opened, pages)) proveRoom(self, opened, pages)
   // Not left to the kernel, because of what happens when the table is full.
@@ -150,9 +151,9 @@ const share = (
   // Before the call: nothing may fail between it and what gives the pages back.
   const refs = new Uint32Array(pages)
   const words = Abi.allocGref(peer, pages, access === "read-write")
-  const answer = libc.ioctl(fd, Abi.ALLOC_GREF, words)
+  const answer = system.ioctl(fd, Abi.ALLOC_GREF, words)
   if (answer < 0) {
-    const errno = Libc.errnoName(answer)
+    const errno = SystemCalls.errnoName(answer)
     if (errno !== "ENOSPC") return Device.failed(device, "ALLOC_GREF", errno)
     readLimit(self)
     return Result.fail(outOfGrants(self, opened, pages))
@@ -163,22 +164,22 @@ const share = (
   // After close the number may be another file's; what was allocated ends with the mapping then.
   const dealloc = () => {
     account.released.add(refs)
-    if (self.state !== "closed") libc.ioctl(fd, Abi.DEALLOC_GREF, Abi.range(index, pages))
+    if (self.state !== "closed") system.ioctl(fd, Abi.DEALLOC_GREF, Abi.range(index, pages))
   }
   return Device.orUndo(dealloc, () => {
     // One mmap over exactly this allocation: of several in one mapping the kernel would end the wrong ones.
-    const mapped = Mapping.map(libc, [{ fd, offset: index, byteLength: pages * Page.size }], "read-write", "device")
+    const mapped = MappedMemory.map([{ fd, offset: index, byteLength: pages * Page.size }], "read-write", "device", system)
     if (Result.isFailure(mapped)) return Device.failed(device, "mmap", mapped.failure.errno)
     const region = mapped.success
-    return Device.orUndo(() => Mapping.unmap(libc, region), () => {
+    return Device.orUndo(() => MappedMemory.unmap(region, system), () => {
       const bytes = new Uint8Array(region.buffer)
-      const rearm = Notify.make(libc, device)
+      const rearm = Notify.make(system, device)
       account.live += pages
       return Result.succeed({
         pages: { peer, access, refs, bytes },
         release: () => {
           account.live -= pages
-          const left = Mapping.unmap(libc, region)
+          const left = MappedMemory.unmap(region, system)
           dealloc()
           return left
         },
@@ -199,15 +200,15 @@ const share = (
 export const sharing = (
   self: GntAlloc,
   request: GrantTable.ShareRequest
-): Device.Outcome<GrantTable.Held<GrantTable.SharedPages>> =>
+): Files.Outcome<GrantTable.Held<GrantTable.SharedPages>> =>
   Result.flatMap(opened(self), (device) => share(self, device, request))
 
 /** The limit of pages shared at one time, read anew. */
-export const limit = (self: GntAlloc): Device.Outcome<GrantTable.Limit> =>
-  Result.map(Device.readLimit(self.limitPath, "xen-gntalloc"), (pages) => lower(self, pages))
+export const limit = (self: GntAlloc): Files.Outcome<GrantTable.Limit> =>
+  Result.map(Files.readLimit(self.limitPath, "xen-gntalloc"), (pages) => lower(self, pages))
 
 /** Closes the device; what is shared ends with its mapping. */
 export const close = (self: GntAlloc): void => {
-  if (typeof self.state === "object") self.state.libc.close(self.state.fd)
+  if (typeof self.state === "object") self.state.system.close(self.state.fd)
   self.state = "closed"
 }

@@ -7,11 +7,12 @@ import type * as GrantRef from "@xen-shbuf/core/GrantRef"
 import type * as GrantTable from "@xen-shbuf/core/GrantTable"
 import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
 import * as Page from "@xen-shbuf/core/Page"
+import * as Device from "@xen-shbuf/linux/Device"
+import * as MappedMemory from "@xen-shbuf/linux/MappedMemory"
+import * as SystemCalls from "@xen-shbuf/linux/SystemCalls"
 import * as Result from "effect/Result"
-import * as Device from "./Device.ts"
+import * as Files from "./Files.ts"
 import * as GrantCopy from "./GrantCopy.ts"
-import * as Libc from "./Libc.ts"
-import * as Mapping from "./Mapping.ts"
 import * as Notify from "./Notify.ts"
 import * as Requests from "./Requests.ts"
 import * as Search from "./Search.ts"
@@ -21,17 +22,17 @@ type Mapped = GrantTable.Held<GrantTable.MappedPages>
 /** What is held of pages that are mapped. */
 const hold = (
   requests: Requests.Requests,
-  libc: Libc.Libc,
+  system: SystemCalls.SystemCalls,
   { access, peer }: GrantTable.MapRequest,
   noted: ReadonlyArray<Requests.Noted>,
-  region: Mapping.Region
+  region: MappedMemory.Region
 ): Mapped => {
-  const rearm = Notify.make(libc, requests.device)
+  const rearm = Notify.make(system, requests.device)
   return {
     pages: { peer, access, bytes: new Uint8Array(region.buffer) },
     release: () => {
-      const left = Mapping.unmap(libc, region)
-      Requests.forgetAll(requests, libc, noted)
+      const left = MappedMemory.unmap(region, system)
+      Requests.forgetAll(requests, system, noted)
       return left
     },
     // Each request that was noted has one notification: its byte's clears it, the last to end sends the signal.
@@ -55,24 +56,24 @@ const hold = (
 }
 
 /** Maps a request as one region. */
-export const map = (requests: Requests.Requests, request: GrantTable.MapRequest): Device.Outcome<Mapped> =>
-  Result.flatMap(Requests.opened(requests), (libc) =>
-    Result.flatMap(Requests.noteAll(requests, libc, request), (noted) => {
-      let failure: Mapping.MapFailure | undefined
+export const map = (requests: Requests.Requests, request: GrantTable.MapRequest): Files.Outcome<Mapped> =>
+  Result.flatMap(Requests.opened(requests), (system) =>
+    Result.flatMap(Requests.noteAll(requests, system, request), (noted) => {
+      let failure: MappedMemory.MapFailure | undefined
       // Also what was mapped before a refusal stays mapped, outside of PV, until all is forgotten.
-      const held = Device.orUndo(() => Requests.forgetAll(requests, libc, noted), () => {
-        const mapped = Requests.map(libc, noted, request.access)
+      const held = Device.orUndo(() => Requests.forgetAll(requests, system, noted), () => {
+        const mapped = Requests.map(system, noted, request.access)
         if (Result.isFailure(mapped)) {
           failure = mapped.failure
           return Result.fail(undefined)
         }
         const region = mapped.success
         return Device.orUndo(
-          () => Mapping.unmap(libc, region),
-          () => Result.succeed(hold(requests, libc, request, noted, region))
+          () => MappedMemory.unmap(region, system),
+          () => Result.succeed(hold(requests, system, request, noted, region))
         )
       })
-      return Result.isSuccess(held) ? Result.succeed(held.success) : Search.explain(requests, libc, request, noted, failure!)
+      return Result.isSuccess(held) ? Result.succeed(held.success) : Search.explain(requests, system, request, noted, failure!)
     }))
 
 /** Copies the beginning of a page. Nobody sees the mapping: it needs no view, and no child can be forked meanwhile. */
@@ -80,26 +81,26 @@ export const read = (
   requests: Requests.Requests,
   { peer, ref }: GrantRef.Grant,
   into: Uint8Array
-): Device.Outcome<void> =>
-  Result.flatMap(Requests.opened(requests), (libc) => {
+): Files.Outcome<void> =>
+  Result.flatMap(Requests.opened(requests), (system) => {
     const access = "read-only"
-    return Result.flatMap(Requests.note(requests, libc, { peer, refs: Uint32Array.of(ref), access }, 0, 1), (noted) => {
+    return Result.flatMap(Requests.note(requests, system, { peer, refs: Uint32Array.of(ref), access }, 0, 1), (noted): Files.Outcome<void> => {
       try {
-        const address = libc.mmap(null, Page.size, Libc.PROT_READ, Libc.MAP_SHARED, noted.file.fd, noted.index)
+        const address = system.mmap(null, Page.size, SystemCalls.PROT_READ, SystemCalls.MAP_SHARED, noted.file.fd, noted.index)
         if (address < 0n) {
-          const errno = Libc.errnoName(address)
+          const errno = SystemCalls.errnoName(address)
           return errno === Search.refusal
             ? Result.fail(new GrantTableError.GrantRefused({ grant: { peer, ref }, index: 0, access }))
             : Device.failed(requests.device, "mmap", errno)
         }
         try {
-          libc.memcpy(into, address, into.length)
+          system.memcpy(into, address, into.length)
         } finally {
-          libc.munmap(address, Page.size)
+          system.munmap(address, Page.size)
         }
         return Result.succeed(undefined)
       } finally {
-        Requests.forget(requests, libc, noted)
+        Requests.forget(requests, system, noted)
       }
     })
   })
@@ -108,10 +109,10 @@ export const read = (
 export const copy = (
   requests: Requests.Requests,
   segments: ReadonlyArray<GrantTable.CopySegment>
-): Device.Outcome<void> =>
-  Result.flatMap(Requests.opened(requests), (libc) =>
-    GrantCopy.copy(libc, requests.device, requests.files[0]!.fd, segments))
+): Files.Outcome<void> =>
+  Result.flatMap(Requests.opened(requests), (system) =>
+    GrantCopy.copy(system, requests.device, requests.files[0]!.fd, segments))
 
 /** The limit of pages in one request, read anew. */
-export const limit = ({ limitPath }: Requests.Requests): Device.Outcome<GrantTable.Limit> =>
-  Result.map(Device.readLimit(limitPath, "xen-gntdev"), (pages) => ({ pages, knob: { _tag: "File", path: limitPath } }))
+export const limit = ({ limitPath }: Requests.Requests): Files.Outcome<GrantTable.Limit> =>
+  Result.map(Files.readLimit(limitPath, "xen-gntdev"), (pages) => ({ pages, knob: { _tag: "File", path: limitPath } }))

@@ -5,27 +5,28 @@
  */
 import type * as GrantTable from "@xen-shbuf/core/GrantTable"
 import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
+import * as Device from "@xen-shbuf/linux/Device"
+import * as SystemCalls from "@xen-shbuf/linux/SystemCalls"
 import * as Result from "effect/Result"
 import * as Abi from "./Abi.ts"
-import * as Device from "./Device.ts"
-import * as Libc from "./Libc.ts"
+import type * as Files from "./Files.ts"
 
 /** One request for all segments; the refusal of the first that failed. */
 export const copy = (
-  libc: Libc.Libc,
+  system: SystemCalls.SystemCalls,
   device: string,
   fd: number,
   segments: ReadonlyArray<GrantTable.CopySegment>
-): Device.Outcome<void> => {
+): Files.Outcome<void> => {
   const bytes = new Uint8Array(segments.length * Abi.segmentSize)
   const view = new DataView(bytes.buffer)
   for (const [i, segment] of segments.entries()) {
     const { grant: { peer, ref }, offset } = segment
     const memory = segment._tag === "Read" ? segment.into : segment.from
-    Abi.setSegment(view, i, segment._tag, { peer, ref, offset }, libc.addressOf(memory), memory.length)
+    Abi.setSegment(view, i, segment._tag, { peer, ref, offset }, system.addressOf(memory), memory.length)
   }
-  const answer = libc.ioctl(fd, Abi.GRANT_COPY, Abi.grantCopy(libc.addressOf(bytes), segments.length))
-  if (answer < 0) return Device.failed(device, "GRANT_COPY", Libc.errnoName(answer))
+  const answer = system.ioctl(fd, Abi.GRANT_COPY, Abi.grantCopy(system.addressOf(bytes), segments.length))
+  if (answer < 0) return Device.failed(device, "GRANT_COPY", SystemCalls.errnoName(answer))
   for (const [index, { _tag, grant }] of segments.entries()) {
     const code = Abi.segmentStatus(view, index)
     if (code === 0) continue

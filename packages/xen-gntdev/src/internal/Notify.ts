@@ -4,10 +4,11 @@
  * @internal
  */
 import { InvalidInput } from "@xen-shbuf/core/Reason"
+import * as Device from "@xen-shbuf/linux/Device"
+import * as SystemCalls from "@xen-shbuf/linux/SystemCalls"
 import * as Result from "effect/Result"
 import * as Abi from "./Abi.ts"
-import * as Device from "./Device.ts"
-import * as Libc from "./Libc.ts"
+import type * as Files from "./Files.ts"
 
 /** A notification in one of the places that can have one: a page of gntalloc, a MAP_GRANT_REF of gntdev. */
 export interface Armed {
@@ -22,12 +23,12 @@ export interface Armed {
 const inSamePlace = (one: Armed, other: Armed) => one.fd === other.fd && one.index === other.index
 
 /** Makes what arms notifications, in place of those before; when one can't be armed, those before are again. */
-export const make = (libc: Libc.Libc, device: string) => {
+export const make = (system: SystemCalls.SystemCalls, device: string) => {
   let before: ReadonlyArray<Armed> = []
-  const set = ({ clearByte, fd, index, signalPort }: Armed): Device.Outcome<void> => {
-    const answer = libc.ioctl(fd, Abi.SET_UNMAP_NOTIFY, Abi.unmapNotify(index, clearByte, signalPort))
+  const set = ({ clearByte, fd, index, signalPort }: Armed): Files.Outcome<void> => {
+    const answer = system.ioctl(fd, Abi.SET_UNMAP_NOTIFY, Abi.unmapNotify(index, clearByte, signalPort))
     if (answer >= 0) return Result.succeed(undefined)
-    const errno = Libc.errnoName(answer)
+    const errno = SystemCalls.errnoName(answer)
     return errno === "EINVAL" && signalPort !== undefined
       ? Result.fail(
         new InvalidInput({
@@ -39,7 +40,7 @@ export const make = (libc: Libc.Libc, device: string) => {
       : Device.failed(device, "SET_UNMAP_NOTIFY", errno)
   }
   const disarm = ({ fd, index }: Armed) => set({ fd, index, clearByte: undefined, signalPort: undefined })
-  return (next: ReadonlyArray<Armed>): Device.Outcome<void> => {
+  return (next: ReadonlyArray<Armed>): Files.Outcome<void> => {
     const replaced = before.filter((one) => !next.some((other) => inSamePlace(one, other)))
     const done: Array<Armed> = []
     const armed = Device.orUndo(

@@ -6,10 +6,11 @@
 import type * as GrantRef from "@xen-shbuf/core/GrantRef"
 import type * as GrantTable from "@xen-shbuf/core/GrantTable"
 import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
+import * as Device from "@xen-shbuf/linux/Device"
+import * as MappedMemory from "@xen-shbuf/linux/MappedMemory"
+import type * as SystemCalls from "@xen-shbuf/linux/SystemCalls"
 import * as Result from "effect/Result"
-import * as Device from "./Device.ts"
-import type * as Libc from "./Libc.ts"
-import * as Mapping from "./Mapping.ts"
+import type * as Files from "./Files.ts"
 import * as Requests from "./Requests.ts"
 
 /** gntdev's errno for a grant that Xen refuses, whatever the cause. */
@@ -18,19 +19,19 @@ export const refusal = "EINVAL"
 /** Tells whether Xen accepts a part of the request: maps it, and lets go of it at once. */
 const accepts = (
   requests: Requests.Requests,
-  libc: Libc.Libc,
+  system: SystemCalls.SystemCalls,
   request: GrantTable.MapRequest,
   start: number,
   end: number
-): Device.Outcome<boolean> =>
-  Result.flatMap(Requests.note(requests, libc, request, start, end), (noted) => {
+): Files.Outcome<boolean> =>
+  Result.flatMap(Requests.note(requests, system, request, start, end), (noted) => {
     try {
-      const mapped = Requests.map(libc, [noted], request.access)
-      if (Result.isSuccess(mapped)) Mapping.unmap(libc, mapped.success)
+      const mapped = Requests.map(system, [noted], request.access)
+      if (Result.isSuccess(mapped)) MappedMemory.unmap(mapped.success, system)
       else if (mapped.failure.errno !== refusal) return Device.failed(requests.device, "mmap", mapped.failure.errno)
       return Result.succeed(Result.isSuccess(mapped))
     } finally {
-      Requests.forget(requests, libc, noted)
+      Requests.forget(requests, system, noted)
     }
   })
 
@@ -40,7 +41,7 @@ const accepts = (
  */
 const locate = (
   requests: Requests.Requests,
-  libc: Libc.Libc,
+  system: SystemCalls.SystemCalls,
   request: GrantTable.MapRequest,
   start: number,
   end: number
@@ -52,12 +53,12 @@ const locate = (
     let refused = true
     while (high - low > 1) {
       const middle = low + Math.floor((high - low) / 2)
-      refused = !(yield* accepts(requests, libc, request, low, middle))
+      refused = !(yield* accepts(requests, system, request, low, middle))
       if (refused) high = middle
       else low = middle
     }
     // The last half was not tried if the one before it was accepted.
-    if (!refused) refused = !(yield* accepts(requests, libc, request, low, high))
+    if (!refused) refused = !(yield* accepts(requests, system, request, low, high))
     return refused
       ? new GrantTableError.GrantRefused({ grant: { peer, ref: refs[low] as GrantRef.GrantRef }, index: low, access })
       : new GrantTableError.OutOfMappings({
@@ -71,12 +72,12 @@ const locate = (
 /** Says why pages could not be mapped that were noted, and are not any more. */
 export const explain = (
   requests: Requests.Requests,
-  libc: Libc.Libc,
+  system: SystemCalls.SystemCalls,
   request: GrantTable.MapRequest,
   noted: ReadonlyArray<Requests.Noted>,
-  { errno, piece }: Mapping.MapFailure
-): Device.Outcome<never> => {
+  { errno, piece }: MappedMemory.MapFailure
+): Files.Outcome<never> => {
   if (errno !== refusal) return Device.failed(requests.device, "mmap", errno)
   const { count, start } = noted[piece]!
-  return Result.flatMap(locate(requests, libc, request, start, start + count), Result.fail)
+  return Result.flatMap(locate(requests, system, request, start, start + count), Result.fail)
 }

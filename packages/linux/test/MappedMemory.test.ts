@@ -24,7 +24,7 @@ const areas = () => readFileSync("/proc/self/maps", "utf8").split("\n").length
 
 /** What five workers leave that end in this way. */
 const left = (way: string) =>
-  JSON.parse(execFileSync(process.execPath, [join(import.meta.dirname, "fixtures", "ending.ts"), way], { encoding: "utf8" }))
+  JSON.parse(execFileSync(process.execPath, [join(import.meta.dirname, "fixtures", "workers.ts"), way], { encoding: "utf8" }))
 
 /** Address ranges of our memory files in this process. */
 const mappings = () =>

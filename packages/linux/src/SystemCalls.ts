@@ -1,7 +1,10 @@
 /**
- * Calls the C library through koffi: the few system calls that grants and mappings need.
+ * Calls Linux: the few system calls that devices and mapped memory need, through koffi and the C library.
  *
- * @internal
+ * Plain synchronous functions with the kernel's own answers. This is the only module that calls anything outside of
+ * JavaScript.
+ *
+ * @since 0.2.0
  */
 import type * as Koffi from "koffi"
 import { readFileSync } from "node:fs"
@@ -11,8 +14,11 @@ import { isMainThread } from "node:worker_threads"
 
 /**
  * System calls in the kernel's own convention: a result below 0 is an errno, negated. Tests put a fake kernel here.
+ *
+ * @category models
+ * @since 0.2.0
  */
-export interface Libc {
+export interface SystemCalls {
   /** Whether the calls come from the thread that the process began with. */
   readonly isMainThread: boolean
   /** Bytes in a page of the kernel. */
@@ -22,6 +28,9 @@ export interface Libc {
   readonly open: (path: string, flags: number) => number
   readonly close: (fd: number) => number
   readonly ioctl: (fd: number, request: number, argument: Uint32Array) => number
+  /** Reads as many bytes as there are, `into.length` at most; EAGAIN where there are none and the file does not block. */
+  readonly read: (fd: number, into: Uint8Array) => number
+  readonly write: (fd: number, bytes: Uint8Array) => number
   readonly mmap: (
     address: bigint | null,
     byteLength: number,
@@ -42,25 +51,130 @@ export interface Libc {
   readonly addressOf: (bytes: Uint8Array) => bigint
 }
 
-// The same on x86_64 and arm64 (facts of the Linux ABI: fcntl.h, mman.h, memfd.h).
+// All the same on x86_64 and arm64 (facts of the Linux ABI: fcntl.h, mman.h, memfd.h).
+
+/**
+ * Opens for reading and writing.
+ *
+ * @category constants
+ * @since 0.2.0
+ */
 export const O_RDWR = 2
+
+/**
+ * Reads and writes answer EAGAIN in place of waiting.
+ *
+ * @category constants
+ * @since 0.2.0
+ */
+export const O_NONBLOCK = 0o4000
+
+/**
+ * Programs that are started do not inherit the file.
+ *
+ * @category constants
+ * @since 0.2.0
+ */
 export const O_CLOEXEC = 0o2000000
+
+/**
+ * Nothing may be done with the memory.
+ *
+ * @category constants
+ * @since 0.2.0
+ */
 export const PROT_NONE = 0
+
+/**
+ * The memory may be read.
+ *
+ * @category constants
+ * @since 0.2.0
+ */
 export const PROT_READ = 1
+
+/**
+ * The memory may be written to.
+ *
+ * @category constants
+ * @since 0.2.0
+ */
 export const PROT_WRITE = 2
+
+/**
+ * What is written is seen by all who map the same.
+ *
+ * @category constants
+ * @since 0.2.0
+ */
 export const MAP_SHARED = 0x01
+
+/**
+ * What is written is seen by this process alone.
+ *
+ * @category constants
+ * @since 0.2.0
+ */
 export const MAP_PRIVATE = 0x02
+
+/**
+ * Memory of no file, zero at first.
+ *
+ * @category constants
+ * @since 0.2.0
+ */
 export const MAP_ANONYMOUS = 0x20
+
+/**
+ * Memory that is not counted before it is written to.
+ *
+ * @category constants
+ * @since 0.2.0
+ */
 export const MAP_NORESERVE = 0x4000
+
+/**
+ * At the address given, in the place of what is mapped there.
+ *
+ * @category constants
+ * @since 0.2.0
+ */
 export const MAP_FIXED = 0x10
+
+/**
+ * At the address given; EEXIST where something is mapped there.
+ *
+ * @category constants
+ * @since 0.2.0
+ */
 export const MAP_FIXED_NOREPLACE = 0x100000
+
+/**
+ * A forked child does not have the memory.
+ *
+ * @category constants
+ * @since 0.2.0
+ */
 export const MADV_DONTFORK = 10
+
+/**
+ * Programs that are started do not inherit the file in memory.
+ *
+ * @category constants
+ * @since 0.2.0
+ */
 export const MFD_CLOEXEC = 1
 
-const errnoNames = new Map(Object.entries(constants.errno).map(([name, value]) => [value, name]))
+// Of two names for one number, the kernel's own.
+const { ENOTSUP: _, EWOULDBLOCK: __, ...named } = constants.errno
+
+const errnoNames = new Map(Object.entries(named).map(([name, value]) => [value, name]))
 
 /**
  * The name of a negated errno, such as "EINVAL" for -22.
+ *
+ * @category models
+ * @since 0.2.0
  */
 export const errnoName = (result: number | bigint): string => {
   const errno = -Number(result)
@@ -79,7 +193,7 @@ const strictOvercommit = (): boolean => {
 }
 
 /** What a worker leaves open or mapped when it ends, closed as far as that can be: nothing runs in one that is killed. */
-const untilExit = (libc: Libc): Libc => {
+const untilExit = (system: SystemCalls): SystemCalls => {
   const files = new Set<number>()
   const places = new Map<bigint, number>()
   const gone = (address: bigint, byteLength: number) => {
@@ -94,19 +208,19 @@ const untilExit = (libc: Libc): Libc => {
   process.on("exit", () => {
     // In their place, as at any end: work on other threads may not be over yet.
     const flags = MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
-    for (const [address, byteLength] of places) libc.mmap(address, byteLength, libc.lateAccess, flags, -1, 0)
-    for (const fd of files) libc.close(fd)
+    for (const [address, byteLength] of places) system.mmap(address, byteLength, system.lateAccess, flags, -1, 0)
+    for (const fd of files) system.close(fd)
   })
   return {
-    ...libc,
-    open: (path, flags) => opened(libc.open(path, flags)),
-    memfd: (name, flags) => opened(libc.memfd(name, flags)),
+    ...system,
+    open: (path, flags) => opened(system.open(path, flags)),
+    memfd: (name, flags) => opened(system.memfd(name, flags)),
     close: (fd) => {
       files.delete(fd)
-      return libc.close(fd)
+      return system.close(fd)
     },
     mmap: (wanted, byteLength, protection, flags, fd, offset) => {
-      const address = libc.mmap(wanted, byteLength, protection, flags, fd, offset)
+      const address = system.mmap(wanted, byteLength, protection, flags, fd, offset)
       if (address < 0n) return address
       gone(address, byteLength)
       if (fd >= 0) places.set(address, byteLength)
@@ -114,34 +228,40 @@ const untilExit = (libc: Libc): Libc => {
     },
     munmap: (address, byteLength) => {
       gone(address, byteLength)
-      return libc.munmap(address, byteLength)
+      return system.munmap(address, byteLength)
     }
   }
 }
 
-const load = (): Libc => {
+type Transfer = readonly [fd: number, bytes: Uint8Array, byteLength: number]
+
+const load = (): SystemCalls => {
   // Not an import: a machine without a koffi build for it can still import this package.
   const koffi = createRequire(import.meta.url)("koffi") as typeof Koffi
   const libc = koffi.load(null)
-  const open = libc.func("int open(const char*, int)") as unknown as Libc["open"]
-  const close = libc.func("int close(int)") as unknown as Libc["close"]
-  const ioctl = libc.func("int ioctl(int, unsigned long, void*)") as unknown as Libc["ioctl"]
-  const mmap = libc.func("void *mmap(void*, size_t, int, int, int, int64_t)") as unknown as Libc["mmap"]
-  const munmap = libc.func("int munmap(void*, size_t)") as unknown as Libc["munmap"]
-  const madvise = libc.func("int madvise(void*, size_t, int)") as unknown as Libc["madvise"]
-  const memfd = libc.func("int memfd_create(const char*, unsigned int)") as unknown as Libc["memfd"]
-  const ftruncate = libc.func("int ftruncate(int, int64_t)") as unknown as Libc["ftruncate"]
+  const open = libc.func("int open(const char*, int)") as unknown as SystemCalls["open"]
+  const close = libc.func("int close(int)") as unknown as SystemCalls["close"]
+  const ioctl = libc.func("int ioctl(int, unsigned long, void*)") as unknown as SystemCalls["ioctl"]
+  const mmap = libc.func("void *mmap(void*, size_t, int, int, int, int64_t)") as unknown as SystemCalls["mmap"]
+  const munmap = libc.func("int munmap(void*, size_t)") as unknown as SystemCalls["munmap"]
+  const madvise = libc.func("int madvise(void*, size_t, int)") as unknown as SystemCalls["madvise"]
+  const memfd = libc.func("int memfd_create(const char*, unsigned int)") as unknown as SystemCalls["memfd"]
+  const ftruncate = libc.func("int ftruncate(int, int64_t)") as unknown as SystemCalls["ftruncate"]
+  const read = libc.func("long read(int, void*, size_t)") as unknown as (...args: Transfer) => number
+  const write = libc.func("long write(int, void*, size_t)") as unknown as (...args: Transfer) => number
   const memcpy = libc.func("void *memcpy(void*, void*, size_t)")
   const pageSize = libc.func("int getpagesize()") as unknown as () => number
   // errno is only valid in the tick of the call.
   const checked = (result: number) => result < 0 ? -koffi.errno() : result
-  const calls: Libc = {
+  const calls: SystemCalls = {
     isMainThread,
     pageSize: pageSize(),
     lateAccess: strictOvercommit() ? PROT_READ : PROT_READ | PROT_WRITE,
     open: (path, flags) => checked(open(path, flags)),
     close: (fd) => checked(close(fd)),
     ioctl: (fd, request, argument) => checked(ioctl(fd, request, argument)),
+    read: (fd, into) => checked(read(fd, into, into.length)),
+    write: (fd, bytes) => checked(write(fd, bytes, bytes.length)),
     mmap: (address, byteLength, protection, flags, fd, offset) => {
       const mapped = mmap(address, byteLength, protection, flags, fd, offset)
       return mapped === mapFailed ? BigInt(-koffi.errno()) : mapped
@@ -159,12 +279,15 @@ const load = (): Libc => {
   return isMainThread ? calls : untilExit(calls)
 }
 
-let loaded: Libc | undefined
+let loaded: SystemCalls | undefined
 
 /**
- * The C library of this process, loaded at the first call. Throws where koffi has no build for the machine.
+ * The system calls of this process, loaded at the first use. Throws where koffi has no build for the machine.
+ *
+ * @category constructors
+ * @since 0.2.0
  */
-export const libc = (): Libc => loaded ??= load()
+export const native = (): SystemCalls => loaded ??= load()
 
 /** Bytes in a page of Xen's, on every machine. */
 const xenPageSize = 4096
@@ -172,10 +295,13 @@ const xenPageSize = 4096
 /**
  * The same, where the kernel has Xen's pages. Throws where it has bigger ones: gntalloc then gives each reference a page
  * of which Xen grants the first 4096 bytes only, and what is mapped side by side is not the buffer.
+ *
+ * @category guards
+ * @since 0.2.0
  */
-export const checked = (libc: Libc): Libc => {
-  if (libc.pageSize === xenPageSize) return libc
+export const withPagesOfXen = (system: SystemCalls): SystemCalls => {
+  if (system.pageSize === xenPageSize) return system
   throw new Error(
-    `this kernel has pages of ${libc.pageSize} bytes, and Xen's have ${xenPageSize}: boot one with pages of that size`
+    `this kernel has pages of ${system.pageSize} bytes, and Xen's have ${xenPageSize}: boot one with pages of that size`
   )
 }
