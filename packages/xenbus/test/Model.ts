@@ -104,29 +104,36 @@ export class RingModel {
   }
 }
 
-/** Runs `work` while each load and store of an index is told of, before and after. */
-export const watching = <A>(
-  watch: (event: "loads" | "loaded" | "stores" | "stored", at: number, value: number) => void,
-  work: () => A
-): A => {
-  const { load, store } = Atomics
-  const patched = Atomics as { load: unknown; store: unknown }
-  patched.load = (words: Int32Array, at: number) => {
-    watch("loads", at, 0)
-    const value = load(words, at)
-    watch("loaded", at, value >>> 0)
-    return value
+/** What is told of an index, and of a flag: before it happens, and when it has. */
+export type Access =
+  | "loads" | "loaded" | "stores" | "stored"
+  | "loads flag" | "loaded flag" | "stores flag" | "stored flag"
+  | "raises" | "raised" | "lowers" | "lowered"
+
+/** Runs `work` while each access to an index, or a flag, is told of, before and after. */
+export const watching = <A>(watch: (event: Access, at: number, value: number) => void, work: () => A): A => {
+  const { and, load, or, store } = Atomics
+  const patched = Atomics as { and: unknown; load: unknown; or: unknown; store: unknown }
+  const told = (
+    access: (memory: Int32Array, at: number, value: number) => number,
+    of: (isFlag: boolean) => readonly [before: Access, after: Access],
+    isLoad = false
+  ) =>
+  (memory: Int32Array, at: number, value: number) => {
+    const [before, after] = of(memory.BYTES_PER_ELEMENT === 1)
+    watch(before, at, isLoad ? 0 : value >>> 0)
+    const result = access(memory, at, value)
+    watch(after, at, (isLoad ? result : value) >>> 0)
+    return result
   }
-  patched.store = (words: Int32Array, at: number, value: number) => {
-    watch("stores", at, value >>> 0)
-    const stored = store(words, at, value)
-    watch("stored", at, value >>> 0)
-    return stored
-  }
+  patched.load = told(load, (isFlag) => isFlag ? ["loads flag", "loaded flag"] : ["loads", "loaded"], true)
+  patched.store = told(store, (isFlag) => isFlag ? ["stores flag", "stored flag"] : ["stores", "stored"])
+  patched.or = told(or, () => ["raises", "raised"])
+  patched.and = told(and, () => ["lowers", "lowered"])
   try {
     return work()
   } finally {
-    Object.assign(patched, { load, store })
+    Object.assign(patched, { and, load, or, store })
   }
 }
 
