@@ -1,0 +1,144 @@
+/**
+ * Connects a device: the frontend's half, which shares pages and ports with a backend and tells it where they are.
+ *
+ * @since 0.2.0
+ */
+import * as EventChannels from "@xen-shbuf/core/EventChannels"
+import { GrantTable } from "@xen-shbuf/core/GrantTable"
+import type * as SharedMemory from "@xen-shbuf/core/SharedMemory"
+import type { XenStore } from "@xen-shbuf/core/XenStore"
+import * as Effect from "effect/Effect"
+import type * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import type { ConnectionError } from "./ConnectionError.ts"
+import type { Device, Nodes } from "./Device.ts"
+import * as EventPage from "./EventPage.ts"
+import * as FrontendDevice from "./internal/frontendDevice.ts"
+import type { Connection, Options, Publication } from "./internal/frontendModel.ts"
+import { failWith } from "./internal/reader.ts"
+import * as Ring from "./Ring.ts"
+
+export type { Connection, Options, Publication } from "./internal/frontendModel.ts"
+
+/**
+ * Connects a device: waits for its backend, shares what `publish` makes, and waits until the backend has joined it.
+ *
+ * Leaving the scope closes the connection: it says Closing, waits until the backend has let go (for `closeWithin` at
+ * most), releases what `publish` made, removes the nodes, and says Closed. Where an earlier process left the device
+ * connected, that is closed first. Fails with `NoDevice` where the toolstack made none, and where the backend closes or
+ * goes meanwhile.
+ *
+ * @category constructors
+ * @since 0.2.0
+ */
+export const connect: <P extends Publication, E = never, R = never>(
+  options: Options<P, E, R>
+) => Effect.Effect<Connection<P>, ConnectionError | E, Exclude<R, Scope.Scope> | XenStore | Scope.Scope> =
+  FrontendDevice.connect
+
+/**
+ * Connects a device again and again, and runs `use` for each connection, which is interrupted when it is over: until
+ * `use` returns, which ends it, or fails. While the toolstack has made no device it waits for one. Between two
+ * connections are the delays of `restarts`, from 10 milliseconds doubling to 10 seconds unless given.
+ *
+ * @category running
+ * @since 0.2.0
+ */
+export const run: <P extends Publication, A, E = never, R = never, UE = never, UR = never>(
+  options: Options<P, E, R> & {
+    readonly use: (connection: Connection<P>) => Effect.Effect<A, UE, UR>
+    readonly restarts?: Schedule.Schedule<unknown> | undefined
+  }
+) => Effect.Effect<A, ConnectionError | E | UE, Exclude<R, Scope.Scope> | Exclude<UR, Scope.Scope> | XenStore> =
+  FrontendDevice.run
+
+/**
+ * Where to publish what is shared: names of our nodes.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Published {
+  /** The node for the grant reference of the page, or the nodes of several pages in their order. */
+  readonly ref: string | ReadonlyArray<string>
+  /** The node for the port. */
+  readonly port: string
+}
+
+/**
+ * A ring that we share, the event channel that goes with it, and the nodes that say where.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface SharedRing extends Publication {
+  readonly ring: Ring.Front
+  readonly channel: EventChannels.EventChannel
+  /** The ring's pages. The backend may change them at any time. */
+  readonly bytes: SharedMemory.Writable
+}
+
+/**
+ * An event page that we share, the event channel that goes with it, and the nodes that say where.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface SharedEvents extends Publication {
+  readonly events: EventPage.Consumer
+  readonly channel: EventChannels.EventChannel
+  /** The page. The backend may change it at any time. */
+  readonly bytes: SharedMemory.Writable
+}
+
+/**
+ * Shares zeroed pages and a port with the backend of a device, and gives the nodes that say where.
+ *
+ * @category rings
+ * @since 0.2.0
+ */
+export const share: (
+  device: Device,
+  published: Published
+) => Effect.Effect<
+  { readonly bytes: SharedMemory.Writable; readonly channel: EventChannels.EventChannel; readonly nodes: Nodes },
+  ConnectionError,
+  EventChannels.EventChannels | GrantTable | Scope.Scope
+> = Effect.fnUntraced(function*(device, { port, ref }) {
+  const failed = failWith(device.frontendPath)
+  const table = yield* GrantTable
+  const channels = yield* EventChannels.EventChannels
+  const peer = device.backend
+  const names = typeof ref === "string" ? [ref] : ref
+  const channel = yield* Effect.mapError(channels.listen({ peer }), failed)
+  const { bytes, refs } = yield* Effect.mapError(table.share({ peer, pages: names.length }), failed)
+  const nodes: Nodes = {
+    ...Object.fromEntries(names.map((name, i) => [name, String(refs[i])])),
+    [port]: String(channel.port)
+  }
+  return { bytes, channel, nodes }
+})
+
+/**
+ * Shares a new ring with the backend: our half, and its channel. Slots are of `slotSize` bytes.
+ *
+ * @category rings
+ * @since 0.2.0
+ */
+export const shareRing = (
+  device: Device,
+  options: Published & Ring.Options
+): Effect.Effect<SharedRing, ConnectionError, EventChannels.EventChannels | GrantTable | Scope.Scope> =>
+  Effect.map(share(device, options), (shared) => ({ ...shared, ring: Ring.front(shared.bytes, options) }))
+
+/**
+ * Shares a new event page with the backend: our half, which consumes, and its channel.
+ *
+ * @category rings
+ * @since 0.2.0
+ */
+export const shareEvents = (
+  device: Device,
+  options: Published & EventPage.Options
+): Effect.Effect<SharedEvents, ConnectionError, EventChannels.EventChannels | GrantTable | Scope.Scope> =>
+  Effect.map(share(device, options), (shared) => ({ ...shared, events: EventPage.consumer(shared.bytes, options) }))

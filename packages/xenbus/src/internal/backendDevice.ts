@@ -1,0 +1,263 @@
+import type { DomainId } from "@xen-shbuf/core/DomainId"
+import * as XenStore from "@xen-shbuf/core/XenStore"
+import type { XenStoreError } from "@xen-shbuf/core/XenStoreError"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Queue from "effect/Queue"
+import * as Scope from "effect/Scope"
+import { ConnectionError, InvalidNode, PeerClosed, PeerGone, type Reason } from "../ConnectionError.ts"
+import type { Device, Nodes } from "../Device.ts"
+import type * as XenbusState from "../XenbusState.ts"
+import type { Options } from "./backendModel.ts"
+import type { Pace } from "./pace.ts"
+import * as Reader from "./reader.ts"
+import * as States from "./states.ts"
+import * as Values from "./values.ts"
+
+/** One device that the toolstack has given to us. */
+export interface Self<E, R, AE, AR> {
+  readonly store: XenStore.XenStore["Service"]
+  readonly options: Options<E, R, AE, AR>
+  readonly id: number
+  readonly frontend: DomainId
+  readonly backend: DomainId
+  readonly backendPath: string
+  /** Rings for each change below our half, and when all are to stop. */
+  readonly bell: States.Bell
+  readonly pace: Pace
+  readonly isStopping: () => boolean
+}
+
+/** What xenstore says of both halves. */
+interface View {
+  readonly ours: States.Seen
+  readonly theirs: States.Seen
+  /** Whether the toolstack wants the device to be there. */
+  readonly isOnline: boolean
+}
+
+/** States of a frontend that has published what it shares, and may use it. */
+const isIn = (...states: ReadonlyArray<States.Seen>) => (seen: States.Seen): boolean => states.includes(seen)
+const hasPublished = isIn("Initialised", "Connected")
+const isUsing = isIn("Initialised", "Connected", "Reconfiguring", "Reconfigured")
+/** States of ours that only somebody who was connected leaves behind, or a toolstack that wants an end. */
+const isLeftBehind = isIn("Initialised", "Connected", "Closing", "Reconfiguring", "Reconfigured", "Invalid")
+
+type Any<A> = Effect.Effect<A, XenStoreError>
+
+/** What is known of a device whatever its handler does. */
+type Known = Omit<Self<never, never, never, never>, "options">
+
+const look = (self: Known, frontendPath: string): Any<View> =>
+  Effect.all({
+    ours: States.look(self.store, self.backendPath),
+    theirs: States.look(self.store, frontendPath),
+    isOnline: Effect.map(
+      XenStore.ifPresent(self.store.read(`${self.backendPath}/online`)),
+      (online) => Option.isNone(online) || !(online.value.length === 1 && online.value[0] === 48)
+    )
+  })
+
+/** Where the frontend is, as the toolstack says; missing where it has not said so yet. */
+const locate = Effect.fnUntraced(function*<E, R, AE, AR>(self: Self<E, R, AE, AR>) {
+  const own = Reader.make(self.store, self.backendPath, self.backendPath)
+  const path = yield* Effect.mapError(
+    XenStore.ifPresent(self.store.readText(`${self.backendPath}/frontend`)),
+    Reader.failWith(self.backendPath)
+  )
+  const id = yield* own.readOptional("frontend-id", Values.DomainId)
+  if (Option.isNone(path)) return undefined
+  if (Option.isSome(id) && id.value !== self.frontend) {
+    const detail = `it is ${id.value}, but the device is one of domain ${self.frontend}`
+    return yield* Reader.fail(self.backendPath, new InvalidNode({ path: `${self.backendPath}/frontend-id`, detail }))
+  }
+  if (!Reader.isBelow(path.value, self.frontend)) {
+    const detail = `it is not among the nodes of domain ${self.frontend}`
+    return yield* Reader.fail(self.backendPath, new InvalidNode({ path: `${self.backendPath}/frontend`, detail }))
+  }
+  return path.value
+})
+
+/** Runs a device until the toolstack removes it, or all are to stop. Never fails: what goes wrong is logged, and tried again. */
+export const run = <E, R, AE, AR>(self: Self<E, R, AE, AR>): Effect.Effect<void, never, R | AR> =>
+  Effect.suspend(() => Effect.scoped(whileThere(self))).pipe(
+    Effect.catchCause((cause) =>
+      Effect.logError("A device failed; it is begun anew.", cause).pipe(
+        Effect.andThen(Effect.ignore(States.set(self.store, self.backendPath, "Closed"))),
+        Effect.andThen(self.pace.began),
+        Effect.as(true)
+      )
+    ),
+    Effect.flatMap((again) => again ? Effect.andThen(pause(self), run(self)) : Effect.void)
+  )
+
+/** Waits until the pace allows the next beginning, or something has happened. */
+const pause = <E, R, AE, AR>(self: Self<E, R, AE, AR>): Effect.Effect<boolean> =>
+  Effect.flatMap(self.pace.remaining, (remaining) => {
+    if (remaining <= 0) return Effect.succeed(false)
+    const rung = Queue.take(self.bell)
+    return Effect.as(remaining === Infinity ? rung : Effect.raceFirst(Effect.sleep(remaining), rung), true)
+  })
+
+/** True where the device is to be looked at from the beginning, false where it is gone or all are to stop. */
+const whileThere = Effect.fnUntraced(function*<E, R, AE, AR>(self: Self<E, R, AE, AR>) {
+  const frontendPath = yield* locate(self)
+  if (frontendPath === undefined) {
+    if (self.isStopping() || (yield* States.look(self.store, self.backendPath)) === "Missing") return false
+    yield* Queue.take(self.bell)
+    return true
+  }
+  let broken: XenStoreError | undefined
+  yield* States.ringFor(self.store, `${frontendPath}/state`, self.bell, (error) => {
+    broken = error
+  })
+  const device = deviceAt(self, frontendPath)
+  while (true) {
+    if (broken !== undefined) return yield* Effect.fail(broken)
+    const view = yield* look(self, frontendPath)
+    const next = yield* step(self, device, view)
+    if (next === "gone") return false
+    if (next === "moved") return true
+    if (next === "wait") yield* Queue.take(self.bell)
+  }
+})
+
+const deviceAt = <E, R, AE, AR>(self: Self<E, R, AE, AR>, frontendPath: string): Device => {
+  const { backend, backendPath, frontend, id, options: { type }, store } = self
+  return {
+    type,
+    id,
+    frontend,
+    backend,
+    frontendPath,
+    backendPath,
+    ...Reader.make(store, backendPath, frontendPath),
+    own: Reader.make(store, backendPath, backendPath)
+  }
+}
+
+/** Does what is to be done next, and says how to go on: look again, wait for a change, or end. */
+const step = Effect.fnUntraced(function*<E, R, AE, AR>(self: Self<E, R, AE, AR>, device: Device, view: View) {
+  const { ours, theirs } = view
+  const set = (state: XenbusState.XenbusState) => Effect.as(States.set(self.store, self.backendPath, state), "again" as const)
+  if (ours === "Missing") return "gone"
+  if (self.isStopping()) {
+    if (ours !== "Closed") yield* set("Closed")
+    yield* letGo(self, device)
+    return "gone"
+  }
+  if (isLeftBehind(ours)) {
+    if (ours !== "Closing") yield* set("Closing")
+    return yield* set("Closed")
+  }
+  if (!view.isOnline) return ours === "Closed" ? "wait" : yield* set("Closed")
+  if (ours === "InitWait") {
+    if (!hasPublished(theirs)) return "wait"
+    yield* connection(self, device)
+    return "again"
+  }
+  // A frontend that still uses what a connection had has not seen its end.
+  if (isUsing(theirs)) return ours === "Closed" ? "wait" : yield* set("Closed")
+  if (yield* pause(self)) return "again"
+  if ((yield* locate(self)) !== device.frontendPath) return "moved"
+  yield* begin(self, device)
+  return "again"
+})
+
+/** Advertises, and says InitWait. */
+const begin = Effect.fnUntraced(function*<E, R, AE, AR>(self: Self<E, R, AE, AR>, device: Device) {
+  yield* self.pace.began
+  const nodes: Nodes = self.options.advertise === undefined ? {} : yield* self.options.advertise(device)
+  yield* States.change(self.store, self.backendPath, (store) =>
+    Effect.andThen(States.writeAll(store, self.backendPath, nodes), store.write(`${self.backendPath}/state`, "2")))
+})
+
+/** Waits until the frontend does not use anything any more, but not for ever. */
+const letGo = <E, R, AE, AR>(self: Self<E, R, AE, AR>, device: Device): Effect.Effect<void> => {
+  const gone: Effect.Effect<void, XenStoreError> = Effect.flatMap(look(self, device.frontendPath), ({ ours, theirs }) =>
+    ours === "Missing" || !isUsing(theirs) ? Effect.void : Effect.andThen(Queue.take(self.bell), gone))
+  return gone.pipe(Effect.timeoutOption(self.options.closeWithin ?? "2 seconds"), Effect.ignore)
+}
+
+/** Why a connection is over, but for the handler's own end. */
+const whyOver = (self: Known, device: Device, view: View, was: States.Seen): Reason | "stopped" | undefined => {
+  const { ours, theirs } = view
+  if (ours === "Missing") return new PeerGone({ path: self.backendPath })
+  if (self.isStopping() || !view.isOnline || !isIn("InitWait", "Connected")(ours)) return "stopped"
+  if (theirs === "Missing") return new PeerGone({ path: `${device.frontendPath}/state` })
+  if (theirs === "Invalid") {
+    return new InvalidNode({ path: `${device.frontendPath}/state`, detail: "no state stands in it" })
+  }
+  // Back from Connected to Initialised: it has published anew, and was too fast to be seen in between.
+  return isUsing(theirs) && !(was === "Connected" && theirs === "Initialised") ? undefined : new PeerClosed({ state: theirs })
+}
+
+/** Runs the handler for one connection, and ends it in order. */
+const connection = Effect.fnUntraced(function*<E, R, AE, AR>(self: Self<E, R, AE, AR>, device: Device) {
+  const { backendPath, store } = self
+  const failed = Reader.failWith(backendPath)
+  const scope = yield* Scope.make()
+  const written = new Set<string>()
+  const gone = new ConnectionError({ device: backendPath, reason: new PeerGone({ path: backendPath }) })
+  const ifThere = (change: Effect.Effect<boolean, XenStoreError>) =>
+    Effect.flatMap(Effect.mapError(change, failed), (isThere) => isThere ? Effect.void : Effect.fail(gone))
+  const handler = self.options.handler({
+    ...device,
+    ready: ifThere(States.set(store, backendPath, "Connected")),
+    write: (nodes) =>
+      Effect.suspend(() => {
+        for (const name of Object.keys(nodes)) written.add(name)
+        return ifThere(States.change(store, backendPath, (within) => States.writeAll(within, backendPath, nodes)))
+      })
+  })
+  const fiber = yield* Effect.forkChild(Scope.provide(Effect.suspend(() => handler), scope))
+  fiber.addObserver(() => States.ring(self.bell))
+  const over = yield* Effect.onExit(untilOver(self, device, fiber), () => end(self, fiber, scope, written))
+  yield* tell(over, yield* Fiber.await(fiber))
+})
+
+const untilOver = Effect.fnUntraced(function*<E, R, AE, AR>(
+  self: Self<E, R, AE, AR>,
+  device: Device,
+  fiber: Fiber.Fiber<void, E>
+) {
+  let was: States.Seen = "Missing"
+  while (fiber.pollUnsafe() === undefined) {
+    const view = yield* look(self, device.frontendPath)
+    const over = whyOver(self, device, view, was)
+    if (over !== undefined) return over
+    was = view.theirs
+    yield* Queue.take(self.bell)
+  }
+  return undefined
+})
+
+/** Stops to answer, lets go of all that the handler has acquired, removes what it wrote: in this order. */
+const end = Effect.fnUntraced(function*<E, R, AE, AR>(
+  { backendPath, store }: Self<E, R, AE, AR>,
+  fiber: Fiber.Fiber<void, E>,
+  scope: Scope.Closeable,
+  written: ReadonlySet<string>
+) {
+  yield* Fiber.interrupt(fiber)
+  yield* Effect.ignore(States.set(store, backendPath, "Closing"))
+  yield* Scope.close(scope, yield* Fiber.await(fiber))
+  yield* States.change(store, backendPath, (nodes) =>
+    Effect.andThen(States.removeAll(nodes, backendPath, written), nodes.write(`${backendPath}/state`, "6")))
+})
+
+/** Logs why a connection has ended. */
+const tell = <E>(over: Reason | "stopped" | undefined, exit: Exit.Exit<void, E>): Effect.Effect<void> => {
+  if (over === undefined) {
+    return Exit.isSuccess(exit)
+      ? Effect.logInfo("The handler has ended: the device is closed.")
+      : Effect.logError("The handler failed: the device is closed.", exit.cause)
+  }
+  const log = over === "stopped" ? Effect.logDebug("The device is closed.") : Effect.logDebug(over.message)
+  return Exit.isFailure(exit) && !Cause.hasInterruptsOnly(exit.cause)
+    ? Effect.andThen(log, Effect.logError("The handler failed at its end.", exit.cause))
+    : log
+}

@@ -1,0 +1,153 @@
+import type * as DomainId from "@xen-shbuf/core/DomainId"
+import * as StorePath from "@xen-shbuf/core/StorePath"
+import * as XenStore from "@xen-shbuf/core/XenStore"
+import type { XenStoreError } from "@xen-shbuf/core/XenStoreError"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Queue from "effect/Queue"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type { ConnectionError } from "../ConnectionError.ts"
+import * as BackendDevice from "./backendDevice.ts"
+import type { Options } from "./backendModel.ts"
+import * as Pace from "./pace.ts"
+import { failWith } from "./reader.ts"
+import * as States from "./states.ts"
+import * as Values from "./values.ts"
+
+interface Entry {
+  readonly bell: States.Bell
+  readonly fiber: Fiber.Fiber<void>
+}
+
+const defaultMaxDevices = 256
+
+/** Different paths below a type that are kept until they are looked at; more are a look at all. */
+const paths = 1024
+
+const domainOf = Schema.decodeOption(Values.DomainId)
+const numberOf = Schema.decodeOption(XenStore.Decimal)
+
+/** The devices of a type, by their paths below it: `<frontend's domain>/<number>`. */
+class Server<E, R, AE, AR> {
+  readonly options: Options<E, R, AE, AR>
+  readonly store: XenStore.XenStore["Service"]
+  readonly ownId: DomainId.DomainId
+  readonly base: string
+  readonly entries = new Map<string, Entry>()
+  readonly most: number
+  stopping = false
+  /** Whether a device was left waiting: where one goes there is room. */
+  isFull = false
+
+  constructor(store: XenStore.XenStore["Service"], ownId: DomainId.DomainId, options: Options<E, R, AE, AR>) {
+    this.store = store
+    this.ownId = ownId
+    this.options = options
+    this.base = `${StorePath.ofDomain(ownId)}/backend/${options.type}`
+    this.most = options.maxDevices ?? defaultMaxDevices
+  }
+
+  /** Looks at what a change of a path may have to do with. */
+  noticed(path: string): Effect.Effect<void, XenStoreError, R | AR> {
+    const [domain, device] = path.slice(this.base.length + 1).split("/")
+    if (domain === undefined || domain === "") return this.scan()
+    return device === undefined ? this.scanDomain(domain) : this.device(domain, device)
+  }
+
+  private scan(): Effect.Effect<void, XenStoreError, R | AR> {
+    for (const { bell } of this.entries.values()) States.ring(bell)
+    return Effect.flatMap(this.names(this.base), (domains) =>
+      Effect.forEach(domains, (domain) => this.scanDomain(domain), { discard: true }))
+  }
+
+  private scanDomain(domain: string): Effect.Effect<void, XenStoreError, R | AR> {
+    for (const [key, { bell }] of this.entries) if (key.startsWith(`${domain}/`)) States.ring(bell)
+    return Option.isNone(domainOf(domain)) ? Effect.void : Effect.flatMap(this.names(`${this.base}/${domain}`), (devices) =>
+      Effect.forEach(devices, (device) => this.device(domain, device), { discard: true }))
+  }
+
+  private names(path: string): Effect.Effect<ReadonlyArray<string>, XenStoreError> {
+    return Effect.map(XenStore.ifPresent(this.store.directory(path)), Option.getOrElse(() => []))
+  }
+
+  private device(domain: string, device: string): Effect.Effect<void, XenStoreError, R | AR> {
+    const key = `${domain}/${device}`
+    const entry = this.entries.get(key)
+    if (entry !== undefined) return Effect.sync(() => States.ring(entry.bell))
+    const frontend = domainOf(domain)
+    const id = numberOf(device)
+    if (Option.isNone(frontend) || Option.isNone(id)) return Effect.void
+    return Effect.flatMap(States.look(this.store, `${this.base}/${key}`), (state) => {
+      if (state === "Missing" || this.stopping || this.entries.has(key)) return Effect.void
+      if (this.entries.size < this.most) return this.adopt(key, frontend.value, id.value)
+      const isNew = !this.isFull
+      this.isFull = true
+      return isNew
+        ? Effect.logWarning(`${this.most} devices of type ${this.options.type} are served already: ${this.base}/${key} waits`)
+        : Effect.void
+    })
+  }
+
+  /** Begins to serve a device, in a fiber that ends by itself: when the device is removed, or when all are to stop. */
+  private adopt(key: string, frontend: DomainId.DomainId, id: number): Effect.Effect<void, never, R | AR> {
+    return Effect.uninterruptible(Effect.gen({ self: this }, function*() {
+      const bell = yield* States.bell
+      const { options, ownId, store } = this
+      const self = {
+        store,
+        options,
+        id,
+        frontend,
+        backend: ownId,
+        backendPath: `${this.base}/${key}`,
+        bell,
+        pace: yield* Pace.make(options.restarts ?? Pace.restarts),
+        isStopping: () => this.stopping
+      }
+      const fiber = yield* this.keep(key, bell, BackendDevice.run(self)).pipe(
+        Effect.annotateLogs({ device: self.backendPath }),
+        Effect.forkDetach
+      )
+      this.entries.set(key, { bell, fiber })
+    }))
+  }
+
+  /** Runs a device until it is removed for good: it may have been made anew meanwhile. */
+  private keep(key: string, bell: States.Bell, run: Effect.Effect<void, never, R | AR>): Effect.Effect<void, never, R | AR> {
+    const again: Effect.Effect<void, never, R | AR> = Effect.suspend(() => {
+      if (!this.stopping && Queue.sizeUnsafe(bell) > 0) return this.keep(key, bell, run)
+      this.entries.delete(key)
+      if (!this.isFull || this.stopping) return Effect.void
+      this.isFull = false
+      return Effect.ignore(this.scan())
+    })
+    return Effect.andThen(run, again)
+  }
+
+  /** Closes all devices, at the same time. */
+  readonly stop: Effect.Effect<void> = Effect.suspend(() => {
+    this.stopping = true
+    const entries = [...this.entries.values()]
+    for (const { bell } of entries) States.ring(bell)
+    return Fiber.awaitAll(entries.map(({ fiber }) => fiber))
+  })
+}
+
+/** See `Backend.serve`. */
+export const serve = <E, R, AE, AR>(
+  options: Options<E, R, AE, AR>
+): Effect.Effect<never, ConnectionError, Exclude<R, Scope.Scope> | Exclude<AR, Scope.Scope> | XenStore.XenStore> =>
+  Effect.gen(function*() {
+    const store = yield* XenStore.XenStore
+    const failed = failWith(`backend/${options.type}`)
+    const server = new Server(store, yield* Effect.mapError(store.ownId, failed), options)
+    return yield* store.watch(server.base, { paths }).pipe(
+      Stream.runForEach((path) => server.noticed(path)),
+      Effect.andThen(Effect.never),
+      Effect.mapError(failed),
+      Effect.ensuring(server.stop)
+    )
+  }) as Effect.Effect<never, ConnectionError, Exclude<R, Scope.Scope> | Exclude<AR, Scope.Scope> | XenStore.XenStore>
