@@ -1,6 +1,7 @@
 /**
- * Disturbs a program at every step, one step a run: each operation on a grant table fails for every reason that it can
- * have, the fiber is interrupted before each operation of Effect's runtime, and the scope ends in every way.
+ * Disturbs a program at every step, one step a run: each operation on a grant table, or on any other service, fails for
+ * every reason that it can have, the fiber is interrupted before each step of Effect's runtime, and the scope ends in
+ * every way.
  *
  * After each run nothing may be held, every view must have ended, and what was done to the program must be what came
  * out of it. That is no sample: whatever a single fault at a single place can break is found.
@@ -8,9 +9,9 @@
  * @since 0.1.0
  */
 import { GrantTable } from "@xen-shbuf/core/GrantTable"
-import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
 import type * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -24,15 +25,32 @@ import * as Ledger from "./Ledger.ts"
 import { TestXen } from "./TestXen.ts"
 
 /**
- * What can be done to a program in one run. Operations count from 1: those of a domain's grant table, or those of
- * Effect's runtime in all fibers together.
+ * Why an operation of a service fails, of any service.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Reason {
+  readonly _tag: string
+}
+
+/**
+ * What can be done to a program in one run. The operations of a domain's service, and the steps of Effect's runtime in
+ * all fibers together, count from 1.
  *
  * @category models
  * @since 0.1.0
  */
 export type Disturbance =
   | { readonly _tag: "None" }
-  | { readonly _tag: "Fail"; readonly domain: number; readonly at: number; readonly reason: GrantTableError.Reason }
+  | {
+    readonly _tag: "Fail"
+    readonly domain: number
+    /** The name of the service. */
+    readonly service: string
+    readonly at: number
+    readonly reason: Reason
+  }
   | { readonly _tag: "Interrupt"; readonly at: number; readonly whom: "running" | "first" }
   | { readonly _tag: "End"; readonly with: "failure" | "defect" | "interruption" }
 
@@ -42,11 +60,11 @@ export type Disturbance =
  * @category models
  * @since 0.1.0
  */
-export interface Stage {
-  /** Runs a part of the program in a domain, on its grant table. */
+export interface Stage<Services = GrantTable> {
+  /** Runs a part of the program in a domain, on its services that are explored. */
   readonly runIn: (
     domain: number
-  ) => <A, E, R>(program: Effect.Effect<A, E, R>) => Effect.Effect<A, E, Exclude<R, GrantTable>>
+  ) => <A, E, R>(program: Effect.Effect<A, E, R>) => Effect.Effect<A, E, Exclude<R, Services>>
   /** The pages of each share and mapping of this run that has not ended, in the order in which they were made. */
   readonly live: () => ReadonlyArray<SharedMemory.Readable>
 }
@@ -83,21 +101,98 @@ const describe = (disturbance: Disturbance): string => {
     case "None":
       return "undisturbed"
     case "Fail":
-      return `operation ${disturbance.at} of domain ${disturbance.domain} fails with ${disturbance.reason._tag}`
+      return `operation ${disturbance.at} on the ${disturbance.service} of domain ${disturbance.domain} fails with ` +
+        disturbance.reason._tag
     case "Interrupt":
-      return `the ${disturbance.whom} fiber is interrupted before operation ${disturbance.at} of the runtime`
+      return `the ${disturbance.whom} fiber is interrupted before step ${disturbance.at} of the runtime`
     case "End":
       return `the scope ends with ${disturbance.with}`
   }
 }
 
+/**
+ * A service that is explored: its operations fail one by one, for each of their reasons. {@link grantTable} is one, and
+ * {@link subject} makes others.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Subject<Service> {
+  /** What a report calls it. */
+  readonly name: string
+  /** Makes it in a domain for one run, in which this operation fails. `note` takes every view that it hands out. */
+  readonly begin: (
+    domain: number,
+    failing: { readonly at: number; readonly reason: Reason } | undefined,
+    note: (bytes: SharedMemory.Readable) => void
+  ) => Effect.Effect<{
+    readonly context: Context.Context<Service>
+    /** The operations begun so far: all reasons that each can have to fail. */
+    readonly asked: Effect.Effect<ReadonlyArray<ReadonlyArray<Reason>>>
+  }, never, TestXen>
+}
+
+/**
+ * Explores a service that `make` decorates by `Faults.decorator`: for a domain, with a plan. `reasons` are those of each
+ * of its operations.
+ *
+ * @category constructors
+ * @since 0.2.0
+ */
+export const subject = <Service, Operation extends string, R extends Reason>(options: {
+  readonly name: string
+  readonly reasons: { readonly [operation in Operation]: ReadonlyArray<R> }
+  readonly make: (
+    domain: number,
+    plan: Faults.Plan<R>,
+    note: (bytes: SharedMemory.Readable) => void
+  ) => Effect.Effect<{
+    readonly context: Context.Context<Service>
+    readonly journal: Faults.Journal<Operation>
+  }, never, TestXen>
+}): Subject<Service> => ({
+  name: options.name,
+  begin: (domain, failing, note) => {
+    // It is one of the reasons that `asked` gave.
+    const plan = failing === undefined ? [] : [Faults.failAt(failing.at, failing.reason as R)]
+    return Effect.map(options.make(domain, plan, note), ({ context, journal }) => ({
+      context,
+      asked: Effect.map(journal.operations, (operations) => operations.map((operation) => options.reasons[operation]))
+    }))
+  }
+})
+
+/**
+ * The services of such subjects.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type Services<One> = One extends Subject<infer Service> ? Service : never
+
 type Table = GrantTable["Service"]
 
 /** Notes every view that a grant table hands out. */
-const watched = (table: Table, views: Array<SharedMemory.Readable>): Table => ({
+const watched = (table: Table, note: (bytes: SharedMemory.Readable) => void): Table => ({
   ...table,
-  share: (options) => Effect.tap(table.share(options), ({ bytes }) => Effect.sync(() => views.push(bytes))),
-  map: (options) => Effect.tap(table.map(options), ({ bytes }) => Effect.sync(() => views.push(bytes)))
+  share: (options) => Effect.tap(table.share(options), ({ bytes }) => Effect.sync(() => note(bytes))),
+  map: (options) => Effect.tap(table.map(options), ({ bytes }) => Effect.sync(() => note(bytes)))
+})
+
+/**
+ * The grant table of each domain.
+ *
+ * @category subjects
+ * @since 0.2.0
+ */
+export const grantTable: Subject<GrantTable> = subject({
+  name: "grant table",
+  reasons: Faults.reasons,
+  make: Effect.fnUntraced(function*(domain, plan, note) {
+    const xen = yield* TestXen
+    const { faults, table } = Faults.make(watched(yield* xen.domain(domain), note), plan)
+    return { context: Context.make(GrantTable, table), journal: faults }
+  })
 })
 
 const theEnd = new Error("the program's own")
@@ -107,6 +202,9 @@ const endings = {
   defect: Effect.die(theEnd),
   interruption: Effect.interrupt
 }
+
+const reasonOf = (error: unknown): unknown =>
+  typeof error === "object" && error !== null && "reason" in error ? error.reason : undefined
 
 /** Whether what came out of a program is what was done to it. */
 const arrived = <E>(
@@ -126,8 +224,7 @@ const arrived = <E>(
       return errors.length + defects.length === 0 && (interrupts > 0 || !scheduler.interruptedFirst)
     case "Fail":
       // Fibers beside the one that failed are interrupted.
-      return defects.length === 0 && errors.length === 1 && errors[0] instanceof GrantTableError.GrantTableError
-        && errors[0].reason === disturbance.reason
+      return defects.length === 0 && errors.length === 1 && reasonOf(errors[0]) === disturbance.reason
     case "End":
       return disturbance.with === "interruption"
         ? interrupts > 0 && errors.length + defects.length === 0
@@ -142,32 +239,55 @@ const passed = (time: Duration.Input): Effect.Effect<undefined> =>
     return Effect.sync(() => clearTimeout(timer))
   })
 
-/** Runs the program once. */
-const attempt = Effect.fnUntraced(function*<E>(
-  program: (stage: Stage) => Effect.Effect<unknown, E, Scope.Scope>,
+/** What was asked of a domain's service in a run: the reasons that each operation can have to fail. */
+interface Asked {
+  readonly domain: number
+  readonly service: string
+  readonly asked: Effect.Effect<ReadonlyArray<ReadonlyArray<Reason>>>
+}
+
+/** Makes the services of all domains for one run. */
+const begin = Effect.fnUntraced(function*<One extends Subject<never>>(
+  subjects: ReadonlyArray<One>,
   domains: ReadonlyArray<number>,
+  disturbance: Disturbance
+) {
+  const views: Array<SharedMemory.Readable> = []
+  const contexts = new Map<number, Context.Context<Services<One>>>()
+  const all: Array<Asked> = []
+  for (const domain of domains) {
+    let whole: Context.Context<never> = Context.empty()
+    for (const { begin, name: service } of subjects) {
+      const isMeant = disturbance._tag === "Fail" && disturbance.domain === domain && disturbance.service === service
+      const { asked, context } = yield* begin(domain, isMeant ? disturbance : undefined, (bytes) => views.push(bytes))
+      whole = Context.merge(whole, context)
+      all.push({ domain, service, asked })
+    }
+    contexts.set(domain, whole as Context.Context<Services<One>>)
+  }
+  const stage: Stage<Services<One>> = {
+    runIn: (id) => {
+      const context = contexts.get(id)
+      if (context === undefined) {
+        throw new Error(`Domain ${id} is not among those that are explored: ${domains.join(", ")}. Add it to the list.`)
+      }
+      return Effect.provideContext(context)
+    },
+    live: () => views.filter((view) => view.length > 0)
+  }
+  return { stage, all }
+})
+
+/** Runs the program once. */
+const attempt = Effect.fnUntraced(function*<One extends Subject<never>, E>(
+  subjects: ReadonlyArray<One>,
+  domains: ReadonlyArray<number>,
+  program: (stage: Stage<Services<One>>) => Effect.Effect<unknown, E, Scope.Scope>,
   options: Options,
   disturbance: Disturbance
 ) {
   const xen = yield* TestXen
-  const views: Array<SharedMemory.Readable> = []
-  const tables = new Map<number, ReturnType<typeof Faults.make>>()
-  for (const id of domains) {
-    const plan = disturbance._tag === "Fail" && disturbance.domain === id
-      ? [Faults.failAt(disturbance.at, disturbance.reason)]
-      : []
-    tables.set(id, Faults.make(watched(yield* xen.domain(id), views), plan))
-  }
-  const stage: Stage = {
-    runIn: (id) => {
-      const faulty = tables.get(id)
-      if (faulty === undefined) {
-        throw new Error(`Domain ${id} is not among those that are explored: ${domains.join(", ")}. Add it to the list.`)
-      }
-      return Effect.provideService(GrantTable, faulty.table)
-    },
-    live: () => views.filter((view) => view.length > 0)
-  }
+  const { all, stage } = yield* begin(subjects, domains, disturbance)
   const scheduler = disturbance._tag === "Interrupt"
     ? new InterruptingScheduler(disturbance.at, disturbance.whom)
     : new InterruptingScheduler(0)
@@ -175,7 +295,7 @@ const attempt = Effect.fnUntraced(function*<E>(
     Effect.andThen(disturbance._tag === "End" ? endings[disturbance.with] : Effect.void),
     Effect.scoped,
     Effect.provideService(Scheduler.Scheduler, scheduler),
-    Effect.provideService(Scheduler.MaxOpsBeforeYield, options.operationsPerTurn ?? 2048),
+    Effect.provideService(Scheduler.MaxOpsBeforeYield, options.stepsPerTurn ?? 2048),
     // Not a child, for whose end this fiber would wait for ever.
     Effect.forkDetach({ startImmediately: true })
   )
@@ -200,13 +320,11 @@ const attempt = Effect.fnUntraced(function*<E>(
   if (left.some((count) => count > 0)) {
     return yield* wrong(`left are ${left[0]} active grants, ${left[1]} frames, ${left[2]} views`)
   }
-  const operations: Array<readonly [domain: number, operations: ReadonlyArray<Faults.Operation>]> = []
-  for (const [id, { faults }] of tables) operations.push([id, yield* faults.operations])
-  return { operations, steps: scheduler.operations }
+  return { all, steps: scheduler.steps }
 })
 
 /**
- * How to explore: `operationsPerTurn` is how many operations of the runtime a fiber may do before another has its turn
+ * How to explore: `stepsPerTurn` is how many steps of the runtime a fiber may do before another has its turn
  * (2048, as ever), to mix up concurrent fibers. With `firstFiber` each interruption is tried twice: of the fiber whose
  * turn it is, and of the program's first. `within` is the time that really passes, whatever the test's clock says, until
  * a run that has not ended is given up: 3 seconds, less than a test has with vitest.
@@ -215,33 +333,35 @@ const attempt = Effect.fnUntraced(function*<E>(
  * @since 0.1.0
  */
 export interface Options {
-  readonly operationsPerTurn?: number | undefined
+  readonly stepsPerTurn?: number | undefined
   readonly firstFiber?: boolean | undefined
   readonly within?: Duration.Input | undefined
 }
 
 /**
- * Runs a program, each time in a scope of its own, once undisturbed and then once for every disturbance.
+ * Runs a program on these services, each time in a scope of its own, once undisturbed and then once for every
+ * disturbance.
  *
  * It runs in these domains of the `TestXen`, must succeed when nothing disturbs it, must do the same in every run, and
- * must neither swallow nor change errors of the grant table. Nothing else may be held meanwhile.
+ * must neither swallow nor change errors of the services. Nothing else may be held meanwhile.
  *
  * @category running
- * @since 0.1.0
+ * @since 0.2.0
  */
-export const explore = Effect.fnUntraced(function*<E>(
+export const exploreServices = Effect.fnUntraced(function*<One extends Subject<never>, E>(
+  subjects: ReadonlyArray<One>,
   domains: ReadonlyArray<number>,
-  program: (stage: Stage) => Effect.Effect<unknown, E, Scope.Scope>,
+  program: (stage: Stage<Services<One>>) => Effect.Effect<unknown, E, Scope.Scope>,
   options: Options = {}
 ): Effect.fn.Return<Report, ExplorationError, TestXen> {
-  const run = (disturbance: Disturbance) => attempt(program, domains, options, disturbance)
-  const { operations, steps } = yield* run({ _tag: "None" })
+  const run = (disturbance: Disturbance) => attempt(subjects, domains, program, options, disturbance)
+  const { all, steps } = yield* run({ _tag: "None" })
   for (const ending of ["failure", "defect", "interruption"] as const) yield* run({ _tag: "End", with: ending })
   let failures = 0
-  for (const [domain, asked] of operations) {
-    for (const [i, operation] of asked.entries()) {
-      for (const reason of Faults.reasons[operation]) {
-        yield* run({ _tag: "Fail", domain, at: i + 1, reason })
+  for (const { asked, domain, service } of all) {
+    for (const [i, reasons] of (yield* asked).entries()) {
+      for (const reason of reasons) {
+        yield* run({ _tag: "Fail", domain, service, at: i + 1, reason })
         failures++
       }
     }
@@ -253,3 +373,15 @@ export const explore = Effect.fnUntraced(function*<E>(
   const interruptions = steps * whoms.length
   return { runs: 4 + failures + interruptions, failures, interruptions }
 })
+
+/**
+ * Runs a program on grant tables, as {@link exploreServices} does.
+ *
+ * @category running
+ * @since 0.1.0
+ */
+export const explore = <E>(
+  domains: ReadonlyArray<number>,
+  program: (stage: Stage) => Effect.Effect<unknown, E, Scope.Scope>,
+  options: Options = {}
+): Effect.Effect<Report, ExplorationError, TestXen> => exploreServices([grantTable], domains, program, options)

@@ -6,8 +6,11 @@ import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
 import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
 import * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import * as Exploration from "@xen-shbuf/testkit/Exploration"
+import * as Faults from "@xen-shbuf/testkit/Faults"
 import * as Generators from "@xen-shbuf/testkit/Generators"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -154,9 +157,9 @@ describe("Every step fails, every step is interrupted", () => {
   test("buffers end early, with the peer's consent", endEarly(Effect.void, "keep", 0))
   test("buffers end early, abandoned", endEarly(Effect.never, "abandon", 0))
   test("buffers are kept, without the peer's consent", endEarly(Effect.never, "keep", 2))
-  for (const operationsPerTurn of [2048, 5]) {
-    test(`fibers work side by side, ${operationsPerTurn} operations a turn`, concurrently, {
-      operationsPerTurn,
+  for (const stepsPerTurn of [2048, 5]) {
+    test(`fibers work side by side, ${stepsPerTurn} steps a turn`, concurrently, {
+      stepsPerTurn,
       firstFiber: true
     })
   }
@@ -171,11 +174,11 @@ const finding = (program: Program, options?: Exploration.Options) =>
 const faulty: { readonly [fault: string]: { readonly program: Program; readonly finding: RegExp } } = {
   "swallows an error": {
     program: (stage) => Effect.ignore(alloc(stage, 1)),
-    finding: /^operation 1 of domain 1 fails with InvalidInput: out came a success/
+    finding: /^operation 1 on the grant table of domain 1 fails with InvalidInput: out came a success/
   },
   "makes a defect of an error": {
     program: (stage) => Effect.orDie(alloc(stage, 1)),
-    finding: /^operation 1 of domain 1 fails with InvalidInput: out came GrantTableError/
+    finding: /^operation 1 on the grant table of domain 1 fails with InvalidInput: out came GrantTableError/
   },
   "makes a failure of an interruption": {
     program: (stage) =>
@@ -183,7 +186,7 @@ const faulty: { readonly [fault: string]: { readonly program: Program; readonly 
         Effect.flatMap(Fiber.await),
         Effect.flatMap((exit) => Exit.hasInterrupts(exit) ? Effect.die(new Error("interrupted")) : exit)
       ),
-    finding: /^the running fiber is interrupted before operation \d+ of the runtime: out came Error: interrupted/
+    finding: /^the running fiber is interrupted before step \d+ of the runtime: out came Error: interrupted/
   },
   "loses what it holds when interrupted": {
     program: (stage) =>
@@ -192,7 +195,7 @@ const faulty: { readonly [fault: string]: { readonly program: Program; readonly 
         yield* Effect.onError(Scope.provide(alloc(stage, 1), scope), () => Scope.close(scope, Exit.void))
         yield* Effect.addFinalizer((exit) => Scope.close(scope, exit))
       }),
-    finding: /^the running fiber is interrupted before operation \d+ of the runtime: 1 leak:\ndomain 1 shares 2 pages/
+    finding: /^the running fiber is interrupted before step \d+ of the runtime: 1 leak:\ndomain 1 shares 2 pages/
   },
   "holds half of it after a failure": {
     program: (stage) => Effect.andThen(alloc(stage, 1), mapped(stage, 1)).pipe(acquire(stage, frontend)),
@@ -206,12 +209,12 @@ const faulty: { readonly [fault: string]: { readonly program: Program; readonly 
         yield* Effect.forkChild(Effect.ignore(Effect.andThen(alloc(stage, 1), Deferred.succeed(answer, undefined))))
         yield* Deferred.await(answer)
       }),
-    finding: /^operation 1 of domain 1 fails with InvalidInput: it has not ended after 300ms\. It waits for something/
+    finding: /^operation 1 on the grant table of domain 1 fails with InvalidInput: it has not ended after 300ms\. It waits for something/
   },
   "waits for ever, and can't be interrupted": {
     program: (stage) =>
       Effect.uninterruptible(Effect.catch(alloc(stage, 1), () => Effect.never)),
-    finding: /^operation 1 of domain 1 fails with InvalidInput: it has not ended after 300ms/
+    finding: /^operation 1 on the grant table of domain 1 fails with InvalidInput: it has not ended after 300ms/
   },
   "runs in a domain that is not explored": {
     program: (stage) => SharedBuffer.alloc({ peer: backend, byteLength: 1 }).pipe(stage.runIn(9)),
@@ -235,5 +238,52 @@ describe("An exploration finds a program that", () => {
     Effect.gen(function*() {
       const sleeps: Program = (stage) => Effect.andThen(alloc(stage, 1), Effect.sleep("1 second"))
       assert.match(yield* finding(sleeps, { within: "100 millis" }), /^undisturbed: it has not ended after 100ms/)
+    }).pipe(Effect.provide(TestXen.layer())))
+})
+
+class Full extends Data.TaggedError("Full")<{}> {}
+class Gone extends Data.TaggedError("Gone")<{}> {}
+class CounterError extends Data.TaggedError("CounterError")<{ readonly reason: Full | Gone }> {}
+
+/** A service that is no grant table. */
+class Counter extends Context.Service<Counter, {
+  readonly next: Effect.Effect<number, CounterError>
+  readonly reset: Effect.Effect<void, CounterError>
+}>()("Counter") {}
+
+const counter = Exploration.subject<Counter, "next" | "reset", Full | Gone>({
+  name: "counter",
+  reasons: { next: [new Full(), new Gone()], reset: [new Gone()] },
+  make: (domain, plan) =>
+    Effect.sync(() => {
+      const { decorate, journal } = Faults.decorator(plan, (_: "next" | "reset", reason: Full | Gone) =>
+        new CounterError({ reason }))
+      let count = domain
+      const next = decorate("next", Effect.sync(() => ++count))
+      const reset = decorate("reset", Effect.sync(() => void (count = domain)))
+      return { context: Context.make(Counter, { next, reset }), journal }
+    })
+})
+
+const count = Effect.flatMap(Counter, ({ next, reset }) => Effect.andThen(next, Effect.andThen(reset, next)))
+
+describe("An exploration of several services", () => {
+  const both = [Exploration.grantTable, counter]
+
+  it.effect("fails each operation of each for each of its reasons, in each domain", () =>
+    Effect.gen(function*() {
+      const alone = yield* Exploration.explore([frontend], (stage) => alloc(stage, 1))
+      const program = (stage: Exploration.Stage<GrantTable | Counter>) =>
+        Effect.all([stage.runIn(frontend)(Effect.andThen(SharedBuffer.alloc({ peer: backend, byteLength: 1 }), count)),
+          stage.runIn(backend)(count)])
+      const { failures } = yield* Exploration.exploreServices(both, [frontend, backend], program)
+      assert.strictEqual(failures, alone.failures + 2 * (2 + 1 + 2))
+    }).pipe(Effect.provide(TestXen.layer())))
+
+  it.effect("finds the one whose error is swallowed", () =>
+    Effect.gen(function*() {
+      const { message } = yield* Effect.flip(Exploration.exploreServices(both, [frontend, backend], (stage) =>
+        Effect.andThen(stage.runIn(frontend)(count), Effect.ignore(stage.runIn(backend)(count)))))
+      assert.match(message, /^operation 1 on the counter of domain 2 fails with Full: out came a success/)
     }).pipe(Effect.provide(TestXen.layer())))
 })
