@@ -2,8 +2,8 @@
  * Shares a buffer with a backend: the frontend's half of a page directory.
  *
  * Either the frontend allocates the buffer (`alloc`), or it shares only an empty directory and the backend allocates
- * (`allocByBackend`). Leaving the scope ends it all; a page that the peer still has mapped stays the peer's to read and
- * write until it unmaps, so agree with the peer on the end before you leave, or `end` the buffer with its consent.
+ * (`allocByBackend`). Leaving the scope ends it all, but not what the peer has mapped (see `Ending`): agree with the peer
+ * on the end before you leave, or `end` the buffer with its consent.
  *
  * @since 0.1.0
  */
