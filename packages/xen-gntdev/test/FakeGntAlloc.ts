@@ -82,7 +82,7 @@ export const make = (path: string, { wrong, mappingOf }: Kernel, rules: Rules): 
       mmap: (offset, byteLength, writable) => {
         const allocation = allocations.get(offset)
         return allocation?.refs.length === byteLength / page
-          ? { byteLength, writable, of: allocation! }
+          ? { byteLength, writable, of: allocation }
           : wrong("mmap of no whole allocation", ENOENT)
       },
       place: (at) => {
