@@ -235,9 +235,13 @@ const untilExit = (system: SystemCalls): SystemCalls => {
 
 type Transfer = readonly [fd: number, bytes: Uint8Array, byteLength: number]
 
+/** The file of a bundle that is CommonJS, where `import.meta` is empty; not there in a module. */
+declare const __filename: string | undefined
+
 const load = (): SystemCalls => {
   // Not an import: a machine without a koffi build for it can still import this package.
-  const koffi = createRequire(import.meta.url)("koffi") as typeof Koffi
+  const here = typeof __filename === "string" ? __filename : import.meta.url
+  const koffi = createRequire(here)("koffi") as typeof Koffi
   const libc = koffi.load(null)
   const open = libc.func("int open(const char*, int)") as unknown as SystemCalls["open"]
   const close = libc.func("int close(int)") as unknown as SystemCalls["close"]
