@@ -117,7 +117,7 @@ export interface Driver {
 export class EventChannels extends Context.Service<EventChannels, {
   /** Opens a new port that `peer` alone may join: tell it the port, by xenstore as a rule. */
   readonly listen: (options: { readonly peer: number }) => Effect.Effect<EventChannel, EventChannelError, Scope.Scope>
-  /** Joins the port that `peer` listens on. Both ends are signalled by it, as by any spurious signal. */
+  /** Joins the port that `peer` listens on. Our end is signalled by it, for signals that came before may be lost. */
   readonly join: (options: {
     readonly peer: number
     readonly port: number
@@ -143,7 +143,7 @@ class Signals implements Listener {
 
   signal = () => {
     this.#pending = true
-    this.#wake(this.#take)
+    this.#wake()
   }
 
   end = (reason: Reason) => this.finish(failed("wait", reason))
@@ -151,7 +151,7 @@ class Signals implements Listener {
   /** Nobody waits for ever. */
   finish(over: Effect.Effect<never, EventChannelError>) {
     this.#over ??= over
-    this.#wake(this.#over)
+    this.#wake()
   }
 
   get over() {
@@ -162,10 +162,10 @@ class Signals implements Listener {
     this.#unmask = unmask
   }
 
-  #wake(effect: Effect.Effect<void, EventChannelError>) {
+  #wake() {
     const waiting = [...this.#waiting]
     this.#waiting.clear()
-    for (const resume of waiting) resume(effect)
+    for (const resume of waiting) resume(this.#later)
   }
 
   /** Of all who were woken by one signal, the first one takes it; one who is interrupted before leaves it to the next. */
@@ -175,6 +175,9 @@ class Signals implements Listener {
     this.#pending = false
     return answer("wait", this.#unmask())
   })
+
+  /** In a turn of its own: not in the middle of what the peer is doing, where it runs in this process. */
+  readonly #later: Effect.Effect<void, EventChannelError> = Effect.andThen(Effect.yieldNow, this.#take)
 
   readonly wait: Effect.Effect<void, EventChannelError> = Effect.suspend(() => {
     if (this.#pending || this.#over !== undefined) return this.#take

@@ -9,20 +9,19 @@
  */
 import type { Access } from "@xen-shbuf/core/Access"
 import * as DomainId from "@xen-shbuf/core/DomainId"
+import * as EventChannels from "@xen-shbuf/core/EventChannels"
 import * as GrantTable from "@xen-shbuf/core/GrantTable"
-import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
 import * as Page from "@xen-shbuf/core/Page"
-import * as Reason from "@xen-shbuf/core/Reason"
+import * as XenStore from "@xen-shbuf/core/XenStore"
 import * as MappedMemory from "@xen-shbuf/linux/MappedMemory"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type * as References from "effect/References"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { callers, tellingCaller } from "./internal/callers.ts"
-import * as EventChannels from "./internal/eventChannels.ts"
+import * as Driver from "./internal/driver.ts"
 import * as Hypervisor from "./internal/hypervisor.ts"
 import * as Linux from "./internal/linux.ts"
 
@@ -42,6 +41,8 @@ export interface Capacity {
   readonly grantRefs?: number | undefined
   /** Pages of peers mapped at one time: the domain's maptrack, 262 144. */
   readonly mappedPages?: number | undefined
+  /** Event channels open at one time: `max_event_channels`, 1023. */
+  readonly ports?: number | undefined
 }
 
 /**
@@ -92,6 +93,10 @@ export class TestXen extends Context.Service<TestXen, {
    * The grant table of a domain. The domain is created, with these limits, unless it is there already.
    */
   readonly domain: (id: number, limits?: Capacity) => Effect.Effect<GrantTable.GrantTable["Service"]>
+  /** The event channels of a domain, which is created like that as well. */
+  readonly eventChannels: (id: number, limits?: Capacity) => Effect.Effect<EventChannels.EventChannels["Service"]>
+  /** Xenstore as a domain sees it, which is created like that as well. */
+  readonly store: (id: number, limits?: Capacity) => Effect.Effect<XenStore.XenStore["Service"]>
   /** Changes how many pages a domain can share at one time, as its administrator can; nothing is taken away. */
   readonly setSharedPages: (id: number, pages: number) => Effect.Effect<void>
   /**
@@ -105,7 +110,12 @@ export class TestXen extends Context.Service<TestXen, {
    * same id.
    */
   readonly destroy: (id: number) => Effect.Effect<void>
-  /** Opens an event channel in a domain, only to be signalled by `unmapNotify`, and gives its port. */
+  /**
+   * Saves and restores a domain, or moves it to another host: its process goes on, but all that it shared or mapped and
+   * its event channels are gone, its transactions conflict, and its watches tell anew.
+   */
+  readonly suspendAndResume: (id: number) => Effect.Effect<void>
+  /** Opens an event channel in a domain that nobody else joins, for `unmapNotify` to signal, and gives its port. */
   readonly bindPort: (id: number) => Effect.Effect<number>
   /** The ports of a domain that `unmapNotify` has signalled, in their order; they stay. */
   readonly signals: (id: number) => Effect.Effect<ReadonlyArray<number>>
@@ -138,66 +148,6 @@ const tryRealPages = () => {
   }
 }
 
-const gone = (id: number) =>
-  new Reason.DeviceUnavailable({
-    device: `The grant table of domain ${id}`,
-    errno: "ENODEV",
-    remedy: "The domain was destroyed; TestXen's `domain` makes a new one with its id."
-  })
-
-/** What one domain sees of the hypervisor. */
-const driver = (xen: Hypervisor.Hypervisor, linux: Linux.Linux): GrantTable.Driver => {
-  const { domain } = linux
-  const run = <A>(
-    operation: GrantTableError.GrantTableError["operation"],
-    f: (caller: References.StackFrame | undefined) => Result.Result<A, GrantTableError.Reason>
-  ) =>
-    Effect.withFiber((fiber) => {
-      const result = domain.alive ? f(fiber.cache.stackFrame) : Result.fail(gone(domain.id))
-      return Result.isSuccess(result)
-        ? Effect.succeed(result.success)
-        : Effect.fail(new GrantTableError.GrantTableError({ operation, reason: result.failure }))
-    })
-  const arm =
-    (holding: Linux.Share | Linux.Mapping): GrantTable.Held<GrantTable.SharedPages>["arm"] => (notification) =>
-      domain.alive ? Linux.arm(linux, holding, notification) : Result.fail(gone(domain.id))
-  return {
-    share: (request) =>
-      run("share", (caller) =>
-        Result.map(Hypervisor.share(xen, linux, request, caller), (share) => ({
-          pages: {
-            peer: share.peer,
-            access: share.access,
-            refs: share.refs.slice(),
-            bytes: new Uint8Array(share.view.buffer)
-          },
-          arm: arm(share),
-          release: () => {
-            share.isScopeOpen = false
-            return Linux.endShare(share)
-          }
-        }))),
-    map: (request) =>
-      run("map", (caller) =>
-        Result.map(Hypervisor.map(xen, linux, request, caller), (mapping) => ({
-          pages: {
-            peer: request.peer,
-            access: mapping.access,
-            bytes: new Uint8Array(mapping.region.buffer)
-          },
-          arm: arm(mapping),
-          release: () => Linux.unmap(mapping)
-        }))),
-    read: (grant, into) => run("read", () => Hypervisor.read(xen, linux, grant, into)),
-    copy: (segments) => run("copy", () => Hypervisor.copy(xen, linux, segments)),
-    limits: run("limits", () =>
-      Result.succeed({
-        shared: { pages: linux.sharedLimit, knob: Linux.shareKnob },
-        mappedPerRequest: { pages: 65_536, knob: { _tag: "File", path: "/sys/module/xen_gntdev/parameters/limit" } }
-      }))
-  }
-}
-
 /** A number that can't be is a mistake in the test: it throws, and the effect dies. */
 const mistake = (argument: string, value: unknown, expected: string) =>
   new RangeError(`TestXen: ${argument} is ${String(value)}, but must be ${expected}.`)
@@ -210,10 +160,10 @@ const idOf = (id: number): DomainId.DomainId => {
 }
 
 const checkCapacity = (limits: Capacity) => {
-  for (const name of ["sharedPages", "grantRefs", "mappedPages"] as const) {
+  for (const name of ["sharedPages", "grantRefs", "mappedPages", "ports"] as const) {
     const value = limits[name]
     if (value !== undefined && !(Number.isInteger(value) && value >= 0 && value <= 2 ** 32)) {
-      throw mistake(name, value, "a number of pages or references: a whole number from 0 to 4294967296")
+      throw mistake(name, value, "a number of pages, references or ports: a whole number from 0 to 4294967296")
     }
   }
 }
@@ -277,24 +227,28 @@ export const make: (limits?: Capacity) => Effect.Effect<TestXen["Service"], neve
       return xen.domains.get(domainId) ?? Hypervisor.add(xen, domainId, {
         sharedPages: limits.sharedPages ?? defaults.sharedPages ?? 1024,
         grantRefs: limits.grantRefs ?? defaults.grantRefs ?? 32_768,
-        mappedPages: limits.mappedPages ?? defaults.mappedPages ?? 262_144
+        mappedPages: limits.mappedPages ?? defaults.mappedPages ?? 262_144,
+        ports: limits.ports ?? defaults.ports ?? 1023
       })
     }
     return TestXen.of({
-      domain: (id, limits) => Effect.sync(() => tellingCaller(GrantTable.make(driver(xen, find(id, limits))))),
+      domain: (id, limits) => Effect.sync(() => tellingCaller(GrantTable.make(Driver.grantTable(xen, find(id, limits))))),
+      eventChannels: (id, limits) => Effect.sync(() => EventChannels.make(Driver.eventChannels(xen, find(id, limits)))),
+      store: (id, limits) => Effect.sync(() => XenStore.make(Driver.store(find(id, limits)))),
       setSharedPages: (id, pages) =>
         Effect.sync(() => {
           checkCapacity({ sharedPages: pages })
           find(id).sharedLimit = pages
         }),
+      suspendAndResume: (id) => Effect.sync(() => Linux.resume(find(id))),
       killProcess: (id) => Effect.sync(() => Linux.killProcess(find(id))),
       destroy: (id) =>
         Effect.sync(() => {
           const linux = xen.domains.get(idOf(id))
           if (linux !== undefined) Hypervisor.destroy(xen, linux)
         }),
-      bindPort: (id) => Effect.sync(() => EventChannels.bind(find(id).channels)),
-      signals: (id) => Effect.sync(() => [...find(id).channels.signals]),
+      bindPort: (id) => Effect.sync(() => Driver.bindPort(find(id))),
+      signals: (id) => Effect.sync(() => [...find(id).signalled]),
       activeGrants: Effect.sync(() => activeGrants(xen)),
       framesInUse: Effect.sync(() =>
         Hypervisor.all(xen).flatMap(({ shares }) => [...shares]).reduce((sum, { frames }) => sum + frames, 0)
@@ -313,10 +267,19 @@ export const make: (limits?: Capacity) => Effect.Effect<TestXen["Service"], neve
 export const layer = (limits?: Capacity): Layer.Layer<TestXen> => Layer.effect(TestXen, make(limits))
 
 /**
- * Provides the grant table of a domain of the hypervisor: what an application that runs in this domain sees.
+ * Provides all that a domain of the hypervisor has: what an application that runs in this domain sees.
  *
  * @category layers
  * @since 0.1.0
  */
-export const layerDomain = (id: number, limits?: Capacity): Layer.Layer<GrantTable.GrantTable, never, TestXen> =>
-  Layer.effect(GrantTable.GrantTable, Effect.flatMap(TestXen, (xen) => xen.domain(id, limits)))
+export const layerDomain = (
+  id: number,
+  limits?: Capacity
+): Layer.Layer<GrantTable.GrantTable | EventChannels.EventChannels | XenStore.XenStore, never, TestXen> =>
+  Layer.effectContext(Effect.gen(function*() {
+    const xen = yield* TestXen
+    return Context.make(GrantTable.GrantTable, yield* xen.domain(id, limits)).pipe(
+      Context.add(EventChannels.EventChannels, yield* xen.eventChannels(id)),
+      Context.add(XenStore.XenStore, yield* xen.store(id))
+    )
+  }))

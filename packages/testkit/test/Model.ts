@@ -211,7 +211,10 @@ const endAll = (model: Model, domain: Domain, isLinuxRunning: boolean): void => 
   for (const held of [...model.mappings, ...model.shares]) if (held.domain === domain) end(held, isLinuxRunning)
 }
 
-export const killProcess = (model: Model, domain: Domain): void => endAll(model, domain, true)
+export const killProcess = (model: Model, domain: Domain): void => {
+  endAll(model, domain, true)
+  domain.ports = 0
+}
 
 export const destroy = (model: Model, domain: Domain): void => {
   endAll(model, domain, false)

@@ -186,8 +186,8 @@ describe("refusals", () => {
       const inDomain = Effect.provide(GrantTable, Layer.provide(TestXen.layerDomain(-5), TestXen.layer()))
       assert.strictEqual(yield* said(inDomain), id(-5))
       for (const pages of [NaN, -1, 1.5, 2 ** 33]) {
-        for (const name of ["sharedPages", "grantRefs", "mappedPages"] as const) {
-          const sentence = `RangeError: TestXen: ${name} is ${pages}, but must be a number of pages or references`
+        for (const name of ["sharedPages", "grantRefs", "mappedPages", "ports"] as const) {
+          const sentence = `RangeError: TestXen: ${name} is ${pages}, but must be a number of pages, references or ports`
           assert.include(yield* said(Effect.scoped(TestXen.make({ [name]: pages }))), sentence)
           assert.include(yield* said(xen.domain(7, { [name]: pages })), sentence)
         }

@@ -22,10 +22,12 @@ export const make = <E>(all: string, most: number): Changes<E> => {
     tooMany = false
     return Effect.succeed(changed)
   })
+  // In a turn of its own: not in the middle of what whoever tells of a change is doing.
+  const later = Effect.andThen(Effect.yieldNow, taken)
   const take: Changes<E>["take"] = Effect.suspend(() => {
     if (paths.size > 0 || over !== undefined) return taken
     return Effect.callback<ReadonlyArray<string>, E>((resume) => {
-      wake = () => resume(taken)
+      wake = () => resume(later)
       return Effect.sync(() => {
         wake = undefined
       })

@@ -11,10 +11,12 @@ import type { StackFrame } from "effect/References"
 import * as Result from "effect/Result"
 import * as Grants from "./grants.ts"
 import * as Linux from "./linux.ts"
+import * as Store from "./store.ts"
 
 /** All there is. */
 export interface Hypervisor {
   readonly domains: Map<DomainId, Linux.Linux>
+  readonly store: Store.Store
   /** Dead domains; those whose pages others still have mapped can be found. */
   readonly dead: Set<Linux.Linux>
   /** Shares and mappings made so far. */
@@ -25,7 +27,7 @@ export interface Hypervisor {
 const running = new Set<Hypervisor>()
 
 export const make = (): Hypervisor => {
-  const xen: Hypervisor = { domains: new Map(), dead: new Set(), made: 0 }
+  const xen: Hypervisor = { domains: new Map(), store: Store.make(), dead: new Set(), made: 0 }
   running.add(xen)
   return xen
 }
@@ -41,9 +43,10 @@ export const stop = (xen: Hypervisor): void => {
 }
 
 /** Creates a domain. */
-export const add = (xen: Hypervisor, id: DomainId, limits: Parameters<typeof Linux.make>[1]): Linux.Linux => {
-  const linux = Linux.make({ id, alive: true }, limits)
+export const add = (xen: Hypervisor, id: DomainId, limits: Linux.Limits): Linux.Linux => {
+  const linux = Linux.make({ id, alive: true }, xen.store, limits)
   xen.domains.set(id, linux)
+  Store.introduce(xen.store, id)
   return linux
 }
 
@@ -52,6 +55,7 @@ export const destroy = (xen: Hypervisor, linux: Linux.Linux): void => {
   xen.domains.delete(linux.domain.id)
   xen.dead.add(linux)
   Linux.stop(linux)
+  Store.release(xen.store, linux.domain.id)
 }
 
 /** Dead domains with pages that others still have mapped. */

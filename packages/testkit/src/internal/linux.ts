@@ -18,9 +18,16 @@ import * as fs from "node:fs"
 import type { Domain } from "./domain.ts"
 import * as EventChannels from "./eventChannels.ts"
 import * as Grants from "./grants.ts"
+import * as Store from "./store.ts"
 
 /** The file that sets gntalloc's limit of shared pages. */
 export const shareKnob: GrantTableError.Knob = { _tag: "File", path: "/sys/module/xen_gntalloc/parameters/limit" }
+
+/** A notification, which keeps its port open until it has taken place, or is cancelled. */
+interface Armed {
+  readonly clearByte: number | undefined
+  readonly end: EventChannels.End | undefined
+}
 
 /** Pages granted to a peer in one request. */
 export interface Share extends Grants.Entry {
@@ -35,7 +42,7 @@ export interface Share extends Grants.Entry {
   /** Whether the owner's program could still have a use for it; a share can end before, with its process. */
   isScopeOpen: boolean
   /** What to do when the owner lets go. */
-  notification: UnmapNotification | undefined
+  notification: Armed | undefined
   /** Pages whose grants are still in the owner's table. */
   frames: number
 }
@@ -50,7 +57,15 @@ export interface Mapping {
   readonly region: MappedMemory.Region
   readonly caller: StackFrame | undefined
   /** What to do when the mapper unmaps. */
-  notification: UnmapNotification | undefined
+  notification: Armed | undefined
+}
+
+/** What a domain can hold. */
+export interface Limits {
+  readonly sharedPages: number
+  readonly grantRefs: number
+  readonly mappedPages: number
+  readonly ports: number
 }
 
 /** The Linux of one domain, with what Xen keeps for it. */
@@ -59,6 +74,10 @@ export interface Linux {
   readonly table: Grants.Table<Share>
   readonly track: Grants.Maptrack
   readonly channels: EventChannels.EventChannels
+  /** The ports over which notifications have signalled, in their order. */
+  readonly signalled: Array<number>
+  /** The connection of its process to xenstore. */
+  client: Store.Client
   /** gntalloc's limit. */
   sharedLimit: number
   /** Pages that count against it: those whose owner has not let go. */
@@ -71,14 +90,13 @@ export interface Linux {
   fresh: number
 }
 
-export const make = (
-  domain: Domain,
-  limits: { readonly sharedPages: number; readonly grantRefs: number; readonly mappedPages: number }
-): Linux => ({
+export const make = (domain: Domain, store: Store.Store, limits: Limits): Linux => ({
   domain,
   table: Grants.make(domain, limits.grantRefs),
   track: { limit: limits.mappedPages, used: 0 },
-  channels: EventChannels.make(),
+  channels: EventChannels.make(domain, limits.ports),
+  signalled: [],
+  client: Store.connect(store, domain.id),
   sharedLimit: limits.sharedPages,
   sharedPages: 0,
   shares: new Set(),
@@ -164,11 +182,14 @@ export const arm = (
   notification: UnmapNotification | undefined
 ): Result.Result<void, GrantTableError.Reason> => {
   const port = notification?.signalPort
-  if (port !== undefined && !EventChannels.isOpen(self.channels, port)) {
-    const expected = "a port that this domain has open: `bindPort` opens one"
+  const end = port === undefined ? undefined : EventChannels.hold(self.channels, port)
+  if (port !== undefined && end === undefined) {
+    const expected = "a port of an event channel that this domain has open"
     return Result.fail(new Reason.InvalidInput({ argument: "signalPort", value: String(port), expected }))
   }
-  holding.notification = notification
+  const before = holding.notification?.end
+  holding.notification = notification && { clearByte: notification.clearByte, end }
+  if (before !== undefined) EventChannels.drop(before)
   return Result.succeed(undefined)
 }
 
@@ -177,8 +198,12 @@ const clear = (memory: number, page: number, clearByte: number): void => {
   fs.writeSync(memory, Uint8Array.of(0), 0, 1, page * Page.size + clearByte % Page.size)
 }
 
-const signal = (self: Linux, notification: UnmapNotification | undefined): void => {
-  if (notification?.signalPort !== undefined) EventChannels.signal(self.channels, notification.signalPort)
+const signal = (self: Linux, notification: Armed | undefined): void => {
+  const end = notification?.end
+  if (end === undefined) return
+  self.signalled.push(end.port)
+  EventChannels.notify(end)
+  EventChannels.drop(end)
 }
 
 /**
@@ -267,15 +292,43 @@ export const read = (
   return Result.succeed(undefined)
 }
 
-/** The process in the domain ends, however: its Linux unmaps, lets go, and notifies, as it does in a release. */
-export const killProcess = (self: Linux): void => {
+/** All that a process holds ends: its memory first, as at any exit, then what it has open. */
+const endProcess = (self: Linux, detail: string): void => {
   for (const mapping of self.mappings) unmap(mapping)
   for (const share of self.shares) endShare(share)
+  EventChannels.closeAll(self.channels, detail)
+  Store.disconnect(self.client, detail)
+}
+
+/** The process in the domain ends, however: its Linux unmaps, lets go, and notifies, as it does in a release. */
+export const killProcess = (self: Linux): void => {
+  endProcess(self, "its process was killed")
+  self.client = Store.connect(self.client.store, self.domain.id)
 }
 
 /** The domain dies: all that its process holds ends, but nobody is notified, since this Linux does not run any more. */
 export const stop = (self: Linux): void => {
   self.domain.alive = false
-  for (const holding of [...self.mappings, ...self.shares]) holding.notification = undefined
-  killProcess(self)
+  for (const holding of [...self.mappings, ...self.shares]) {
+    const end = holding.notification?.end
+    holding.notification = undefined
+    if (end !== undefined) EventChannels.drop(end)
+  }
+  endProcess(self, "its domain was destroyed")
+}
+
+/**
+ * The domain is saved and restored: it keeps its process, but grants, mappings and channels were Xen's and are gone, and
+ * what it watches is told anew.
+ */
+export const resume = (self: Linux): void => {
+  for (const holding of [...self.mappings, ...self.shares]) {
+    const end = holding.notification?.end
+    holding.notification = undefined
+    if (end !== undefined) EventChannels.drop(end)
+  }
+  for (const mapping of self.mappings) unmap(mapping)
+  for (const share of self.shares) endShare(share)
+  EventChannels.closeAll(self.channels, "its domain was saved and restored")
+  Store.resume(self.client)
 }

@@ -1,0 +1,143 @@
+/**
+ * What one domain sees of the hypervisor: drivers of core's three services, made of plain synchronous code.
+ */
+import type { DomainId } from "@xen-shbuf/core/DomainId"
+import type * as EventChannels from "@xen-shbuf/core/EventChannels"
+import { EventChannelError } from "@xen-shbuf/core/EventChannelError"
+import type * as GrantTable from "@xen-shbuf/core/GrantTable"
+import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
+import type { Port } from "@xen-shbuf/core/Port"
+import * as Reason from "@xen-shbuf/core/Reason"
+import type * as XenStore from "@xen-shbuf/core/XenStore"
+import { type Reason as StoreReason, XenStoreError } from "@xen-shbuf/core/XenStoreError"
+import * as Effect from "effect/Effect"
+import type * as References from "effect/References"
+import * as Result from "effect/Result"
+import * as Channels from "./eventChannels.ts"
+import * as Hypervisor from "./hypervisor.ts"
+import * as Linux from "./linux.ts"
+import * as Store from "./store.ts"
+
+const gone = (id: number) =>
+  new Reason.DeviceUnavailable({
+    device: `Domain ${id}`,
+    errno: "ENODEV",
+    remedy: "The domain was destroyed; TestXen makes a new one with its id when it is asked for it."
+  })
+
+/** The grant table that a domain sees. */
+export const grantTable = (xen: Hypervisor.Hypervisor, linux: Linux.Linux): GrantTable.Driver => {
+  const { domain } = linux
+  const run = <A>(
+    operation: GrantTableError.GrantTableError["operation"],
+    f: (caller: References.StackFrame | undefined) => Result.Result<A, GrantTableError.Reason>
+  ) =>
+    Effect.withFiber((fiber) => {
+      const result = domain.alive ? f(fiber.cache.stackFrame) : Result.fail(gone(domain.id))
+      return Result.isSuccess(result)
+        ? Effect.succeed(result.success)
+        : Effect.fail(new GrantTableError.GrantTableError({ operation, reason: result.failure }))
+    })
+  const arm =
+    (holding: Linux.Share | Linux.Mapping): GrantTable.Held<GrantTable.SharedPages>["arm"] => (notification) =>
+      domain.alive ? Linux.arm(linux, holding, notification) : Result.fail(gone(domain.id))
+  return {
+    share: (request) =>
+      run("share", (caller) =>
+        Result.map(Hypervisor.share(xen, linux, request, caller), (share) => ({
+          pages: {
+            peer: share.peer,
+            access: share.access,
+            refs: share.refs.slice(),
+            bytes: new Uint8Array(share.view.buffer)
+          },
+          arm: arm(share),
+          release: () => {
+            share.isScopeOpen = false
+            return Linux.endShare(share)
+          }
+        }))),
+    map: (request) =>
+      run("map", (caller) =>
+        Result.map(Hypervisor.map(xen, linux, request, caller), (mapping) => ({
+          pages: {
+            peer: request.peer,
+            access: mapping.access,
+            bytes: new Uint8Array(mapping.region.buffer)
+          },
+          arm: arm(mapping),
+          release: () => Linux.unmap(mapping)
+        }))),
+    read: (grant, into) => run("read", () => Hypervisor.read(xen, linux, grant, into)),
+    copy: (segments) => run("copy", () => Hypervisor.copy(xen, linux, segments)),
+    limits: run("limits", () =>
+      Result.succeed({
+        shared: { pages: linux.sharedLimit, knob: Linux.shareKnob },
+        mappedPerRequest: { pages: 65_536, knob: { _tag: "File", path: "/sys/module/xen_gntdev/parameters/limit" } }
+      }))
+  }
+}
+
+/** The event channels that a domain sees. */
+export const eventChannels = (xen: Hypervisor.Hypervisor, { channels, domain }: Linux.Linux): EventChannels.Driver => {
+  const bound = (end: Channels.End): EventChannels.Bound => ({
+    port: end.port,
+    notify: () => domain.alive ? Result.succeed(Channels.notify(end)) : Result.fail(gone(domain.id)),
+    unmask: () => Result.succeed(Channels.unmask(end)),
+    release: () => Channels.close(end)
+  })
+  const run = (
+    operation: EventChannelError["operation"],
+    open: () => Result.Result<Channels.End, EventChannelError["reason"]>
+  ) =>
+    Effect.suspend(() => {
+      const opened = domain.alive ? open() : Result.fail(gone(domain.id))
+      return Result.isSuccess(opened)
+        ? Effect.succeed(bound(opened.success))
+        : Effect.fail(new EventChannelError({ operation, reason: opened.failure }))
+    })
+  const channelsOf = (id: DomainId) => xen.domains.get(id)?.channels
+  return {
+    listen: ({ peer }, listener) => run("listen", () => Channels.listen(channels, peer, listener)),
+    join: (request, listener) => run("join", () => Channels.join(channels, channelsOf(request.peer), request, listener))
+  }
+}
+
+const deaf: EventChannels.Listener = { signal: () => {}, end: () => {} }
+
+/** A port that is open, and no more. */
+export const bindPort = ({ channels, domain }: Linux.Linux): Port =>
+  Result.getOrThrow(Channels.listen(channels, domain.id, deaf)).port
+
+/** Xenstore as a domain sees it. */
+export const store = (linux: Linux.Linux): XenStore.Driver => {
+  const { domain } = linux
+  const run = <A>(
+    operation: XenStoreError["operation"],
+    work: (client: Store.Client) => Result.Result<A, StoreReason>
+  ) =>
+    Effect.suspend(() => {
+      const result = domain.alive ? work(linux.client) : Result.fail(gone(domain.id))
+      return Result.isSuccess(result)
+        ? Effect.succeed(result.success)
+        : Effect.fail(new XenStoreError({ operation, reason: result.failure }))
+    })
+  return {
+    read: (path, id) => run("read", (client) => Result.map(Store.get(client, path, id), ({ value }) => value.slice())),
+    write: (path, value, id) => run("write", (client) => Store.write(client, path, value, id)),
+    directory: (path, id) =>
+      run("directory", (client) => Result.map(Store.get(client, path, id), ({ children }) => [...children.keys()])),
+    makeDirectory: (path, id) => run("makeDirectory", (client) => Store.makeDirectory(client, path, id)),
+    remove: (path, id) => run("remove", (client) => Store.remove(client, path, id)),
+    permissions: (path, id) =>
+      run("permissions", (client) => Result.map(Store.get(client, path, id), ({ permissions }) => permissions)),
+    setPermissions: (path, permissions, id) =>
+      run("setPermissions", (client) => Store.setPermissions(client, path, permissions, id)),
+    begin: run("transaction", Store.begin),
+    commit: (id) => run("transaction", (client) => Store.commit(client, id)),
+    abort: (id) => Effect.sync(() => Store.abort(linux.client, id)),
+    watch: (path, changed, ended) =>
+      run("watch", (client) => Result.map(Store.watch(client, path, changed, ended), (release) => ({ release }))),
+    ownId: Effect.succeed(domain.id)
+  }
+}

@@ -1,0 +1,217 @@
+import { assert, describe, it } from "@effect/vitest"
+import type * as EventChannels from "@xen-shbuf/core/EventChannels"
+import * as XenStore from "@xen-shbuf/core/XenStore"
+import * as TestXen from "@xen-shbuf/testkit/TestXen"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+
+type Xen = TestXen.TestXen["Service"]
+
+const inXen = <E>(name: string, test: (xen: Xen) => Effect.Effect<void, E, Scope.Scope>) =>
+  it.effect(name, () => Effect.provide(Effect.scoped(Effect.flatMap(TestXen.TestXen, test)), TestXen.layer()))
+
+/** Whether a signal can be taken without waiting. */
+const hasSignal = (channel: EventChannels.EventChannel) =>
+  Effect.flatMap(Effect.forkChild(channel.wait, { startImmediately: true }), (fiber) => {
+    const isDone = fiber.pollUnsafe() !== undefined
+    return Effect.as(Fiber.interrupt(fiber), isDone)
+  })
+
+/** A channel between two domains, with the signal of joining taken. */
+const pair = Effect.fnUntraced(function*(xen: Xen, a: number, b: number) {
+  const listening = yield* (yield* xen.eventChannels(a)).listen({ peer: b })
+  const joined = yield* (yield* xen.eventChannels(b)).join({ peer: a, port: listening.port })
+  yield* joined.wait
+  return { listening, joined }
+})
+
+const reason = <A>(effect: Effect.Effect<A, { readonly reason: { readonly _tag: string } }>) =>
+  Effect.map(Effect.flip(effect), ({ reason }) => reason._tag)
+
+describe("event channels in memory", () => {
+  inXen("signals coalesce until they are taken, and none is lost after that", (xen) =>
+    Effect.gen(function*() {
+      const { joined, listening } = yield* pair(xen, 1, 2)
+      assert.isFalse(yield* hasSignal(listening))
+      for (let i = 0; i < 5; i++) yield* joined.notify
+      assert.isTrue(yield* hasSignal(listening))
+      assert.isTrue(yield* hasSignal(listening), "what came while the port was silent")
+      assert.isFalse(yield* hasSignal(listening))
+      yield* listening.notify
+      yield* joined.wait
+    }))
+
+  inXen("a port waits for its domain alone, and for the next one when the first has gone", (xen) =>
+    Effect.gen(function*() {
+      const listening = yield* (yield* xen.eventChannels(1)).listen({ peer: 2 })
+      const second = yield* xen.eventChannels(2)
+      const port = { peer: 1, port: listening.port }
+      assert.strictEqual(yield* reason(Effect.scoped((yield* xen.eventChannels(3)).join(port))), "PortRefused")
+      assert.strictEqual(yield* reason(Effect.scoped(second.join({ peer: 9, port: 1 }))), "NoSuchDomain")
+      yield* Effect.scoped(Effect.andThen(second.join(port), Effect.gen(function*() {
+        assert.strictEqual(yield* reason(Effect.scoped(second.join(port))), "PortRefused")
+      })))
+      // Nobody hears.
+      yield* listening.notify
+      const again = yield* second.join(port)
+      yield* again.wait
+      yield* again.notify
+      yield* listening.wait
+    }))
+
+  inXen("a domain has so many ports, the lowest first, and its end is told", (xen) =>
+    Effect.gen(function*() {
+      const channels = yield* xen.eventChannels(1, { ports: 2 })
+      const scope = yield* Scope.make()
+      const first = yield* Scope.provide(channels.listen({ peer: 0 }), scope)
+      const second = yield* channels.listen({ peer: 0 })
+      assert.deepStrictEqual([first.port, second.port] as ReadonlyArray<number>, [1, 2])
+      assert.strictEqual(yield* reason(Effect.scoped(channels.listen({ peer: 0 }))), "OutOfPorts")
+      yield* Scope.close(scope, Exit.void)
+      assert.strictEqual(Number((yield* channels.listen({ peer: 0 })).port), 1)
+      const waiting = yield* Effect.forkChild(reason(second.wait), { startImmediately: true })
+      yield* xen.destroy(1)
+      assert.strictEqual(yield* Fiber.join(waiting), "ChannelGone")
+      assert.strictEqual(yield* reason(second.notify), "DeviceUnavailable")
+      assert.strictEqual(yield* reason(Effect.scoped(channels.listen({ peer: 0 }))), "DeviceUnavailable")
+    }))
+
+  inXen("a notification signals over its port, which stays for it", (xen) =>
+    Effect.gen(function*() {
+      const { joined, listening } = yield* pair(xen, 1, 2)
+      const table = yield* xen.domain(2)
+      const scope = yield* Scope.make()
+      const shared = yield* Scope.provide(table.share({ peer: 1, pages: 1 }), scope)
+      yield* shared.unmapNotify({ signalPort: joined.port })
+      yield* Scope.close(scope, Exit.void)
+      yield* listening.wait
+      const other = yield* table.share({ peer: 1, pages: 1 })
+      yield* other.unmapNotify({ signalPort: joined.port })
+      yield* xen.killProcess(2)
+      yield* listening.wait
+    }))
+})
+
+describe("xenstore in memory", () => {
+  inXen("nodes have owners, permissions and what they inherit", (xen) =>
+    Effect.gen(function*() {
+      const [dom0, guest, other] = [yield* xen.store(0), yield* xen.store(1), yield* xen.store(2)]
+      yield* guest.write("data/greeting", "hello")
+      assert.strictEqual(yield* dom0.readText("/local/domain/1/data/greeting"), "hello")
+      assert.strictEqual(yield* reason(other.read("/local/domain/1/data/greeting")), "AccessDenied")
+      assert.strictEqual(yield* reason(guest.write("device/vbd/0", "x")), "AccessDenied")
+      yield* guest.setPermissions("data/greeting", { owner: 1, others: "none", domains: [{ domain: 2, access: "read" }] })
+      assert.strictEqual(yield* other.readText("/local/domain/1/data/greeting"), "hello")
+      assert.strictEqual(yield* reason(other.write("/local/domain/1/data/greeting", "bye")), "AccessDenied")
+      assert.strictEqual(yield* reason(guest.setPermissions("data/greeting", { owner: 2, others: "none" })), "AccessDenied")
+      assert.strictEqual(yield* reason(guest.read("data/none")), "NotFound")
+      assert.deepStrictEqual(yield* guest.directory("data"), ["greeting"])
+      yield* guest.remove("data/greeting")
+      yield* guest.remove("data/greeting")
+      assert.strictEqual(yield* reason(guest.remove("data/none/below")), "NotFound")
+      assert.strictEqual(Number(yield* guest.ownId), 1)
+    }))
+
+  inXen("a transaction happens as a whole, or again, or not at all", (xen) =>
+    Effect.gen(function*() {
+      const [dom0, guest] = [yield* xen.store(0), yield* xen.store(1)]
+      yield* guest.write("data/a", "1")
+      let tries = 0
+      const sum = yield* guest.transaction((nodes) =>
+        Effect.gen(function*() {
+          const a = yield* nodes.readSchema("data/a", XenStore.Decimal)
+          if (++tries < 3) yield* dom0.write("/local/domain/1/data/a", String(a + 1))
+          yield* nodes.write("data/b", String(a))
+          return a
+        })
+      )
+      assert.deepStrictEqual([sum, tries, yield* guest.readText("data/b")], [3, 3, "3"])
+      const stubborn = guest.transaction((nodes) =>
+        Effect.gen(function*() {
+          yield* nodes.read("data/a")
+          yield* dom0.write("/local/domain/1/data/a", "9")
+          yield* nodes.write("data/c", "never")
+        }), { attempts: 4 })
+      assert.strictEqual(yield* reason(stubborn), "Conflict")
+      yield* Effect.exit(guest.transaction((nodes) => Effect.andThen(nodes.write("data/c", "never"), Effect.fail("no"))))
+      assert.strictEqual(yield* reason(guest.read("data/c")), "NotFound")
+      // Others' doing elsewhere is no conflict.
+      yield* guest.transaction((nodes) => Effect.andThen(dom0.write("/tool/x", "1"), nodes.write("data/c", "1")), { attempts: 1 })
+    }))
+
+  inXen("a watch tells at once, then each path once, and of what went with one above", (xen) =>
+    Effect.gen(function*() {
+      const [dom0, guest] = [yield* xen.store(0), yield* xen.store(1)]
+      const seen: Array<string> = []
+      const watching = yield* Effect.forkChild(
+        Stream.runForEach(guest.watch("data", { paths: 3 }), (path) => Effect.sync(() => seen.push(path))),
+        { startImmediately: true }
+      )
+      const taken = Effect.sync(() => seen.splice(0))
+      yield* Effect.yieldNow
+      assert.deepStrictEqual(yield* taken, ["data"])
+      for (const value of ["1", "2", "3"]) yield* dom0.write("/local/domain/1/data/x/y", value)
+      yield* Effect.repeat(Effect.yieldNow, { times: 5 })
+      assert.deepStrictEqual([...new Set(yield* taken)], ["data/x/y"])
+      yield* guest.transaction((nodes) =>
+        Effect.forEach([1, 2, 3, 4, 5], (i) => nodes.write(`data/${i}`, ""), { discard: true }))
+      yield* Effect.repeat(Effect.yieldNow, { times: 5 })
+      assert.deepStrictEqual(yield* taken, ["data"], "more than three different paths are all")
+      yield* Fiber.interrupt(watching)
+      const exact = yield* Effect.forkChild(Stream.runCollect(Stream.take(guest.watch("data/x/y"), 2)), { startImmediately: true })
+      yield* Effect.yieldNow
+      yield* guest.remove("data/x")
+      assert.deepStrictEqual(yield* Fiber.join(exact), ["data/x/y", "data/x/y"])
+    }))
+
+  inXen("domains that come and go are told, and a domain's nodes and watches go with it", (xen) =>
+    Effect.gen(function*() {
+      const dom0 = yield* xen.store(0)
+      const gone = yield* Effect.forkChild(Stream.runCollect(Stream.take(dom0.watch("@releaseDomain"), 2)), { startImmediately: true })
+      const guest = yield* xen.store(5)
+      const waiting = yield* Effect.forkChild(reason(Stream.runDrain(guest.watch("data"))), { startImmediately: true })
+      yield* Effect.yieldNow
+      yield* xen.destroy(5)
+      assert.strictEqual((yield* Fiber.join(gone)).length, 2)
+      assert.strictEqual(yield* Fiber.join(waiting), "StoreGone")
+      assert.strictEqual(yield* reason(dom0.read("/local/domain/5")), "NotFound")
+      assert.strictEqual(yield* reason(guest.read("data")), "DeviceUnavailable")
+    }))
+
+  inXen("a guest has so many nodes, watches, transactions and bytes", (xen) =>
+    Effect.gen(function*() {
+      const guest = yield* xen.store(1)
+      assert.strictEqual(yield* reason(guest.write("data/big", "x".repeat(2100))), "QuotaExceeded")
+      assert.strictEqual(yield* reason(guest.write("data/big", "x".repeat(4090))), "TooLong")
+      const many = Effect.forEach(Array.from({ length: 1100 }, (_, i) => `data/${i % 40}/${i}`), (path) => guest.write(path, ""))
+      assert.strictEqual(yield* reason(many), "QuotaExceeded")
+      const watches = Effect.forEach(Array.from({ length: 129 }), () => Stream.runDrain(guest.watch("data")), {
+        concurrency: "unbounded"
+      })
+      assert.strictEqual(yield* reason(watches), "QuotaExceeded")
+      const nested = (depth: number): Effect.Effect<unknown, { readonly reason: { readonly _tag: string } }> =>
+        guest.transaction(() => depth === 0 ? Effect.void : nested(depth - 1))
+      yield* nested(9)
+      assert.strictEqual(yield* reason(nested(10)), "QuotaExceeded")
+    }))
+
+  inXen("after a restore transactions conflict, channels are gone, and watches tell anew", (xen) =>
+    Effect.gen(function*() {
+      const guest = yield* xen.store(1)
+      const { joined } = yield* pair(xen, 0, 1)
+      const told = yield* Effect.forkChild(Stream.runCollect(Stream.take(guest.watch("data"), 2)), { startImmediately: true })
+      yield* Effect.yieldNow
+      let tries = 0
+      yield* guest.transaction((nodes) =>
+        Effect.gen(function*() {
+          if (++tries === 1) yield* xen.suspendAndResume(1)
+          else yield* nodes.write("data/x", "")
+        }))
+      assert.strictEqual(tries, 2)
+      assert.strictEqual(yield* reason(joined.wait), "ChannelGone")
+      assert.strictEqual((yield* Fiber.join(told)).length, 2)
+    }))
+})
