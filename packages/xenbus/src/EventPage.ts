@@ -56,6 +56,8 @@ export interface Producer {
   put(bytes: ArrayLike<number>): Result.Result<boolean, RingError>
   /** Shows the peer all that was put. True where there was something: it must be signalled. */
   push(): Result.Result<boolean, RingError>
+  /** Whether the peer has taken all that it was shown. */
+  allTaken(): Result.Result<boolean, RingError>
 }
 
 /**
@@ -110,6 +112,13 @@ class ProducerImpl implements Producer {
     Ordered.store(this.#words, word.in_prod, this.#put)
     this.#pushed = this.#put
     return yes
+  }
+
+  allTaken(): Answer {
+    if (this.#consumed.broken !== undefined) return this.#consumed.broken
+    const moved = this.#consumed.read(this.#pushed)
+    if (moved !== yes && moved !== no) return moved
+    return this.#consumed.seen === this.#pushed ? yes : no
   }
 
   /**

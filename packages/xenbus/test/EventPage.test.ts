@@ -88,9 +88,21 @@ describe("EventPage", () => {
         }
         header()
         Model.sameBytes(memory, model, "the page")
+        if (below(2) === 0) assert.strictEqual(Model.answer(producer.allTaken()), taken === pushed)
       }
     }
   }, { timeout: 30_000 })
+
+  it("the peer has taken all only where it says so, and can't say what it can't have", () => {
+    const memory = new Uint8Array(4096)
+    const { producer } = pair(memory, { eventSize: 64 })
+    producer.put([7])
+    producer.push()
+    memory[0] = 2
+    assert.strictEqual((Model.answer(producer.allTaken()) as { readonly _tag: string })._tag, "RingError")
+    memory[0] = 1
+    assert.strictEqual((Model.answer(producer.allTaken()) as { readonly _tag: string })._tag, "RingError")
+  })
 
   it("an index is stored after what it announces or gives back, and loaded before it", () => {
     const memory = new Uint8Array(4096)
