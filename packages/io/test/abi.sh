@@ -8,13 +8,13 @@ trap 'rm -rf "$work"' EXIT
 {
   for header in stdint.h stddef.h stdio.h; do echo "#include <$header>"; done
   echo '#include <xen/xen.h>'
-  for header in displif kbdif; do echo "#include <xen/io/$header.h>"; done
+  for header in displif kbdif sndif; do echo "#include <xen/io/$header.h>"; done
   echo '#define XEN_ERRNO(name, value) XEN_##name = value,'
   echo 'enum {'
   echo '#include <xen/errno.h>'
   echo '};'
   echo 'int main(void) {'
-  sed -nE 's/^([^#].*[^ 0-9x]) +[0-9]+( 0x[0-9a-f]+)?$/printf("%-70s %llu\\n", "\1", (unsigned long long) (\1));/p' \
+  sed -nE 's/^([^#].*[^ ]) +[0-9]+( 0x[0-9a-f]+)?$/printf("%-70s %llu\\n", "\1", (unsigned long long) (\1));/p' \
     "$(dirname "$0")/abi.x86_64.txt"
   echo '}'
 } > "$work/abi.c"

@@ -1,0 +1,192 @@
+/**
+ * Where a stream is: what the guest has written or read, what was played or captured, and when the next step is due. Only
+ * numbers: no memory, no clock of its own.
+ *
+ * Positions are bytes from the opening on, and a position modulo the buffer's size is the place in the buffer, always:
+ * after a stop a guest begins at the buffer's beginning again, so then the position moves up to the next multiple. They
+ * never go back.
+ *
+ * @since 0.2.0
+ */
+import type { Direction } from "../Configuration.ts"
+
+/**
+ * What a stream was opened with, in bytes.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Shape {
+  readonly direction: Direction
+  /** Frames a second. */
+  readonly rate: number
+  readonly frameSize: number
+  /** A multiple of a frame, as all sizes here are. */
+  readonly bufferSize: number
+  /** Bytes between two events, at least a frame. */
+  readonly periodSize: number
+  /** Whether periods that were written, or read, already need not wait for the clock. */
+  readonly isUnpaced: boolean
+  /** The most bytes between two steps; steps end with periods alone where it is a period. */
+  readonly stepSize: number
+}
+
+const second = 1_000_000_000
+
+/**
+ * The state of a stream that is open.
+ *
+ * An event is due one frame after a period has ended, not with it: Linux's driver wakes its application when more than a
+ * period has passed, not when one has, so that the last period of a sound would never be told.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export class Progress {
+  readonly #shape: Shape
+  /** What was played or captured so far. */
+  position: number
+  /** Playback: the end of what was written. Capture: the end of what was read. */
+  edge: number
+  isRunning = false
+  /** Times that samples were not there, or not fetched, when they were due, and the guest went on. */
+  slips = 0
+  /** Whether the stream has run out of samples, or of room for them. */
+  #isDry = false
+  #base: number
+  #anchor = { time: 0, position: 0 }
+
+  constructor(shape: Shape, start: number) {
+    this.#shape = shape
+    this.position = this.edge = this.#base = this.#align(start)
+  }
+
+  #align(position: number): number {
+    const { bufferSize } = this.#shape
+    return Math.ceil(position / bufferSize) * bufferSize
+  }
+
+  #drop(time: number, position = this.position) {
+    this.#anchor = { time, position }
+  }
+
+  /** The end of the period `number`, and one frame. */
+  #ofPeriod(number: number): number {
+    return this.#base + number * this.#shape.periodSize + this.#shape.frameSize
+  }
+
+  /** How many periods have ended, and one frame, at a position. */
+  periodsAt(position: number): number {
+    const { frameSize, periodSize } = this.#shape
+    return Math.max(0, Math.floor((position - this.#base - frameSize) / periodSize))
+  }
+
+  /** The position that the clock has reached, whether or not there was anything to play. */
+  #clocked(now: number): number {
+    const { frameSize, rate } = this.#shape
+    return this.#anchor.position + Math.floor((now - this.#anchor.time) * rate / second) * frameSize
+  }
+
+  /** What the guest's work allows without the clock: one more period is there, or is being waited for. */
+  #ahead(): number {
+    const { direction, isUnpaced, periodSize } = this.#shape
+    if (!isUnpaced) return this.position
+    const periods = Math.floor((this.edge - this.#base) / periodSize) + (direction === "playback" ? -1 : 1)
+    return periods < 1 ? this.position : this.#ofPeriod(periods)
+  }
+
+  /** Begins at the buffer's beginning. */
+  start(now: number): void {
+    this.#toBeginning()
+    this.isRunning = true
+    this.#drop(now)
+  }
+
+  /** Goes on where it was. */
+  resume(now: number): void {
+    this.isRunning = true
+    this.#drop(now)
+  }
+
+  pause(): void {
+    this.isRunning = false
+  }
+
+  /** What is written and not played gets lost. */
+  stop(): void {
+    this.isRunning = false
+    this.edge = this.position
+    this.#toBeginning()
+  }
+
+  #toBeginning() {
+    this.#base = this.position = this.#align(this.position)
+    this.edge = Math.max(this.edge, this.position)
+  }
+
+  /** Samples were written into the buffer: at the first place from the position on where they can be meant. */
+  written(offset: number, length: number): void {
+    const { bufferSize } = this.#shape
+    const place = (position: number) => position % bufferSize
+    // Too late, but where the guest left off: what of it is still to come is played.
+    const isLate = this.edge < this.position && offset === place(this.edge) && this.position - this.edge < bufferSize
+    const start = isLate ? this.edge : this.position + place(offset - place(this.position) + bufferSize)
+    this.edge = start + length
+    this.#refilled()
+  }
+
+  /** Samples were put into the buffer for the guest to read. */
+  read(length: number): void {
+    this.edge += length
+    this.#refilled()
+  }
+
+  #refilled() {
+    if (this.#isDry) this.slips++
+    this.#isDry = false
+  }
+
+  /** Nanoseconds until the next step; 0 where it is due, nothing where there is none. */
+  wait(now: number): number | undefined {
+    if (!this.isRunning) return undefined
+    if (this.#ahead() > this.position) return 0
+    const { frameSize, rate, stepSize } = this.#shape
+    const next = Math.min(this.#ofPeriod(this.periodsAt(this.position) + 1), this.position + stepSize + frameSize)
+    const frames = (next - this.#anchor.position) / frameSize
+    return Math.max(0, Math.ceil(this.#anchor.time + frames * second / rate - now))
+  }
+
+  /** The position to go to now, the present one where nothing is due. */
+  due(now: number): number {
+    if (!this.isRunning) return this.position
+    const { bufferSize, periodSize, stepSize } = this.#shape
+    const clocked = this.#clocked(now)
+    const ahead = this.#ahead()
+    const ended = this.#ofPeriod(this.periodsAt(clocked))
+    const due = Math.max(this.position, ahead, stepSize < periodSize ? clocked : ended)
+    if (ahead > clocked) this.#drop(now, ahead)
+    // Who tells of a whole buffer at once tells of nothing: the guest counts modulo the buffer.
+    const most = Math.max(this.position + bufferSize - periodSize, this.#ofPeriod(this.periodsAt(this.position) + 1))
+    if (due <= most) return due
+    if (this.#isOut(most)) this.#drop(now, most)
+    return most
+  }
+
+  /** The position that is reached without waiting for the end of a period: for a pause or a stop. */
+  reached(now: number): number {
+    if (!this.isRunning) return this.position
+    const clocked = Math.max(this.position, this.#clocked(now))
+    return this.#shape.direction === "playback" ? Math.max(this.position, Math.min(clocked, this.edge)) : clocked
+  }
+
+  #isOut(position: number): boolean {
+    const { bufferSize, direction } = this.#shape
+    return direction === "playback" ? position > this.edge : position > this.edge + bufferSize
+  }
+
+  /** The position is reached: what there was is played. */
+  advance(position: number): void {
+    this.position = position
+    if (this.isRunning && this.#isOut(position)) this.#isDry = true
+  }
+}
