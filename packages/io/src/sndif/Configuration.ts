@@ -27,6 +27,7 @@ import * as Sample from "./SampleFormat.ts"
 export type Direction = "playback" | "capture"
 
 const positive = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 0xffff_ffff }))
+const rate = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 10_000_000 }))
 const channelCount = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 255 }))
 
 /** What each level may say. */
@@ -34,7 +35,7 @@ const overrides = {
   channelsMin: Schema.optionalKey(channelCount),
   channelsMax: Schema.optionalKey(channelCount),
   /** In Hz. */
-  rates: Schema.optionalKey(Schema.NonEmptyArray(positive)),
+  rates: Schema.optionalKey(Schema.NonEmptyArray(rate)),
   formats: Schema.optionalKey(Schema.NonEmptyArray(Sample.SampleFormat)),
   /** The most bytes that a stream's buffer may have. */
   bufferSize: Schema.optionalKey(positive)
@@ -305,11 +306,14 @@ export const resolve = (
 /** A list of words, separated by commas as xenstore has them. */
 const list = (value: string) => value.split(",").map((word) => word.trim())
 
+const isRate = Schema.is(rate)
+
 /** Rates: Linux passes over what is no number of its own list, so an unknown word is no failure, no rate at all is one. */
 const RateList: Schema.Codec<readonly [number, ...Array<number>], string> = Schema.String.pipe(Schema.decodeTo(
-  Schema.NonEmptyArray(positive),
+  Schema.NonEmptyArray(rate),
   SchemaTransformation.transform<readonly [number, ...Array<number>], string>({
-    decode: (value) => list(value).filter((word) => /^[1-9][0-9]{0,8}$/.test(word)).map(Number) as [number, ...Array<number>],
+    decode: (value) =>
+      list(value).filter((word) => /^[0-9]+$/.test(word)).map(Number).filter(isRate) as [number, ...Array<number>],
     encode: (rates) => rates.join(",")
   })
 ))
