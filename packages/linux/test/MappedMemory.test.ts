@@ -130,12 +130,14 @@ describe("MappedMemory", () => {
   it("several pieces that are refused leave no reservation", () => {
     const fd = memfd(3 * page)
     const before = areas()
-    for (let i = 0; i < 300; i++) {
+    for (let i = 0; i < 3000; i++) {
       const bad = i % 2 === 0 ? { fd: -1, offset: page, byteLength: page } : { fd, offset: 1, byteLength: page }
       const pieces = [{ fd, offset: 0, byteLength: page }, bad, { fd, offset: 0, byteLength: page }]
       assert.isTrue(Result.isFailure(MappedMemory.map(pieces, "read-write")))
     }
-    assert.isBelow(areas() - before, 20)
+    // V8 takes some for itself meanwhile.
+    assert.isBelow(areas() - before, 300)
+    assert.strictEqual(mappings(), 0)
   })
 
   it.each(["end", "exit", "throw"])("a worker leaves nothing behind, however it ends by itself: %s", (way) => {
