@@ -46,7 +46,7 @@ export type End = <E, R>(options: {
  * The consent of a peer whose `unmapNotify` clears this byte, which was not 0 before: waits until it is 0.
  *
  * Looks at it every 10 milliseconds, or as often as `every` says. The kernel clears the byte just before it unmaps, so
- * this waits for another such time afterwards. Any writer of the byte can give this consent. `OutOfRange` for a byte that
+ * this waits as long once more afterwards. Any writer of the byte can give this consent. `OutOfRange` for a byte that
  * the memory does not have. Memory that has ended can't tell any more: then it waits for ever.
  *
  * @category consents

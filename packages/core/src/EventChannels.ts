@@ -2,7 +2,7 @@
  * Signals other domains, and waits for theirs.
  *
  * An event channel has two ends, a port each, and carries one bit: that something has happened. Signals that come
- * before the last one was taken coalesce, and one may come for no cause: joining a channel gives one at once, so look
+ * before the last one was taken coalesce, and one may come without a cause: joining a channel gives one at once, so look
  * at what the memory says each time. Closing an end says nothing to the peer.
  *
  * @since 0.2.0

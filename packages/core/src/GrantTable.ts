@@ -37,7 +37,7 @@ export interface UnmapNotification {
 }
 
 /**
- * Arms a notification for the end of our side of pages, in place of the one before, or with `undefined` cancels it.
+ * Arms a notification for the end of our side of the pages, in place of the one before; `undefined` cancels it.
  *
  * It fires at an orderly release too. `InvalidInput` for what is not in these pages, for a byte of a read-only mapping,
  * and for a port that is not open. Dies after the end of the pages' scope.
@@ -314,7 +314,7 @@ const firstNoRef = (words: Uint32Array): number => {
   return -1
 }
 
-/** A private copy of a caller's references, checked: what they were given in may change, or even be a peer's to write. */
+/** A private copy of a caller's references, checked: the caller's array may change, or even be memory of a peer's. */
 const references = (refs: ArrayLike<number>): Result.Result<Uint32Array<ArrayBuffer>, InvalidInput> => {
   const count = Input.pageCount("refs.length", refs.length)
   if (Result.isFailure(count)) return Result.fail(count.failure)
@@ -326,7 +326,7 @@ const references = (refs: ArrayLike<number>): Result.Result<Uint32Array<ArrayBuf
   return bad < 0 ? Result.succeed(copy) : Input.invalid(`refs[${bad}]`, refs[bad], GrantRef.expected)
 }
 
-/** Memory of the caller's to copy into or from: what is no such array would fail between two calls on a device. */
+/** Memory of the caller's to copy into or from: anything else would fail between two calls on a device. */
 const memory = (argument: string, value: Uint8Array): Result.Result<Uint8Array, InvalidInput> =>
   value instanceof Uint8Array ? Result.succeed(value) : Input.invalid(argument, value, "a Uint8Array")
 

@@ -30,7 +30,7 @@ import * as PageDirectory from "./PageDirectory.ts"
 import type * as SharedMemory from "./SharedMemory.ts"
 
 /**
- * A buffer of ours that a frontend found a place for in its directory.
+ * A buffer of ours whose references stand in a frontend's directory.
  *
  * @category models
  * @since 0.1.0

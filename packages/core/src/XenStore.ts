@@ -228,7 +228,7 @@ const decoded = <A>(path: string, schema: Schema.Codec<A, string>) => (text: str
 /** The first line that says what was wrong; what follows may repeat all that a peer wrote. */
 const firstLine = (message: string): string => message.split("\n", 1)[0]!.slice(0, 200)
 
-/** A copy: the caller may change his bytes before they are on their way. */
+/** A copy: the caller may change the bytes before they are on their way. */
 const bytesOf = (value: Value): Result.Result<Uint8Array, Reason> => {
   if (typeof value === "string") return Result.succeed(Utf8.encode(value))
   return value instanceof Uint8Array

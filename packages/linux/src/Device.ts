@@ -1,6 +1,5 @@
 /**
- * What all devices have in common: to be opened, or to say what an administrator can do, read and written without
- * waiting, and failures with a reason.
+ * Opens devices, or says what an administrator can do; reads and writes them without waiting. Failures have a reason.
  *
  * @since 0.2.0
  */
@@ -50,7 +49,7 @@ export const unavailable = (device: Device, errno: string): Reason.DeviceUnavail
   new Reason.DeviceUnavailable({ device: device.path, errno, remedy: remedy(device, errno) })
 
 /**
- * The answer of a device to use after its end, with its layer's scope.
+ * The answer to who uses a device after the end of its layer's scope.
  *
  * @category errors
  * @since 0.2.0
@@ -134,7 +133,7 @@ const transferred = (path: string, call: string, transfer: () => number) => {
 }
 
 /**
- * Does something that may fail, or throw, with what was acquired: then undoes the acquisition.
+ * Does something with what was acquired; where it fails, or throws, the acquisition is undone.
  *
  * @category resource management
  * @since 0.2.0

@@ -177,7 +177,7 @@ const finish = (system: SystemCalls.SystemCalls, address: bigint, byteLength: nu
   try {
     return Result.succeed({ address, byteLength, buffer: system.view(address, byteLength) })
   } catch {
-    // Some JavaScript engines allow no buffers over memory of others.
+    // Some JavaScript engines allow no buffers over memory that is not their own.
     system.munmap(address, byteLength)
     return Result.fail({ errno: "ENOTSUP", piece: 0 })
   }

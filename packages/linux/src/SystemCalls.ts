@@ -183,7 +183,7 @@ export const errnoName = (result: number | bigint): string => {
 
 const mapFailed = 0xffff_ffff_ffff_ffffn
 
-/** Linux counts memory that may be written to before it is there only where it never promises more than it has. */
+/** Whether Linux promises no more memory than it has: only then what may be written to counts before it is. */
 const strictOvercommit = (): boolean => {
   try {
     return readFileSync("/proc/sys/vm/overcommit_memory", "utf8").trim() === "2"
@@ -192,7 +192,7 @@ const strictOvercommit = (): boolean => {
   }
 }
 
-/** What a worker leaves open or mapped when it ends, closed as far as that can be: nothing runs in one that is killed. */
+/** Closes and unmaps what a worker has left when it ends by itself: in one that is terminated nothing runs any more. */
 const untilExit = (system: SystemCalls): SystemCalls => {
   const files = new Set<number>()
   const places = new Map<bigint, number>()

@@ -1,5 +1,5 @@
 /**
- * Makes a service misbehave: fails an operation, delays it, or interrupts who calls.
+ * Makes a service misbehave: fails an operation, delays it, or interrupts its caller.
  *
  * It decorates any grant table, in memory or of a device, and with `decorator` any other service. Operations are counted
  * from 1, in the order in which they begin: run once without faults to learn how many there are, then once for every

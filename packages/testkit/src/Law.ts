@@ -183,7 +183,7 @@ export const forAll = <A, R>(
   })
 
 /**
- * Interrupts an acquisition before each operation of Effect's runtime that it consists of, once before each, or before
+ * Interrupts an acquisition before each step of Effect's runtime that it consists of, once before each, or before
  * a selection of `10 * runs` of them. No interruption may leave anything behind, or turn into a failure.
  *
  * @category properties

@@ -2,15 +2,15 @@
  * Provides the grant table of a Linux domain through `/dev/xen/gntalloc` and `/dev/xen/gntdev`.
  *
  * Each device is opened at its first use: a frontend that only shares needs no gntdev, a backend that only maps no
- * gntalloc. The calls are synchronous, and their number does not grow with the pages, but that a mapping is
- * split every 65 536 of them, and that a refused one is searched for the grant that was refused.
+ * gntalloc. The calls are synchronous, and their number does not grow with the pages, except that a mapping is split
+ * every 65 536 of them, and that a refused one is searched for the grant that was refused.
  *
  * **Gotchas**
  *
  * - Pages that a peer still has mapped at their release stay the peer's (core's `Ending`); the kernel keeps them from all
  *   other uses until it unmaps.
- * - Work on another thread (`zlib`, `crypto`, `fs`) that still uses memory at its release, and who has moved its buffer
- *   away, find zeros there, and what they write is lost: it is not the peer's any more. Copy first.
+ * - Work on another thread (`zlib`, `crypto`, `fs`) that still uses memory at its release finds zeros there, and so does
+ *   whoever has moved its buffer away. What they write is lost: it is not the peer's any more. Copy first.
  * - A worker that is ended by `terminate()` leaves its mappings and descriptors until the process ends: nothing of it runs
  *   any more that could release them. One that ends in any other way closes them. Better let it end by itself.
  * - What a peer may have kept of released pages counts towards the domain's grant table until their references are seen

@@ -1,6 +1,6 @@
 /**
  * What a domain's Linux does: gntalloc shares, up to its own limit, and keeps references that are in use from being
- * handed out again; gntdev maps; when a process ends, however, both let go for it and notify. Xen is `grants.ts`.
+ * handed out again; gntdev maps; in whatever way a process ends, both let go for it and notify. Xen is `grants.ts`.
  *
  * Pages are real ones: each share has a memfd of its own, so the Linux below zeroes the frames, keeps them as long as
  * anything maps them, and takes them back; every mapping puts frames side by side with mmap.

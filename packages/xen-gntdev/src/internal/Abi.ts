@@ -26,7 +26,7 @@ const headerWords = 4
 // The kernel always copies the fixed part, 24 bytes, in and out.
 const minimumWords = 6
 
-// Small requests stand in the same memory again and again: memory to point the kernel to costs more than a call. So a
+// Small requests use the same memory again and again: new memory to point the kernel to costs more than a call. So a
 // request is valid until the next is made.
 const six = new Uint32Array(minimumWords)
 const four = new Uint32Array(4)
