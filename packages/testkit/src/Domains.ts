@@ -4,10 +4,16 @@
  * @since 0.1.0
  */
 import * as DomainId from "@xen-shbuf/core/DomainId"
+import * as EventChannelError from "@xen-shbuf/core/EventChannelError"
+import * as EventChannels from "@xen-shbuf/core/EventChannels"
 import { GrantTable } from "@xen-shbuf/core/GrantTable"
+import { Unsupported } from "@xen-shbuf/core/Reason"
+import * as XenStore from "@xen-shbuf/core/XenStore"
+import { XenStoreError } from "@xen-shbuf/core/XenStoreError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 
 /**
@@ -16,10 +22,10 @@ import type * as Scope from "effect/Scope"
  * @category models
  * @since 0.2.0
  */
-export type Services = GrantTable
+export type Services = GrantTable | EventChannels.EventChannels | XenStore.XenStore
 
 /**
- * A domain and its services; `table` is its grant table.
+ * A domain and its services: its grant table, event channels and xenstore.
  *
  * @category models
  * @since 0.1.0
@@ -28,6 +34,8 @@ export interface Party {
   readonly id: DomainId.DomainId
   readonly services: Context.Context<Services>
   readonly table: GrantTable["Service"]
+  readonly channels: EventChannels.EventChannels["Service"]
+  readonly store: XenStore.XenStore["Service"]
 }
 
 /**
@@ -39,7 +47,9 @@ export interface Party {
 export const party = (id: DomainId.DomainId, services: Context.Context<Services>): Party => ({
   id,
   services,
-  table: Context.get(services, GrantTable)
+  table: Context.get(services, GrantTable),
+  channels: Context.get(services, EventChannels.EventChannels),
+  store: Context.get(services, XenStore.XenStore)
 })
 
 /**
@@ -81,10 +91,40 @@ export class Domains extends Context.Service<Domains, {
   readonly holdings: Effect.Effect<ReadonlyArray<string>>
 }>()("@xen-shbuf/testkit/Domains") {}
 
+const notHere = (feature: string) => new Unsupported({ feature, detail: "the domain has none in this program" })
+
+/** Answers to all that there is none. */
+const noChannels = (): EventChannels.EventChannels["Service"] => {
+  const refuse = (operation: EventChannelError.EventChannelError["operation"]) => () =>
+    Effect.fail(new EventChannelError.EventChannelError({ operation, reason: notHere("Event channels") }))
+  return EventChannels.make({ listen: refuse("listen"), join: refuse("join") })
+}
+
+/** Answers to all that there is none. */
+const noStore = (): XenStore.XenStore["Service"] => {
+  const refusing = (operation: XenStoreError["operation"]) =>
+    Effect.fail(new XenStoreError({ operation, reason: notHere("Xenstore") }))
+  const refuse = (operation: XenStoreError["operation"]) => () => refusing(operation)
+  return XenStore.make({
+    read: refuse("read"),
+    write: refuse("write"),
+    directory: refuse("directory"),
+    makeDirectory: refuse("makeDirectory"),
+    remove: refuse("remove"),
+    permissions: refuse("permissions"),
+    setPermissions: refuse("setPermissions"),
+    begin: refusing("transaction"),
+    commit: refuse("transaction"),
+    abort: () => Effect.void,
+    watch: refuse("watch"),
+    ownId: refusing("ownId")
+  })
+}
+
 /**
  * One domain that shares with itself, such as dom0 on real devices: `id` is its own id, as its peers know it.
  * `holdings` asks Xen what is granted or mapped, by whoever, and `openChannel` opens an event channel, where there is a
- * way to do it.
+ * way to do it. Event channels and xenstore answer `Unsupported` unless they are provided as well.
  *
  * @category layers
  * @since 0.1.0
@@ -96,8 +136,16 @@ export const loopback = (
     readonly openChannel?: Domains["Service"]["openChannel"] | undefined
   } = {}
 ): Layer.Layer<Domains, never, GrantTable> =>
-  Layer.effect(Domains, Effect.map(GrantTable, (table) => {
-    const self = party(DomainId.DomainId.make(id), Context.make(GrantTable, table))
+  Layer.effect(Domains, Effect.gen(function*() {
+    const channels = yield* Effect.serviceOption(EventChannels.EventChannels)
+    const store = yield* Effect.serviceOption(XenStore.XenStore)
+    const self = party(
+      DomainId.DomainId.make(id),
+      Context.make(GrantTable, yield* GrantTable).pipe(
+        Context.add(EventChannels.EventChannels, Option.getOrElse(channels, noChannels)),
+        Context.add(XenStore.XenStore, Option.getOrElse(store, noStore))
+      )
+    )
     return Domains.of({
       frontend: self,
       backend: self,

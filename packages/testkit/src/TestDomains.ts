@@ -4,7 +4,9 @@
  * @since 0.1.0
  */
 import * as DomainId from "@xen-shbuf/core/DomainId"
+import { EventChannels } from "@xen-shbuf/core/EventChannels"
 import { GrantTable } from "@xen-shbuf/core/GrantTable"
+import { XenStore } from "@xen-shbuf/core/XenStore"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -23,8 +25,13 @@ export const layer = (
 ): Layer.Layer<Domains, never, TestXen> =>
   Layer.effect(Domains, Effect.gen(function*() {
     const xen = yield* TestXen
-    const inDomain = (id: number) => Effect.map(xen.domain(id), (table) =>
-      party(DomainId.DomainId.make(id), Context.make(GrantTable, table)))
+    const inDomain = Effect.fnUntraced(function*(id: number) {
+      const services = Context.make(GrantTable, yield* xen.domain(id)).pipe(
+        Context.add(EventChannels, yield* xen.eventChannels(id)),
+        Context.add(XenStore, yield* xen.store(id))
+      )
+      return party(DomainId.DomainId.make(id), services)
+    })
     return Domains.of({
       frontend: yield* inDomain(ids.frontend),
       backend: yield* inDomain(ids.backend),

@@ -22,3 +22,7 @@ export * as SharedBufferLaws from "./SharedBufferLaws.ts"
 export * as TestDomains from "./TestDomains.ts"
 /** Runs a Xen in memory. */
 export * as TestXen from "./TestXen.ts"
+/** What must hold of all event channels. */
+export * as EventChannelLaws from "./EventChannelLaws.ts"
+/** What must hold of xenstore, as any domain sees it. */
+export * as XenStoreLaws from "./XenStoreLaws.ts"
