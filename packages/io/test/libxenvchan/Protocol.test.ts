@@ -143,7 +143,7 @@ describe("libxenvchan's Protocol", () => {
       assert.strictEqual([...new Uint32Array(ends!.memory.buffer, 0, 6)].map((word) => word.toString(16)).join(" "), header, at)
     })
     assert.deepStrictEqual([vchans, steps], [8, 534])
-  })
+  }, 60_000)
 
   it.prop("what is written at one end is read at the other, and signals are owed for what was asked for", {
     seed: Schema.Natural,
@@ -195,7 +195,7 @@ describe("libxenvchan's Protocol", () => {
       assert.strictEqual(ok(self.ready()), inbox[side].length)
       assert.strictEqual(ok(self.space()), size[peer] - inbox[peer].length)
     }
-  })
+  }, { timeout: 60_000 })
 
   it.prop("whoever waits is signalled, whatever the other side does between any two of its steps", {
     seed: Schema.Natural
@@ -236,7 +236,7 @@ describe("libxenvchan's Protocol", () => {
         assert.strictEqual(ok(there), 0, `${self.end.side} sleeps, and ${self.waits} is there`)
       }
     }
-  }, { arbitrary: { runs: 300 } })
+  }, { arbitrary: { runs: 300 }, timeout: 60_000 })
 
   it("an index is loaded before what it announces is copied, and stored after; who waits asks first, then looks", () => {
     const { client, memory, server } = pair({ left: 10, right: 11 })
