@@ -12,7 +12,7 @@ import * as Fiber from "effect/Fiber"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { random, sameBytes } from "../../../xenbus/test/Model.ts"
+import { random, sameBytes, watching } from "../../../xenbus/test/Model.ts"
 
 type Xen = TestXen.TestXen["Service"]
 
@@ -297,6 +297,24 @@ describe("libxenvchan in memory", () => {
       for (const exit of exits) {
         assert.isTrue(Exit.isFailure(exit) && exit.cause.reasons.every(({ _tag }) => _tag === "Die"))
       }
+    }))
+
+  inXen("bytes that come just before the peer closes, while we look, are read", (xen) =>
+    Effect.gen(function*() {
+      const ends = yield* pair({ readSize: 1024 })
+      const ref = Number(yield* (yield* xen.store(client)).readText(`${path}/ring-ref`))
+      const { bytes } = yield* (yield* xen.domain(client)).map({ peer: server, refs: [ref] })
+      let isFirst = true
+      const into = new Uint8Array(2)
+      const read = watching((event, at) => {
+        if (event !== "loaded" || at !== 1 || !isFirst) return
+        isFirst = false
+        bytes[2048] = 9
+        bytes[4] = 1
+        bytes[Protocol.liveOffset.client] = 0
+      }, () => Effect.runSyncExit(ends.server.read(into)))
+      assert.deepStrictEqual([read, into[0]], [Exit.succeed(1), 9])
+      assert.strictEqual(yield* ends.server.read(into), 0)
     }))
 
   inXen("a peer that breaks the rules ends its vchan alone, both directions of it", (xen) =>
