@@ -31,6 +31,12 @@ export interface SystemCalls {
   /** Reads as many bytes as there are, `into.length` at most; EAGAIN where there are none and the file does not block. */
   readonly read: (fd: number, into: Uint8Array) => number
   readonly write: (fd: number, bytes: Uint8Array) => number
+  /** Makes a pipe, and notes the end to read from and the one to write to. */
+  readonly pipe: (ends: Int32Array, flags: number) => number
+  /** Makes a descriptor stand for the file of another one. */
+  readonly duplicate: (fd: number, onto: number, flags: number) => number
+  /** 0 where Linux can tell when a file has something to read; EPERM where it can't. */
+  readonly canWait: (fd: number) => number
   readonly mmap: (
     address: bigint | null,
     byteLength: number,
@@ -233,6 +239,10 @@ const untilExit = (system: SystemCalls): SystemCalls => {
   }
 }
 
+type Control = readonly [epoll: number, operation: number, fd: number, event: Uint8Array]
+
+const EPOLL_CTL_ADD = 1
+
 type Transfer = readonly [fd: number, bytes: Uint8Array, byteLength: number]
 
 /** The file of a bundle that is CommonJS, where `import.meta` is empty; not there in a module. */
@@ -253,6 +263,10 @@ const load = (): SystemCalls => {
   const ftruncate = libc.func("int ftruncate(int, int64_t)") as unknown as SystemCalls["ftruncate"]
   const read = libc.func("long read(int, void*, size_t)") as unknown as (...args: Transfer) => number
   const write = libc.func("long write(int, void*, size_t)") as unknown as (...args: Transfer) => number
+  const pipe = libc.func("int pipe2(int*, int)") as unknown as SystemCalls["pipe"]
+  const duplicate = libc.func("int dup3(int, int, int)") as unknown as SystemCalls["duplicate"]
+  const epollCreate = libc.func("int epoll_create1(int)") as unknown as (flags: number) => number
+  const epollControl = libc.func("int epoll_ctl(int, int, int, void*)") as unknown as (...args: Control) => number
   const memcpy = libc.func("void *memcpy(void*, void*, size_t)")
   const pageSize = libc.func("int getpagesize()") as unknown as () => number
   // errno is only valid in the tick of the call.
@@ -266,6 +280,15 @@ const load = (): SystemCalls => {
     ioctl: (fd, request, argument) => checked(ioctl(fd, request, argument)),
     read: (fd, into) => checked(read(fd, into, into.length)),
     write: (fd, bytes) => checked(write(fd, bytes, bytes.length)),
+    pipe: (ends, flags) => checked(pipe(ends, flags)),
+    duplicate: (fd, onto, flags) => checked(duplicate(fd, onto, flags)),
+    canWait: (fd) => {
+      const epoll = checked(epollCreate(O_CLOEXEC))
+      if (epoll < 0) return epoll
+      const answer = checked(epollControl(epoll, EPOLL_CTL_ADD, fd, new Uint8Array(16)))
+      close(epoll)
+      return answer
+    },
     mmap: (address, byteLength, protection, flags, fd, offset) => {
       const mapped = mmap(address, byteLength, protection, flags, fd, offset)
       return mapped === mapFailed ? BigInt(-koffi.errno()) : mapped

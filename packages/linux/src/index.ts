@@ -1,3 +1,6 @@
+/** Hears when a device has something to tell, without a thread for it. */
+export * as Arrivals from "./Arrivals.ts"
+
 /** Opens, reads and writes devices, and says what an administrator can do. */
 export * as Device from "./Device.ts"
 

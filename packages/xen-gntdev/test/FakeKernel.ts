@@ -196,6 +196,9 @@ export const make = (rules: Rules = {}) => {
     // No device of these is read or written.
     read: () => EINVAL,
     write: () => EINVAL,
+    pipe: () => EINVAL,
+    duplicate: () => EINVAL,
+    canWait: () => EINVAL,
     memfd: () => ENOENT,
     ftruncate: () => ENOENT
   }
