@@ -92,6 +92,8 @@ export interface Bound {
   readonly notify: () => Result.Result<void, Reason>
   /** Lets the next signal come. Called once for each signal that was taken. */
   readonly unmask: () => Result.Result<void, Reason>
+  /** Told when the first one begins to wait, and when nobody waits any more: what listens need not keep a process alive. */
+  readonly awaited?: (isAwaited: boolean) => void
   /** Closes the port. Called once, however the scope ends; must not throw. No call to the listener comes after it. */
   readonly release: () => void
 }
@@ -140,6 +142,7 @@ class Signals implements Listener {
   #over: Effect.Effect<never, EventChannelError> | undefined
   readonly #waiting = new Set<(effect: Effect.Effect<void, EventChannelError>) => void>()
   #unmask: Bound["unmask"] = () => Result.succeed(undefined)
+  #awaited: Bound["awaited"]
 
   signal = () => {
     this.#pending = true
@@ -158,13 +161,16 @@ class Signals implements Listener {
     return this.#over
   }
 
-  bind({ unmask }: Bound) {
+  bind({ awaited, unmask }: Bound) {
     this.#unmask = unmask
+    this.#awaited = awaited
   }
 
   #wake() {
+    if (this.#waiting.size === 0) return
     const waiting = [...this.#waiting]
     this.#waiting.clear()
+    this.#awaited?.(false)
     for (const resume of waiting) resume(this.#later)
   }
 
@@ -183,7 +189,10 @@ class Signals implements Listener {
     if (this.#pending || this.#over !== undefined) return this.#take
     return Effect.callback<void, EventChannelError>((resume) => {
       this.#waiting.add(resume)
-      return Effect.sync(() => this.#waiting.delete(resume))
+      if (this.#waiting.size === 1) this.#awaited?.(true)
+      return Effect.sync(() => {
+        if (this.#waiting.delete(resume) && this.#waiting.size === 0) this.#awaited?.(false)
+      })
     })
   })
 }

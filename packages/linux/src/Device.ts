@@ -8,14 +8,15 @@ import * as Result from "effect/Result"
 import * as SystemCalls from "./SystemCalls.ts"
 
 /**
- * A device file, or a file that belongs to it, and the kernel module behind it, as modprobe knows it.
+ * A device file, or a file that belongs to it, and the kernel module behind it, as modprobe knows it, unless it is built
+ * into every kernel for Xen.
  *
  * @category models
  * @since 0.2.0
  */
 export interface Device {
   readonly path: string
-  readonly module: string
+  readonly module?: string
 }
 
 /**
@@ -27,6 +28,7 @@ export interface Device {
 export const remedy = ({ module, path }: Device, errno: string): string => {
   switch (errno) {
     case "ENOENT":
+      if (module === undefined) return "Run in a Xen domain, and once xenstore is up: in dom0, start xenstored first."
       return `Load its module: modprobe ${module} (in a Xen domain; elsewhere there is none).`
     case "EACCES":
     case "EPERM":
