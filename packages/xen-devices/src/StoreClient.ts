@@ -71,7 +71,8 @@ export const make = (options: Options = {}): Effect.Effect<XenStore.XenStore["Se
   )
 }
 
-const closed = new Reason.DeviceUnavailable({
+/** The answer after the end of the layer's scope. @internal */
+export const closed = new Reason.DeviceUnavailable({
   device: "xenstore",
   errno: "EBADF",
   remedy: "It was closed with its layer's scope: use what the layer provides inside of it only."
