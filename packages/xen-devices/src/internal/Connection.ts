@@ -6,7 +6,7 @@
  *
  * @internal
  */
-import * as Reason from "@xen-shbuf/core/Reason"
+import type * as Reason from "@xen-shbuf/core/Reason"
 import { type Reason as Refusal, StoreGone } from "@xen-shbuf/core/XenStoreError"
 import * as Result from "effect/Result"
 import * as Wire from "../XenStoreWire.ts"

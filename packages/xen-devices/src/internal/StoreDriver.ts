@@ -101,12 +101,13 @@ const requestsOf = (connection: Connection.Connection): Requests => {
     resume: (answer: Effect.Effect<Uint8Array, XenStoreError>) => void
   ): Connection.Pending | undefined => {
     const { operation, path, payload = Wire.strings(path), request, transaction = 0 } = asked
-    const transport = connection.transport()
-    if (Result.isFailure(transport)) return void resume(failed(operation, transport.failure))
-    const { path: device, payloadLimit: limit } = transport.success
-    if (payload.length > limit) {
-      return void resume(failed(operation, new TooLong({ path, byteLength: payload.length, limit })))
+    const refuse = (reason: Refusal): undefined => {
+      resume(failed(operation, reason))
     }
+    const transport = connection.transport()
+    if (Result.isFailure(transport)) return refuse(transport.failure)
+    const { path: device, payloadLimit: limit } = transport.success
+    if (payload.length > limit) return refuse(new TooLong({ path, byteLength: payload.length, limit }))
     return connection.ask({
       type: Wire.types[request],
       transaction,
