@@ -6,9 +6,8 @@
  *
  * @since 0.2.0
  */
-import type * as SharedMemory from "@xen-shbuf/core/SharedMemory"
+import * as PixelFormat from "@xen-shbuf/io/displif/PixelFormat"
 import { Buffer } from "node:buffer"
-import * as Pixels from "./Pixels.ts"
 
 /**
  * Pixels on each side of a tile; those at the right and the lower edge may be smaller.
@@ -18,26 +17,16 @@ import * as Pixels from "./Pixels.ts"
  */
 export const tileSize = 64
 
-/**
- * What a guest wants to be seen: pixels in memory that it may change at any moment.
- *
- * @category models
- * @since 0.2.0
- */
-export interface Frame {
-  /** In pixels. */
-  readonly width: number
-  readonly height: number
-  readonly format: Pixels.Format
-  /** Bytes from one row to the next. */
-  readonly pitch: number
-  /** Bytes before the first row. */
-  readonly offset: number
-  readonly bytes: SharedMemory.Readable
-}
-
 /** Bytes of a pixel of ours. */
 const wordSize = 4
+
+/** Red and blue of a row change places. */
+const blueFirst = (words: Uint32Array) => {
+  for (let x = 0; x < words.length; x++) {
+    const word = words[x]!
+    words[x] = word & 0xff00_ff00 | word << 16 & 0xff_0000 | word >>> 16 & 0xff
+  }
+}
 
 /**
  * The copy: one word a pixel, 0x..RRGGBB; the highest byte counts for nothing.
@@ -61,7 +50,6 @@ export class Picture {
   readonly #stored: Buffer
   readonly #row: Buffer<ArrayBuffer>
   readonly #rowWords: Uint32Array<ArrayBuffer>
-  readonly #raw: Uint8Array<ArrayBuffer>
 
   constructor(width: number, height: number) {
     this.width = width
@@ -73,27 +61,23 @@ export class Picture {
     this.#stored = Buffer.from(this.words.buffer)
     this.#rowWords = new Uint32Array(width)
     this.#row = Buffer.from(this.#rowWords.buffer)
-    this.#raw = new Uint8Array(width * wordSize)
   }
 
   /**
    * Takes over a frame of the same size, and gives the number of tiles that have changed. A frame that does not lie in
    * its memory, or whose memory has ended, is a mistake of the caller's: it throws.
    */
-  show({ bytes, format, height, offset, pitch, width }: Frame): number {
-    const length = width * Pixels.bytesPerPixel[format]
+  show({ bytes, format, height, pitch, width }: PixelFormat.Pixels): number {
+    const length = width * format.bytesPerPixel
     if (width !== this.width || height !== this.height) throw new RangeError("The frame has another size than the picture")
-    if (offset + (height - 1) * pitch + length > bytes.length) throw new RangeError("The frame does not lie in its memory")
+    if ((height - 1) * pitch + length > bytes.length) throw new RangeError("The frame does not lie in its memory")
     const version = this.version + 1
-    const direct = Pixels.bytesPerPixel[format] === wordSize
+    const isOurs = format.name === "XR24" || format.name === "AR24"
     let changed = 0
     for (let y = 0; y < height; y++) {
-      const start = offset + y * pitch
-      if (direct) this.#row.set(bytes.subarray(start, start + length))
-      else {
-        this.#raw.set(bytes.subarray(start, start + length))
-        Pixels.toWords(format, this.#raw, this.#rowWords)
-      }
+      const row = bytes.subarray(y * pitch, y * pitch + length)
+      if (isOurs) this.#row.set(row)
+      else this.#convert(format, row.slice())
       changed += this.#store(y, version)
     }
     if (changed > 0) this.version = version
@@ -107,6 +91,11 @@ export class Picture {
       if (this.versions[tile]! > version) tiles.push(tile)
     }
     return tiles
+  }
+
+  #convert(format: PixelFormat.PixelFormat, bytes: Uint8Array<ArrayBuffer>) {
+    PixelFormat.toRgba({ width: this.width, height: 1, pitch: bytes.length, format, bytes }, this.#row)
+    blueFirst(this.#rowWords)
   }
 
   /** Keeps a row that differs from the one before, and gives how many tiles have changed by it alone. */

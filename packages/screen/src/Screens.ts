@@ -6,6 +6,7 @@
  *
  * @since 0.2.0
  */
+import type { Pixels } from "@xen-shbuf/io/displif/PixelFormat"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -56,7 +57,7 @@ export interface Screen {
   /** Frames shown so far. */
   readonly frames: number
   /** Takes over a frame now; the memory is not looked at any more when this returns. Gives how many tiles changed. */
-  readonly show: (frame: Picture.Frame) => number
+  readonly show: (frame: Pixels) => number
   /** Shows nothing any more. */
   readonly blank: () => void
   /** Says what the guest's driver does, in a word. */
@@ -116,7 +117,7 @@ class ScreenImpl implements Screen {
     return { id: this.id, guest, name, connector, width, height, state: this.#state, input: input !== undefined }
   }
 
-  show = (frame: Picture.Frame): number => {
+  show = (frame: Pixels): number => {
     const { height, width } = frame
     const isNew = this.picture?.width !== width || this.picture.height !== height
     const picture = isNew ? new Picture.Picture(width, height) : this.picture!

@@ -2,12 +2,12 @@
 export * as Assets from "./Assets.ts"
 /** Packs the pixels of tiles for their way to a page. */
 export * as Encoding from "./Encoding.ts"
+/** Puts what guests show on screens. */
+export * as Guests from "./Guests.ts"
 /** Tells which key of Linux's a key of a browser is. */
 export * as Keys from "./Keys.ts"
 /** Keeps a copy of what a screen shows, and knows what of it has changed. */
 export * as Picture from "./Picture.ts"
-/** Turns rows of pixels of any format into words. */
-export * as Pixels from "./Pixels.ts"
 /** Knows the screens that there are. */
 export * as Screens from "./Screens.ts"
 /** Serves the page and its sockets over HTTP. */
