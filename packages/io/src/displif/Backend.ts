@@ -164,6 +164,11 @@ const connect = Effect.fnUntraced(function*<E, R>(
   ], { concurrency: "unbounded", discard: true })
 })
 
+const warnAllocation = Effect.logWarning(
+  "Guests whose be-alloc is 1 have their buffers allocated by this backend: what such a guest does not let go of stays lost, " +
+    "and in a PV guest Linux can't use it (set be-alloc=0 there)."
+)
+
 /**
  * Serves the displays of all guests that have one with this domain as its backend, now and later, until it is interrupted.
  * Fails where xenstore can't be used any more.
@@ -185,10 +190,11 @@ export const serve = <E, R>(
       usages.set(guest, usage)
       return usage
     }
-    return XenbusBackend.serve({
+    const serving = XenbusBackend.serve({
       type: Protocol.type,
       advertise: () => Effect.succeed({ [Protocol.node.versions]: Protocol.versions }),
       maxDevices: options.maxDisplays,
       handler: (connection) => connect(connection, usageOf(connection.frontend), options)
     })
+    return options.allocate === true ? Effect.andThen(warnAllocation, serving) : serving
   })

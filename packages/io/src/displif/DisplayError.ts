@@ -39,7 +39,7 @@ export class NoAnswer extends Schema.TaggedError<NoAnswer>()("NoAnswer", {}) {
 }
 
 /**
- * The backend answered what was not asked, or can't be. The connection is not used any more.
+ * The backend answered what was not asked, after which the connection is not used any more; or what can't be.
  *
  * @category errors
  * @since 0.2.0

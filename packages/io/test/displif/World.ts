@@ -3,7 +3,6 @@ import type { GrantTable } from "@xen-shbuf/core/GrantTable"
 import type { XenStore } from "@xen-shbuf/core/XenStore"
 import * as Backend from "@xen-shbuf/io/displif/Backend"
 import type { Display } from "@xen-shbuf/io/displif/Display"
-import * as Frontend from "@xen-shbuf/io/displif/Frontend"
 import type { Picture } from "@xen-shbuf/io/displif/Picture"
 import * as Ledger from "@xen-shbuf/testkit/Ledger"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
@@ -36,11 +35,15 @@ export const copyOf = (picture: Picture): Seen => {
 }
 
 /** The toolstack gives a guest a display. */
-export const addDisplay = (guest: number, resolutions: ReadonlyArray<string>, options: { readonly beAlloc?: string } = {}) =>
+export const addDisplay = (
+  guest: number,
+  resolutions: ReadonlyArray<string>,
+  options: { readonly beAlloc?: string; readonly id?: number } = {}
+) =>
   Effect.andThen(inDomain(guest)(Effect.void), dom0(Toolstack.addDevice({
     type: "vdispl",
     frontend: guest,
-    id: 0,
+    id: options.id ?? 0,
     frontendNodes: {
       "be-alloc": options.beAlloc ?? "0",
       ...Object.fromEntries(resolutions.flatMap((resolution, i) => [
@@ -50,6 +53,10 @@ export const addDisplay = (guest: number, resolutions: ReadonlyArray<string>, op
     },
     backendNodes: {}
   })))
+
+/** The toolstack takes it away. */
+export const removeDisplay = (guest: number) =>
+  dom0(Toolstack.removeDevice({ type: "vdispl", frontend: guest, id: 0, within: "5 seconds" }))
 
 /** A backend in dom0 whose displays the test gets. */
 export const startBackend = (options: Partial<Backend.Options<never, never>> = {}) =>
@@ -77,5 +84,3 @@ export const watch = (display: Display, index = 0) =>
 /** Nothing is left when the test has ended. */
 export const checked = <A, E>(test: Effect.Effect<A, E, TestXen.TestXen | Scope.Scope>) =>
   Ledger.checked(test).pipe(Effect.provide(TestXen.layer({ sharedPages: 20_000 })))
-
-export { Frontend }

@@ -102,7 +102,7 @@ export const acknowledge = (
   pictures: Pictures,
   interval: number
 ): Effect.Effect<never, RingError | EventChannelError> => {
-  let turn = 0
+  let turn = -Infinity
   const next = Effect.gen(function*() {
     const { cookie } = yield* pictures.taken
     const now = yield* Clock.currentTimeMillis
