@@ -1,17 +1,19 @@
 /**
  * `npm run shipping`: the packages where nothing else of this workspace is. Packs them, installs them with npm into an
- * empty project, and runs them from there and out of bundles, on the oldest Node that they promise and on the pinned one.
+ * empty project, and runs them from there and out of bundles, on the oldest Node that they promise and on the pinned one;
+ * then runs the archive on a machine that has nothing.
  */
 import { build, type Format } from "esbuild"
 import { cpSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { basename, join } from "node:path"
+import * as Bare from "./Bare.ts"
 import * as Pack from "./Pack.ts"
 import * as Steps from "./Steps.ts"
 
 const scratch = mkdtempSync(join(tmpdir(), "xen-shbuf-shipping-"))
 const project = join(scratch, "project")
-const { close, step } = Steps.make()
+const { close, skip, step } = Steps.make()
 
 const json = (...path: ReadonlyArray<string>) => JSON.parse(readFileSync(join(...path), "utf8"))
 const pinned = (name: string) => `${name}@${json(Steps.root, "node_modules", name, "package.json").version}`
@@ -104,6 +106,21 @@ if (await step("packed, and installed with npm into an empty project", install))
       await step(`the ${format} bundle runs, with koffi beside it: ${name}`, () => memory(node, file, join(scratch, format)))
     }
   }
+}
+
+const why = await Bare.unavailable()
+if (why !== undefined) skip("the archive on a machine that has nothing", why)
+else {
+  await step("the archive runs on a machine without Node, packages, network and environment", async () => {
+    const made = await Steps.run(["node", "scripts/archive.ts", "--to", scratch])
+    if (!made.ok) return made
+    const xenShbuf = await Bare.make(made.stdout.trim(), scratch)
+    const demo = await xenShbuf("demo", "--png", "/tmp/demo.png")
+    if (!demo.ok) return demo
+    // Its devices are missing, and so is all else that it could ask for: it tells so.
+    const doctor = await xenShbuf("doctor")
+    return { ok: !doctor.ok && doctor.stdout.includes("gntalloc"), text: doctor.text }
+  })
 }
 
 rmSync(scratch, { recursive: true })

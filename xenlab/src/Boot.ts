@@ -35,6 +35,8 @@ export interface Booted {
   readonly grants: Effect.Effect<ReadonlyArray<Grants.Active>, Grants.ReadError>
   /** Where the consoles go. */
   readonly results: string
+  /** The host's folder that dom0 sees as /mnt/lab. */
+  readonly share: string
 }
 
 /** Keeps what a domain says besides its agent's reports. */
@@ -67,7 +69,7 @@ export const boot = Effect.fnUntraced(function*({ entries, files, results }: Opt
   // Xen prints it on the one console: one reader at a time.
   const one = yield* Semaphore.make(1)
   const grants = one.withPermits(1)(Effect.provideService(Grants.read(console), FileSystem.FileSystem, fs))
-  const booted: Booted = { dom0, grants, results }
+  const booted: Booted = { dom0, grants, results, share: images.share }
   return booted
 })
 

@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import * as Boot from "./Boot.ts"
+import * as Archive from "./checks/Archive.ts"
 import * as Death from "./checks/Death.ts"
 import * as Hostile from "./checks/Hostile.ts"
 import * as Laws from "./checks/Laws.ts"
@@ -27,7 +28,7 @@ import type { Report } from "./Report.ts"
 import { type GuestPlan, Target } from "./Target.ts"
 
 /** What can be asked for by name. The domains are prepared in any case. */
-export const topics = ["tool", "laws", "sharing", "guests", "death", "hostile", "soak"] as const
+export const topics = ["tool", "laws", "sharing", "guests", "death", "hostile", "archive", "soak"] as const
 export type Topic = typeof topics[number]
 
 /** Random buffers of a soak: dom0 with itself, and each guest with dom0, which is slower. */
@@ -108,6 +109,7 @@ const checkDom0 = Effect.fnUntraced(function*<E>(shared: Shared, laws: Effect.Ef
   const more = [Order.check(arch), ...general([Worker.check(lab), Resident.forgetful(lab)])]
   yield* run({ ...inDom0(shared), checks: [...prepare(["gntalloc"]), ...when("tool", more)] })
   yield* run({ ...alone, acquire: laws, checks: when("laws", general([Laws.checkSplit])) })
+  yield* run({ ...alone, acquire: Archive.acquire(lab, arch), checks: when("archive", Archive.checks) })
   yield* soaking({ ...alone, acquire: Effect.succeed(lab.dom0), checks: [Soak.inDom0(lab, cycles.dom0)] })
 })
 
