@@ -10,7 +10,7 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Cli from "@xen-shbuf/cli/Cli"
 import { GrantTable } from "@xen-shbuf/core/GrantTable"
-import * as GntDev from "@xen-shbuf/xen-gntdev/GntDev"
+import * as XenDevices from "@xen-shbuf/xen-devices/XenDevices"
 import type * as Cause from "effect/Cause"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
@@ -43,8 +43,8 @@ const devices = process.argv[2] === "forget"
       share: (options) => Scope.provide(table.share(options), never),
       map: (options) => Scope.provide(table.map(options), never)
     }
-  })).pipe(Layer.provide(GntDev.layer()))
-  : GntDev.layer()
+  })).pipe(Layer.provideMerge(XenDevices.layer()))
+  : XenDevices.layer()
 
 const start = Effect.fnUntraced(function*(id: number, args: ReadonlyArray<string>) {
   const input = yield* Queue.unbounded<Uint8Array, Cause.Done>()

@@ -3,7 +3,9 @@
  *
  * @since 0.1.0
  */
+import type { EventChannels } from "@xen-shbuf/core/EventChannels"
 import type { GrantTable } from "@xen-shbuf/core/GrantTable"
+import type { XenStore } from "@xen-shbuf/core/XenStore"
 import * as Cause from "effect/Cause"
 import * as CliConfig from "effect/cli/CliConfig"
 import * as CliOutput from "effect/cli/CliOutput"
@@ -18,6 +20,7 @@ import { doctor } from "./commands/Doctor.ts"
 import { map } from "./commands/Map.ts"
 import { provide } from "./commands/Provide.ts"
 import { share } from "./commands/Share.ts"
+import { vchan } from "./commands/Vchan.ts"
 import { walk } from "./commands/Walk.ts"
 import * as Failure from "./Failure.ts"
 import * as Flags from "./Flags.ts"
@@ -28,7 +31,7 @@ const version = "0.1.0"
 const command = Command.make("xen-shbuf").pipe(
   Command.withDescription("Share big buffers between Xen domains through page directories of grant references."),
   Command.withGlobalFlags([Flags.json]),
-  Command.withSubcommands([demo, doctor, share, map, provide, walk])
+  Command.withSubcommands([demo, doctor, share, map, provide, walk, vchan])
 )
 
 /** Help where it is asked for; errors are printed with all others. */
@@ -53,7 +56,7 @@ const report = Effect.fnUntraced(function*(cause: Cause.Cause<Failure.Error>) {
  */
 export const run = (
   args: ReadonlyArray<string>
-): Effect.Effect<void, Failure.Error, GrantTable | Command.Environment> =>
+): Effect.Effect<void, Failure.Error, GrantTable | EventChannels | XenStore | Command.Environment> =>
   Command.runWith(command, { version })(args).pipe(
     Effect.tapCause(report),
     // Looked up beforehand: wrong flags are to be told in JSON as well.

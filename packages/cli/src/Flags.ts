@@ -6,6 +6,9 @@
 import * as DomainId from "@xen-shbuf/core/DomainId"
 import * as GrantRef from "@xen-shbuf/core/GrantRef"
 import * as Page from "@xen-shbuf/core/Page"
+import * as StorePath from "@xen-shbuf/core/StorePath"
+import * as Protocol from "@xen-shbuf/io/libxenvchan/Protocol"
+import * as Server from "@xen-shbuf/io/libxenvchan/Server"
 import * as CliError from "effect/cli/CliError"
 import type * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
@@ -71,6 +74,34 @@ export const peer = number("peer", DomainId.DomainId, DomainId.expected).pipe(
 export const directory = number("directory", GrantRef.GrantRef, GrantRef.expected).pipe(
   Flag.withDescription("Reference of the directory's first page, as the peer's xen-shbuf printed it; required")
 )
+
+/**
+ * `--path`: a node of xenstore.
+ *
+ * @category flags
+ * @since 0.2.0
+ */
+export const path = (description: string): Flag.Flag<StorePath.StorePath> =>
+  Flag.String("path").pipe(
+    Flag.withMetavar("path"),
+    Flag.mapEffect((text) => {
+      const path = Schema.decodeOption(StorePath.StorePath)(text)
+      return Option.isSome(path) ? Effect.succeed(path.value) : invalid("path", text, StorePath.expected)
+    }),
+    Flag.withDescription(`${description}; required`)
+  )
+
+/**
+ * The size of a vchan's ring in bytes.
+ *
+ * @category flags
+ * @since 0.2.0
+ */
+export const ringSize = (name: string, description: string): Flag.Flag<number> =>
+  number(name, upTo(Protocol.maxRingSize), `a number of bytes from 1 to ${Protocol.maxRingSize}`).pipe(
+    Flag.withDefault(Server.defaultSize),
+    Flag.withDescription(`${description}; the default is ${Server.defaultSize}`)
+  )
 
 /**
  * The flags that tell a buffer's size; `size` makes sense of them together.

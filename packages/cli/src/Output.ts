@@ -39,6 +39,8 @@ export class Output extends Context.Service<Output, {
   readonly event: (event: Event, text: string) => Effect.Effect<void>
   /** Prints what only people need, such as what to do next. */
   readonly hint: (text: string) => Effect.Effect<void>
+  /** The same as `event`, on stderr: for a command whose stdout is not its own. */
+  readonly aside: (event: Event, text: string) => Effect.Effect<void>
   /** Prints a failure: on stderr for people, as an event `error` on stdout for programs. */
   readonly failure: (failure: Failure) => Effect.Effect<void>
 }>()("@xen-shbuf/cli/Output") {}
@@ -52,6 +54,7 @@ export class Output extends Context.Service<Output, {
 export const layerText: Layer.Layer<Output> = Layer.succeed(Output, {
   event: (_, text) => Console.log(text),
   hint: (text) => Console.log(text),
+  aside: (_, text) => Console.error(text),
   failure: ({ message }) => Console.error(message)
 })
 
@@ -64,6 +67,7 @@ export const layerText: Layer.Layer<Output> = Layer.succeed(Output, {
 export const layerJson: Layer.Layer<Output> = Layer.succeed(Output, {
   event: (event) => Console.log(JSON.stringify(event)),
   hint: () => Effect.void,
+  aside: (event) => Console.error(JSON.stringify(event)),
   failure: (failure) => Console.log(JSON.stringify({ event: "error", ...failure }))
 })
 
