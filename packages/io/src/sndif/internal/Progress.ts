@@ -48,6 +48,11 @@ export class Progress {
   position: number
   /** Playback: the end of what was written. Capture: the end of what was read. */
   edge: number
+  /**
+   * The end of what a player has got: behind the position where the guest is late, for it gets what comes late, too. In
+   * real time the sound is longer then than it was, but no sample is missing.
+   */
+  heard: number
   isRunning = false
   /** Times that samples were not there, or not fetched, when they were due, and the guest went on. */
   slips = 0
@@ -58,7 +63,7 @@ export class Progress {
 
   constructor(shape: Shape, start: number) {
     this.#shape = shape
-    this.position = this.edge = this.#base = this.#align(start)
+    this.position = this.edge = this.heard = this.#base = this.#align(start)
   }
 
   #align(position: number): number {
@@ -117,22 +122,29 @@ export class Progress {
     this.isRunning = false
     this.edge = this.position
     this.#toBeginning()
+    this.heard = this.edge
   }
 
   #toBeginning() {
     this.#base = this.position = this.#align(this.position)
     this.edge = Math.max(this.edge, this.position)
+    this.heard = this.position
   }
 
-  /** Samples were written into the buffer: at the first place from the position on where they can be meant. */
-  written(offset: number, length: number): void {
+  /**
+   * Samples were written into the buffer: where the guest left off, or else at the first place from the position on. True
+   * where they are late: the guest may write over them as soon as it likes.
+   */
+  written(offset: number, length: number): boolean {
     const { bufferSize } = this.#shape
     const place = (position: number) => position % bufferSize
-    // Too late, but where the guest left off: what of it is still to come is played.
-    const isLate = this.edge < this.position && offset === place(this.edge) && this.position - this.edge < bufferSize
-    const start = isLate ? this.edge : this.position + place(offset - place(this.position) + bufferSize)
+    const isOut = this.edge < this.position
+    const goesOn = isOut && offset === place(this.edge)
+    const start = goesOn ? this.edge : this.position + place(offset - place(this.position) + bufferSize)
+    if (isOut) this.heard = start
     this.edge = start + length
     this.#refilled()
+    return goesOn
   }
 
   /** Samples were put into the buffer for the guest to read. */
@@ -182,6 +194,12 @@ export class Progress {
   #isOut(position: number): boolean {
     const { bufferSize, direction } = this.#shape
     return direction === "playback" ? position > this.edge : position > this.edge + bufferSize
+  }
+
+  /** Time that a player took from a step's beginning to now does not count where it is more than a period: the guest waits. */
+  hold(begun: number, now: number): void {
+    const { frameSize, periodSize, rate } = this.#shape
+    if (this.isRunning && (now - begun) * rate > periodSize / frameSize * second) this.#drop(now)
   }
 
   /** The position is reached: what there was is played. */

@@ -105,7 +105,7 @@ const close = <E, R>(desk: Desk<E, R>) =>
     const { current } = desk
     if (current === undefined) return ok
     desk.current = undefined
-    return Effect.as(Scope.close(current.scope, Exit.void), 0)
+    return Effect.as(Effect.uninterruptible(Scope.close(current.scope, Exit.void)), 0)
   })
 
 const transfer = <E, R>(desk: Desk<E, R>, session: Session<E, R>, request: Part): Effect.Effect<number, E, R> => {

@@ -145,13 +145,14 @@ export class Session<E, R> {
   #play(position: number): Effect.Effect<void, E, R> {
     const { bytes, player, progress, shape: { bufferSize } } = this.#parts
     return Effect.suspend(() => {
-      const from = progress.position
+      const from = progress.heard
       const end = Math.min(position, progress.edge)
       if (player === undefined || from >= end) return Effect.void
       const at = from % bufferSize
       const length = Math.min(end - from, bufferSize - at)
       return Effect.andThen(player.play(bytes.subarray(at, at + length)), Effect.suspend(() => {
-        progress.advance(from + length)
+        progress.heard = from + length
+        progress.advance(Math.max(progress.position, progress.heard))
         return this.#play(position)
       }))
     })
@@ -172,9 +173,14 @@ export class Session<E, R> {
     this.#moving.withPermit(Effect.flatMap(now, (now) => {
       const { progress } = this.#parts
       const due = progress.due(now)
-      return due === progress.position ? Effect.void : this.#moveTo(due)
+      if (due === progress.position) return Effect.void
+      return Effect.andThen(this.#moveTo(due), this.#hold(now))
     }))
   )
+
+  #hold(begun: number) {
+    return Effect.map(now, (now) => this.#parts.progress.hold(begun, now))
+  }
 
   readonly #wait: Effect.Effect<void> = Effect.flatMap(now, (now) => {
     const nanos = this.#parts.progress.wait(now)
@@ -190,13 +196,14 @@ export class Session<E, R> {
     Effect.andThen(this.#running.await, Effect.andThen(this.#wait, this.#step))
   )
 
-  /** Samples were written. */
-  written(offset: number, length: number): Effect.Effect<void> {
+  /** Samples were written; those that are late are played before the guest knows. */
+  written(offset: number, length: number): Effect.Effect<void, E, R> {
     const { progress } = this.#parts
     return Effect.suspend(() => {
-      progress.written(offset, length)
+      const isLate = progress.written(offset, length)
       this.#worked.openUnsafe()
-      return this.#noteSlips
+      const played = isLate ? this.#moving.withPermit(Effect.suspend(() => this.#play(progress.position))) : Effect.void
+      return Effect.andThen(played, this.#noteSlips)
     })
   }
 
