@@ -20,6 +20,7 @@ import { doctor } from "./commands/Doctor.ts"
 import { map } from "./commands/Map.ts"
 import { provide } from "./commands/Provide.ts"
 import { share } from "./commands/Share.ts"
+import { sound } from "./commands/Sound.ts"
 import { vchan } from "./commands/Vchan.ts"
 import { walk } from "./commands/Walk.ts"
 import * as Failure from "./Failure.ts"
@@ -31,7 +32,7 @@ const version = "0.1.0"
 const command = Command.make("xen-shbuf").pipe(
   Command.withDescription("Share big buffers between Xen domains through page directories of grant references."),
   Command.withGlobalFlags([Flags.json]),
-  Command.withSubcommands([demo, doctor, share, map, provide, walk, vchan])
+  Command.withSubcommands([demo, doctor, share, map, provide, walk, sound, vchan])
 )
 
 /** Help where it is asked for; errors are printed with all others. */

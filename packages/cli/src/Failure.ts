@@ -4,11 +4,17 @@
  * @since 0.1.0
  */
 import type { DirectoryError } from "@xen-shbuf/core/DirectoryError"
+import type { EventChannelError } from "@xen-shbuf/core/EventChannelError"
 import type { GrantTableError } from "@xen-shbuf/core/GrantTableError"
+import type { ConfigurationError } from "@xen-shbuf/io/sndif/Configuration"
+import type { SoundError } from "@xen-shbuf/io/sndif/SoundError"
+import type { ConnectionError } from "@xen-shbuf/xenbus/ConnectionError"
+import type { RingError } from "@xen-shbuf/xenbus/RingError"
 import * as CliError from "effect/cli/CliError"
 import * as Data from "effect/Data"
 import type { Failure } from "./Output.ts"
 import type { PngNotWritten } from "./Png.ts"
+import type { WavError } from "./Wav.ts"
 
 /**
  * The command failed, and has printed why as its result.
@@ -35,7 +41,19 @@ export class NoTestXen extends Data.TaggedError("NoTestXen")<{
  * @category errors
  * @since 0.1.0
  */
-export type Error = GrantTableError | DirectoryError | PngNotWritten | NoTestXen | CliError.CliError | Reported
+export type Error =
+  | GrantTableError
+  | DirectoryError
+  | EventChannelError
+  | ConnectionError
+  | RingError
+  | ConfigurationError
+  | SoundError
+  | PngNotWritten
+  | WavError
+  | NoTestXen
+  | CliError.CliError
+  | Reported
 
 /**
  * What there is to say about an error: nothing, a sentence, or one for each flag that is wrong.
