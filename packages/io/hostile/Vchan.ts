@@ -319,7 +319,11 @@ const claim = (random: Random): Outcome => {
   const [left, right] = below(8) === 0 ? [word() & 0xffff, order()] : [order(), order()]
   page.set(piece(random, 4096))
   for (let at = 24; at < 4096; at += 4) view.setUint32(at, 8 + (view.getUint32(at, true) >>> 1), true)
-  for (let at = 0; at < 16; at += 4) view.setUint32(at, below(2) === 0 ? below(3000) : word(), true)
+  for (const at of [0, 8]) {
+    const cons = word()
+    view.setUint32(at, cons, true)
+    view.setUint32(at + 4, below(4) === 0 ? word() : cons + below(1500), true)
+  }
   view.setUint16(16, left, true)
   view.setUint16(18, right, true)
   if (below(3) === 0) view.setUint32(24 + 4 * below(below(2) === 0 ? 8 : 512), [0, 7, 0xffff_ffff, word()][below(4)]!, true)

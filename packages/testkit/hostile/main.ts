@@ -1,16 +1,18 @@
 /**
- * `npm run hostile`: plays a million directories of hostile peers, and says what became of them.
+ * `npm run hostile`: plays a million cases of hostile peers, and says what became of them.
  */
 import * as Effect from "effect/Effect"
 import { parseArgs } from "node:util"
+import * as Vchan from "../../io/hostile/Vchan.ts"
 import * as Batch from "./Batch.ts"
 import * as Case from "./Case.ts"
 
 const usage = `npm run hostile -- [options]
 
+  --of WHAT       directories, which is what it plays unless told, or vchan
   --cases N       cases to play (1000000)
   --seed N        where their choice begins (random); the same seed plays the same cases
-  --replay TOKEN  play one failure again, as its report says
+  --replay TOKEN  play one failure again, as its report says; of a vchan it is --cases 1 with its seed
 `
 
 /** Cases that share a world: its books are checked when they are over. */
@@ -24,9 +26,19 @@ const count = (text: string, name: string, minimum: number) => {
 
 const parse = () => {
   const { values } = parseArgs({
-    options: { cases: { type: "string" }, seed: { type: "string" }, replay: { type: "string" }, help: { type: "boolean" } }
+    options: {
+      of: { type: "string", default: "directories" },
+      cases: { type: "string" },
+      seed: { type: "string" },
+      replay: { type: "string" },
+      help: { type: "boolean" }
+    }
   })
+  if (values.of !== "directories" && values.of !== "vchan") {
+    throw new Error(`--of takes directories or vchan, not ${values.of}.`)
+  }
   return {
+    of: values.of,
     cases: count(values.cases ?? "1000000", "cases", 1),
     seed: count(values.seed ?? String(Math.floor(Math.random() * 2 ** 31)), "seed", 0),
     replay: values.replay,
@@ -57,33 +69,61 @@ const add = (to: Batch.Tally, from: Batch.Tally) => {
   }
 }
 
+/** Plays all cases, a batch at a time, and tells how far it is. */
+const progress = async (cases: number, play: (done: number, runs: number) => Promise<void> | void) => {
+  const begin = performance.now()
+  const seconds = () => (performance.now() - begin) / 1000
+  for (let done = 0, next = cases / 20; done < cases;) {
+    const runs = Math.min(batch, cases - done)
+    await play(done, runs)
+    done += runs
+    if (done < next && done < cases) continue
+    next += cases / 20
+    console.log(`${String(done).padStart(9)} cases  ${seconds().toFixed(0).padStart(5)} s  memory ${megabytes()}`)
+  }
+  return `${cases} cases in ${seconds().toFixed(1)} s (${Math.round(cases / seconds())} a second)`
+}
+
+const directories = async (cases: number, seed: number) => {
+  const tally: Batch.Tally = new Map()
+  const played = await progress(cases, async (done, runs) => {
+    const result = await Effect.runPromise(Batch.run({ runs, seed: seed + done / batch }))
+    add(tally, result.tally)
+    if (result.failure !== undefined) throw new Error(result.failure)
+  })
+  console.log(`\n${table(tally)}\n`)
+  console.log(
+    `${played}: each was refused for what is really wrong with it, or gave exactly the right pages; nothing was left behind.`
+  )
+}
+
+const vchans = async (cases: number, seed: number) => {
+  const tally = new Map<string, number>()
+  const one = (seed: number) => {
+    try {
+      for (const outcome of Vchan.play(seed)) tally.set(outcome, (tally.get(outcome) ?? 0) + 1)
+    } catch (error) {
+      throw new Error(`${String(error)}\nAgain: npm run hostile -- --of vchan --cases 1 --seed ${seed}`, { cause: error })
+    }
+  }
+  const played = await progress(cases, (done, runs) => {
+    for (let i = 0; i < runs; i++) one(seed + done + i)
+  })
+  const lines = [...tally].sort(([a], [b]) => a < b ? -1 : 1).map(([outcome, n]) => outcome.padEnd(24) + String(n).padStart(8))
+  console.log(`\n${lines.join("\n")}\n`)
+  console.log(`${played}: each wrong index, order and reference was found out, and nothing else was read or written.`)
+}
+
 const main = async () => {
-  const { cases, help, replay, seed } = parse()
+  const { cases, help, of, replay, seed } = parse()
   if (help) return console.log(usage)
   if (replay !== undefined) {
     const { failure } = await Effect.runPromise(Batch.run({ replay }))
     if (failure !== undefined) throw new Error(failure)
     return console.log("This case no longer fails.")
   }
-  const begin = performance.now()
-  const seconds = () => (performance.now() - begin) / 1000
   console.log(`${cases} hostile cases, seed ${seed}`)
-  const tally: Batch.Tally = new Map()
-  for (let done = 0, next = cases / 20; done < cases;) {
-    const runs = Math.min(batch, cases - done)
-    const result = await Effect.runPromise(Batch.run({ runs, seed: seed + done / batch }))
-    add(tally, result.tally)
-    if (result.failure !== undefined) throw new Error(result.failure)
-    done += runs
-    if (done < next && done < cases) continue
-    next += cases / 20
-    console.log(`${String(done).padStart(9)} cases  ${seconds().toFixed(0).padStart(5)} s  memory ${megabytes()}`)
-  }
-  console.log(`\n${table(tally)}\n`)
-  console.log(
-    `${cases} cases in ${seconds().toFixed(1)} s (${Math.round(cases / seconds())} a second): ` +
-      "each was refused for what is really wrong with it, or gave exactly the right pages; nothing was left behind."
-  )
+  await (of === "vchan" ? vchans(cases, seed) : directories(cases, seed))
 }
 
 await main().catch((error: unknown) => {
