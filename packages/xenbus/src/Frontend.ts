@@ -8,17 +8,16 @@ import { GrantTable } from "@xen-shbuf/core/GrantTable"
 import type * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import type { XenStore } from "@xen-shbuf/core/XenStore"
 import * as Effect from "effect/Effect"
-import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { ConnectionError } from "./ConnectionError.ts"
 import type { Device, Nodes } from "./Device.ts"
 import * as EventPage from "./EventPage.ts"
 import * as FrontendDevice from "./internal/frontendDevice.ts"
-import type { Connection, Options, Publication } from "./internal/frontendModel.ts"
+import type { Connection, Options, Publication, RunOptions } from "./internal/frontendModel.ts"
 import { failWith } from "./internal/reader.ts"
 import * as Ring from "./Ring.ts"
 
-export type { Connection, Options, Publication } from "./internal/frontendModel.ts"
+export type { Connection, Options, Publication, RunOptions } from "./internal/frontendModel.ts"
 
 /**
  * Connects a device: waits for its backend, shares what `publish` makes, and waits until the backend has joined it.
@@ -38,17 +37,13 @@ export const connect: <P extends Publication, E = never, R = never>(
 
 /**
  * Connects a device again and again, and runs `use` for each connection, which is interrupted when it is over: until
- * `use` returns, which ends it, or fails. While the toolstack has made no device it waits for one. Between two
- * connections are the delays of `restarts`, from 10 milliseconds doubling to 10 seconds unless given.
+ * `use` returns, which ends it, or fails for a reason of its own. While the toolstack has made no device it waits for one.
  *
  * @category running
  * @since 0.2.0
  */
 export const run: <P extends Publication, A, E = never, R = never, UE = never, UR = never>(
-  options: Options<P, E, R> & {
-    readonly use: (connection: Connection<P>) => Effect.Effect<A, UE, UR>
-    readonly restarts?: Schedule.Schedule<unknown> | undefined
-  }
+  options: RunOptions<P, A, E, R, UE, UR>
 ) => Effect.Effect<A, ConnectionError | E | UE, Exclude<R, Scope.Scope> | Exclude<UR, Scope.Scope> | XenStore> =
   FrontendDevice.run
 

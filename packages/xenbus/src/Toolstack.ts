@@ -133,7 +133,10 @@ export const removeDevice: (
   const failed = Reader.failWith(backendPath)
   const asked = store.transaction(Effect.fnUntraced(function*(nodes) {
     const state = yield* XenStore.ifPresent(nodes.readText(`${backendPath}/state`))
-    if (Option.isNone(state)) return Option.isSome(yield* XenStore.ifPresent(nodes.read(frontendPath)))
+    if (Option.isNone(state)) {
+      const halves = yield* Effect.forEach([backendPath, frontendPath], (path) => XenStore.ifPresent(nodes.read(path)))
+      return halves.some(Option.isSome)
+    }
     yield* nodes.write(`${backendPath}/online`, "0")
     if (state.value !== "6") yield* nodes.write(`${backendPath}/state`, "5")
     return true

@@ -1,5 +1,5 @@
 import type { DomainId } from "@xen-shbuf/core/DomainId"
-import * as XenStore from "@xen-shbuf/core/XenStore"
+import type * as XenStore from "@xen-shbuf/core/XenStore"
 import type { XenStoreError } from "@xen-shbuf/core/XenStoreError"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -29,6 +29,8 @@ export interface Self<E, R, AE, AR> {
   readonly bell: States.Bell
   readonly pace: Pace
   readonly isStopping: () => boolean
+  /** Nodes of our half that are ours to remove. */
+  readonly written: Set<string>
 }
 
 /** What xenstore says of both halves. */
@@ -56,7 +58,7 @@ const look = (self: Known, frontendPath: string): Any<View> =>
     ours: States.look(self.store, self.backendPath),
     theirs: States.look(self.store, frontendPath),
     isOnline: Effect.map(
-      XenStore.ifPresent(self.store.read(`${self.backendPath}/online`)),
+      States.ifThere(self.store.read(`${self.backendPath}/online`)),
       (online) => Option.isNone(online) || !(online.value.length === 1 && online.value[0] === 48)
     )
   })
@@ -65,7 +67,7 @@ const look = (self: Known, frontendPath: string): Any<View> =>
 const locate = Effect.fnUntraced(function*<E, R, AE, AR>(self: Self<E, R, AE, AR>) {
   const own = Reader.make(self.store, self.backendPath, self.backendPath)
   const path = yield* Effect.mapError(
-    XenStore.ifPresent(self.store.readText(`${self.backendPath}/frontend`)),
+    States.ifThere(self.store.readText(`${self.backendPath}/frontend`)),
     Reader.failWith(self.backendPath)
   )
   const id = yield* own.readOptional("frontend-id", Values.DomainId)
@@ -85,13 +87,13 @@ const locate = Effect.fnUntraced(function*<E, R, AE, AR>(self: Self<E, R, AE, AR
 export const run = <E, R, AE, AR>(self: Self<E, R, AE, AR>): Effect.Effect<void, never, R | AR> =>
   Effect.suspend(() => Effect.scoped(whileThere(self))).pipe(
     Effect.catchCause((cause) =>
-      Effect.logError("A device failed; it is begun anew.", cause).pipe(
-        Effect.andThen(Effect.ignore(States.set(self.store, self.backendPath, "Closed"))),
+      Effect.logError("The device failed; it is begun anew.", cause).pipe(
+        Effect.andThen(Effect.ignore(setClosed(self))),
         Effect.andThen(self.pace.began),
-        Effect.as(true)
+        Effect.andThen(Effect.suspend(() => self.isStopping() ? Effect.succeed(false) : Effect.as(pause(self), true)))
       )
     ),
-    Effect.flatMap((again) => again ? Effect.andThen(pause(self), run(self)) : Effect.void)
+    Effect.flatMap((again) => again ? run(self) : Effect.void)
   )
 
 /** Waits until the pace allows the next beginning, or something has happened. */
@@ -142,25 +144,25 @@ const deviceAt = <E, R, AE, AR>(self: Self<E, R, AE, AR>, frontendPath: string):
 /** Does what is to be done next, and says how to go on: look again, wait for a change, or end. */
 const step = Effect.fnUntraced(function*<E, R, AE, AR>(self: Self<E, R, AE, AR>, device: Device, view: View) {
   const { ours, theirs } = view
-  const set = (state: XenbusState.XenbusState) => Effect.as(States.set(self.store, self.backendPath, state), "again" as const)
+  const close = Effect.as(setClosed(self), "again" as const)
   if (ours === "Missing") return "gone"
   if (self.isStopping()) {
-    if (ours !== "Closed") yield* set("Closed")
+    if (ours !== "Closed") yield* close
     yield* letGo(self, device)
     return "gone"
   }
   if (isLeftBehind(ours)) {
-    if (ours !== "Closing") yield* set("Closing")
-    return yield* set("Closed")
+    if (ours !== "Closing") yield* States.set(self.store, self.backendPath, "Closing")
+    return yield* close
   }
-  if (!view.isOnline) return ours === "Closed" ? "wait" : yield* set("Closed")
+  if (!view.isOnline) return ours === "Closed" ? "wait" : yield* close
   if (ours === "InitWait") {
     if (!hasPublished(theirs)) return "wait"
     yield* connection(self, device)
     return "again"
   }
-  // A frontend that still uses what a connection had has not seen its end.
-  if (isUsing(theirs)) return ours === "Closed" ? "wait" : yield* set("Closed")
+  // A frontend that still uses what a connection had has not seen its end; one that is gone may never come back.
+  if (ours === "Closed" && (isUsing(theirs) || theirs === "Missing")) return "wait"
   if (yield* pause(self)) return "again"
   if ((yield* locate(self)) !== device.frontendPath) return "moved"
   yield* begin(self, device)
@@ -171,9 +173,27 @@ const step = Effect.fnUntraced(function*<E, R, AE, AR>(self: Self<E, R, AE, AR>,
 const begin = Effect.fnUntraced(function*<E, R, AE, AR>(self: Self<E, R, AE, AR>, device: Device) {
   yield* self.pace.began
   const nodes: Nodes = self.options.advertise === undefined ? {} : yield* self.options.advertise(device)
-  yield* States.change(self.store, self.backendPath, (store) =>
-    Effect.andThen(States.writeAll(store, self.backendPath, nodes), store.write(`${self.backendPath}/state`, "2")))
+  yield* write(self, nodes, "InitWait")
 })
+
+/** Writes nodes of our half, and its state, at once; whether it is there. */
+const write = (self: Known, nodes: Nodes, state?: XenbusState.XenbusState): Any<boolean> =>
+  Effect.suspend(() => {
+    for (const name of Object.keys(nodes)) self.written.add(name)
+    return States.change(self.store, self.backendPath, (within) =>
+      Effect.andThen(
+        States.writeAll(within, self.backendPath, nodes),
+        state === undefined ? Effect.void : States.write(within, self.backendPath, state)
+      ))
+  })
+
+/** Removes what we wrote, and says Closed, at once. */
+const setClosed = ({ backendPath, store, written }: Known): Any<void> =>
+  Effect.map(
+    States.change(store, backendPath, (nodes) =>
+      Effect.andThen(States.removeAll(nodes, backendPath, written), States.write(nodes, backendPath, "Closed"))),
+    () => written.clear()
+  )
 
 /** Waits until the frontend does not use anything any more, but not for ever. */
 const letGo = <E, R, AE, AR>(self: Self<E, R, AE, AR>, device: Device): Effect.Effect<void> => {
@@ -200,22 +220,17 @@ const connection = Effect.fnUntraced(function*<E, R, AE, AR>(self: Self<E, R, AE
   const { backendPath, store } = self
   const failed = Reader.failWith(backendPath)
   const scope = yield* Scope.make()
-  const written = new Set<string>()
   const gone = new ConnectionError({ device: backendPath, reason: new PeerGone({ path: backendPath }) })
   const ifThere = (change: Effect.Effect<boolean, XenStoreError>) =>
     Effect.flatMap(Effect.mapError(change, failed), (isThere) => isThere ? Effect.void : Effect.fail(gone))
   const handler = self.options.handler({
     ...device,
     ready: ifThere(States.set(store, backendPath, "Connected")),
-    write: (nodes) =>
-      Effect.suspend(() => {
-        for (const name of Object.keys(nodes)) written.add(name)
-        return ifThere(States.change(store, backendPath, (within) => States.writeAll(within, backendPath, nodes)))
-      })
+    write: (nodes) => ifThere(write(self, nodes))
   })
   const fiber = yield* Effect.forkChild(Scope.provide(Effect.suspend(() => handler), scope))
   fiber.addObserver(() => States.ring(self.bell))
-  const over = yield* Effect.onExit(untilOver(self, device, fiber), () => end(self, fiber, scope, written))
+  const over = yield* Effect.onExit(untilOver(self, device, fiber), () => end(self, fiber, scope))
   yield* tell(over, yield* Fiber.await(fiber))
 })
 
@@ -225,39 +240,37 @@ const untilOver = Effect.fnUntraced(function*<E, R, AE, AR>(
   fiber: Fiber.Fiber<void, E>
 ) {
   let was: States.Seen = "Missing"
-  while (fiber.pollUnsafe() === undefined) {
+  while (true) {
+    // First, so that a handler that failed because the frontend went is not said to have failed.
+    const hasEnded = fiber.pollUnsafe() !== undefined
     const view = yield* look(self, device.frontendPath)
     const over = whyOver(self, device, view, was)
-    if (over !== undefined) return over
+    if (over !== undefined || hasEnded) return over
     was = view.theirs
     yield* Queue.take(self.bell)
   }
-  return undefined
 })
 
 /** Stops to answer, lets go of all that the handler has acquired, removes what it wrote: in this order. */
 const end = Effect.fnUntraced(function*<E, R, AE, AR>(
-  { backendPath, store }: Self<E, R, AE, AR>,
+  self: Self<E, R, AE, AR>,
   fiber: Fiber.Fiber<void, E>,
-  scope: Scope.Closeable,
-  written: ReadonlySet<string>
+  scope: Scope.Closeable
 ) {
   yield* Fiber.interrupt(fiber)
-  yield* Effect.ignore(States.set(store, backendPath, "Closing"))
+  yield* Effect.ignore(States.set(self.store, self.backendPath, "Closing"))
   yield* Scope.close(scope, yield* Fiber.await(fiber))
-  yield* States.change(store, backendPath, (nodes) =>
-    Effect.andThen(States.removeAll(nodes, backendPath, written), nodes.write(`${backendPath}/state`, "6")))
+  yield* setClosed(self)
 })
 
 /** Logs why a connection has ended. */
 const tell = <E>(over: Reason | "stopped" | undefined, exit: Exit.Exit<void, E>): Effect.Effect<void> => {
+  const cause = Exit.isFailure(exit) && !Cause.hasInterruptsOnly(exit.cause) ? exit.cause : undefined
   if (over === undefined) {
-    return Exit.isSuccess(exit)
+    return cause === undefined
       ? Effect.logInfo("The handler has ended: the device is closed.")
-      : Effect.logError("The handler failed: the device is closed.", exit.cause)
+      : Effect.logError("The handler failed: the device is closed.", cause)
   }
-  const log = over === "stopped" ? Effect.logDebug("The device is closed.") : Effect.logDebug(over.message)
-  return Exit.isFailure(exit) && !Cause.hasInterruptsOnly(exit.cause)
-    ? Effect.andThen(log, Effect.logError("The handler failed at its end.", exit.cause))
-    : log
+  const log = Effect.logDebug(over === "stopped" ? "The device is closed." : over.message)
+  return cause === undefined ? log : Effect.andThen(log, Effect.logDebug("The handler failed at its end.", cause))
 }

@@ -1,4 +1,5 @@
 import type { DomainId } from "@xen-shbuf/core/DomainId"
+import { EventChannelError } from "@xen-shbuf/core/EventChannelError"
 import * as StorePath from "@xen-shbuf/core/StorePath"
 import * as XenStore from "@xen-shbuf/core/XenStore"
 import type { XenStoreError } from "@xen-shbuf/core/XenStoreError"
@@ -9,12 +10,12 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
-import type * as Schedule from "effect/Schedule"
+import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import { ConnectionError, InvalidNode, NoDevice, PeerClosed, PeerGone, type Reason, Suspended } from "../ConnectionError.ts"
 import type { Device } from "../Device.ts"
 import type * as XenbusState from "../XenbusState.ts"
-import type { Connection, Options, Publication } from "./frontendModel.ts"
+import type { Connection, Options, Publication, RunOptions } from "./frontendModel.ts"
 import * as Pace from "./pace.ts"
 import * as Reader from "./reader.ts"
 import * as States from "./states.ts"
@@ -46,7 +47,7 @@ const ownPath = (type: string, id: number) => `device/${type}/${id}`
 const locate = Effect.fnUntraced(function*(store: Store, type: string, id: number) {
   const base = ownPath(type, id)
   const own = Reader.make(store, base, base)
-  const path = yield* Effect.mapError(XenStore.ifPresent(store.readText(`${base}/backend`)), Reader.failWith(base))
+  const path = yield* Effect.mapError(States.ifThere(store.readText(`${base}/backend`)), Reader.failWith(base))
   if (Option.isNone(path)) return yield* Reader.fail(base, new NoDevice({ path: `${base}/backend` }))
   const backend = yield* own.read("backend-id", Values.DomainId)
   if (!Reader.isBelow(path.value, backend)) {
@@ -95,7 +96,7 @@ const whyAnother = Effect.fnUntraced(function*(self: Self) {
   if (self.broken !== undefined) return self.broken.reason
   const ours = yield* Effect.mapError(States.look(store, own), failed(self))
   if (ours === "Missing") return new PeerGone({ path: `${own}/state` })
-  const backend = yield* Effect.mapError(XenStore.ifPresent(store.readText(`${own}/backend`)), failed(self))
+  const backend = yield* Effect.mapError(States.ifThere(store.readText(`${own}/backend`)), failed(self))
   if (Option.isNone(backend) || backend.value !== device.backendPath) return new Suspended({ path: `${own}/backend` })
   const id = yield* Effect.mapError(store.ownId, failed(self))
   if (id !== device.frontend) return new Suspended({ path: "domid" })
@@ -159,12 +160,12 @@ const beginAnew = Effect.fnUntraced(function*(self: Self, time: Duration.Input) 
 const announce = (self: Self, { nodes }: Publication): Effect.Effect<void, ConnectionError> => {
   self.state = "Initialised"
   const write = States.change(self.store, self.own, (within) =>
-    Effect.andThen(States.writeAll(within, self.own, nodes), within.write(`${self.own}/state`, "3")))
+    Effect.andThen(States.writeAll(within, self.own, nodes), States.write(within, self.own, "Initialised")))
   return Effect.flatMap(Effect.mapError(write, failed(self)), (isThere) =>
     isThere ? Effect.void : fail(self, new NoDevice({ path: `${self.own}/state` })))
 }
 
-/** The end: the backend lets go, then we do. Where the device is another one, only we do. */
+/** The end: the backend lets go, then we do. Where it heard of nothing, or the device is another one, only we do. */
 const close = Effect.fnUntraced(function*(
   self: Self,
   held: Scope.Closeable,
@@ -174,7 +175,7 @@ const close = Effect.fnUntraced(function*(
 ) {
   const isOurs = Effect.map(whyAnother(self), (another) => another === undefined)
   const ask = Effect.gen(function*() {
-    if (!(yield* isOurs)) return
+    if (published === undefined || !(yield* isOurs)) return
     yield* set(self, "Closing")
     yield* until(self, hasLetGo)
   })
@@ -186,7 +187,7 @@ const close = Effect.fnUntraced(function*(
     yield* States.change(self.store, self.own, (nodes) =>
       Effect.andThen(
         States.removeAll(nodes, self.own, Object.keys(published?.nodes ?? {})),
-        nodes.write(`${self.own}/state`, "6")
+        States.write(nodes, self.own, "Closed")
       )).pipe(Effect.mapError(failed(self)))
   })
   yield* within(leave, time)
@@ -208,24 +209,27 @@ const establish = <P extends Publication, E, R>(options: Options<P, E, R>) =>
     yield* until(self, (theirs) => isConnected(theirs) || (isWaiting(theirs) ? false : whyClosed(self, theirs)))
     yield* set(self, "Connected")
     const over = yield* Deferred.make<never, ConnectionError>()
-    yield* until(self, (theirs) => isConnected(theirs) ? false : whyClosed(self, theirs)).pipe(
+    const stillThere = (theirs: States.Seen) => isConnected(theirs) || whyClosed(self, theirs)
+    yield* until(self, (theirs) => stillThere(theirs) === true ? false : stillThere(theirs)).pipe(
       Effect.matchEffect({
         onFailure: (error) => Deferred.fail(over, error),
         onSuccess: () => Effect.void
       }),
       Effect.forkScoped
     )
-    return { ...device, published: made, ended: Deferred.await(over) }
+    const connection: Connection<P> = { ...device, published: made, ended: Deferred.await(over) }
+    return { connection, check: until(self, stillThere) }
   })
 
-/** See `Frontend.connect`. */
-export const connect = <P extends Publication, E, R>(
+interface Established<P extends Publication> {
+  readonly connection: Connection<P>
+  /** Looks once whether the connection is over, and fails with the reason if it is. */
+  readonly check: Effect.Effect<void, ConnectionError>
+}
+
+const open = <P extends Publication, E, R>(
   options: Options<P, E, R>
-): Effect.Effect<
-  Connection<P>,
-  ConnectionError | E,
-  Exclude<R, Scope.Scope> | XenStore.XenStore | Scope.Scope
-> =>
+): Effect.Effect<Established<P>, ConnectionError | E, Exclude<R, Scope.Scope> | XenStore.XenStore | Scope.Scope> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function*() {
       const scope = yield* Scope.fork(yield* Effect.scope)
@@ -236,41 +240,48 @@ export const connect = <P extends Publication, E, R>(
     })
   )
 
-const isTransient = ({ reason: { _tag } }: ConnectionError): boolean =>
-  ["PeerClosed", "PeerGone", "InvalidNode", "Suspended", "NoDevice", "ChannelGone"].includes(_tag)
+/** See `Frontend.connect`. */
+export const connect = <P extends Publication, E, R>(
+  options: Options<P, E, R>
+): Effect.Effect<Connection<P>, ConnectionError | E, Exclude<R, Scope.Scope> | XenStore.XenStore | Scope.Scope> =>
+  Effect.map(open(options), ({ connection }) => connection)
+
+/** Ends of a connection after which another one may come. */
+const passing: ReadonlyArray<Reason["_tag"]> = ["PeerClosed", "PeerGone", "InvalidNode", "Suspended", "NoDevice", "ChannelGone"]
+
+const isPassing = (error: unknown): error is ConnectionError | EventChannelError =>
+  (error instanceof ConnectionError || error instanceof EventChannelError) && passing.includes(error.reason._tag)
+
+/** One connection, from its beginning to its end: what `use` returned. */
+const once = <P extends Publication, A, E, R, UE, UR>(options: RunOptions<P, A, E, R, UE, UR>) =>
+  Effect.scoped(Effect.flatMap(open(options), ({ check, connection }) => {
+    // What fails because the connection is over may be noticed before the end is.
+    const use = Effect.catch(options.use(connection), (error) => Effect.andThen(check, Effect.fail(error)))
+    return Effect.raceFirst(use, connection.ended)
+  }))
 
 /** See `Frontend.run`. */
 export const run = <P extends Publication, A, E, R, UE, UR>(
-  options: Options<P, E, R> & {
-    readonly use: (connection: Connection<P>) => Effect.Effect<A, UE, UR>
-    readonly restarts?: Schedule.Schedule<unknown> | undefined
-  }
+  options: RunOptions<P, A, E, R, UE, UR>
 ): Effect.Effect<A, ConnectionError | E | UE, Exclude<R, Scope.Scope> | Exclude<UR, Scope.Scope> | XenStore.XenStore> =>
   Effect.scoped(Effect.gen(function*() {
     const store = yield* XenStore.XenStore
     const pace = yield* Pace.make(options.restarts ?? Pace.restarts)
     const bell = yield* States.bell
-    let broken: XenStoreError | undefined
     const base = ownPath(options.type, options.id ?? 0)
+    let broken: ConnectionError | undefined
     yield* States.ringFor(store, base, bell, (error) => {
-      broken = error
+      broken = Reader.failWith(base)(error)
     })
     while (true) {
       const remaining = yield* pace.remaining
       if (remaining > 0) yield* Effect.sleep(remaining)
       yield* pace.began
-      const once = Effect.scoped(Effect.flatMap(connect(options), (connection) =>
-        Effect.raceFirst(Effect.map(options.use(connection), Option.some), connection.ended)))
-      const result = yield* Effect.catchIf(
-        once as Effect.Effect<Option.Option<A>, ConnectionError | E | UE, R | UR | XenStore.XenStore>,
-        (error): error is ConnectionError => error instanceof ConnectionError && isTransient(error),
-        (error) =>
-          broken !== undefined
-            ? Effect.fail(Reader.failWith(base)(broken))
-            : error.reason._tag === "NoDevice"
-            ? Effect.as(Queue.take(bell), Option.none())
-            : Effect.as(Effect.logDebug(error.message), Option.none())
-      )
-      if (Option.isSome(result)) return result.value
+      const result = yield* Effect.result(once(options))
+      if (Result.isSuccess(result)) return result.success
+      if (broken !== undefined) return yield* Effect.fail(broken)
+      if (!isPassing(result.failure)) return yield* Effect.fail(result.failure)
+      yield* Effect.logDebug(result.failure.message)
+      if (result.failure.reason._tag === "NoDevice") yield* Queue.take(bell)
     }
   }))

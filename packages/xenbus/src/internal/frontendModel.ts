@@ -1,5 +1,6 @@
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
+import type * as Schedule from "effect/Schedule"
 import type { ConnectionError } from "../ConnectionError.ts"
 import type { Device, Nodes } from "../Device.ts"
 
@@ -45,4 +46,22 @@ export interface Options<P extends Publication, E = never, R = never> {
   readonly publish: (device: Device) => Effect.Effect<P, E, R>
   /** How long the end waits for the backend to let go: 5 seconds unless given. */
   readonly closeWithin?: Duration.Input | undefined
+}
+
+/**
+ * Which device to connect again and again, and what for.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface RunOptions<P extends Publication, A, E = never, R = never, UE = never, UR = never>
+  extends Options<P, E, R>
+{
+  /** Uses one connection, in a scope of its own; interrupted when the connection is over. */
+  readonly use: (connection: Connection<P>) => Effect.Effect<A, UE, UR>
+  /**
+   * The delays between connections: from 10 milliseconds doubling to 10 seconds unless given. They begin anew after a
+   * minute.
+   */
+  readonly restarts?: Schedule.Schedule<unknown> | undefined
 }

@@ -105,7 +105,8 @@ class Server<E, R, AE, AR> {
         backendPath: `${this.base}/${key}`,
         bell,
         pace: yield* Pace.make(options.restarts ?? Pace.restarts),
-        isStopping: () => this.stopping
+        isStopping: () => this.stopping,
+        written: new Set<string>()
       }
       const fiber = yield* this.keep(key, bell, BackendDevice.run(self)).pipe(
         Effect.annotateLogs({ device: self.backendPath }),

@@ -10,15 +10,32 @@ import * as XenbusState from "../XenbusState.ts"
 
 type Store = XenStore.XenStore["Service"]
 
-/** The state of a half as it was found: "Missing" without its node, "Invalid" where something else stands in it. */
+/** The state of a half as it was found: "Missing" without its node, "Invalid" where no state is to be read in it. */
 export type Seen = XenbusState.XenbusState | "Missing" | "Invalid"
+
+/**
+ * Nothing where a node is not there, or is not to be read: what is gone together with all above it that we could read is
+ * refused, not missing, and so is what its owner keeps from us.
+ */
+export const ifThere = <A>(self: Effect.Effect<A, XenStoreError>): Effect.Effect<Option.Option<A>, XenStoreError> =>
+  Effect.catch(XenStore.ifPresent(self), (error) =>
+    error.reason._tag === "AccessDenied" ? Effect.succeed(Option.none()) : Effect.fail(error))
 
 /** Looks at the state of the half at `base`. */
 export const look = (store: Store, base: string): Effect.Effect<Seen, XenStoreError> =>
-  Effect.catchIf(
+  Effect.catch(
     store.readSchema(`${base}/state`, XenbusState.FromValue) as Effect.Effect<Seen, XenStoreError>,
-    ({ reason }) => reason._tag === "NotFound" || reason._tag === "InvalidValue",
-    ({ reason }) => Effect.succeed(reason._tag === "NotFound" ? "Missing" : "Invalid")
+    (error) => {
+      switch (error.reason._tag) {
+        case "NotFound":
+        case "AccessDenied":
+          return Effect.succeed("Missing")
+        case "InvalidValue":
+          return Effect.succeed("Invalid")
+        default:
+          return Effect.fail(error)
+      }
+    }
   )
 
 /** Something may have happened: rung any number of times before somebody hears it, it is heard once. */
@@ -56,9 +73,12 @@ export const change = (
   change: (nodes: XenStore.Nodes) => Effect.Effect<void, XenStoreError>
 ): Effect.Effect<boolean, XenStoreError> =>
   store.transaction((nodes) =>
-    Effect.flatMap(XenStore.ifPresent(nodes.read(`${base}/state`)), (state) =>
+    Effect.flatMap(ifThere(nodes.read(`${base}/state`)), (state) =>
       Option.isNone(state) ? Effect.succeed(false) : Effect.as(change(nodes), true))
   )
+
+export const write = (nodes: XenStore.Nodes, base: string, state: XenbusState.XenbusState): Effect.Effect<void, XenStoreError> =>
+  nodes.write(`${base}/state`, String(XenbusState.toNumber(state)))
 
 /** Writes the state of the half at `base`, if it is there: whether it is. */
 export const set = (
@@ -66,7 +86,7 @@ export const set = (
   base: string,
   state: XenbusState.XenbusState
 ): Effect.Effect<boolean, XenStoreError> =>
-  change(store, base, (nodes) => nodes.write(`${base}/state`, String(XenbusState.toNumber(state))))
+  change(store, base, (nodes) => write(nodes, base, state))
 
 export const writeAll = (nodes: XenStore.Nodes, base: string, values: Nodes): Effect.Effect<void, XenStoreError> =>
   Effect.forEach(Object.entries(values), ([node, value]) => nodes.write(`${base}/${node}`, value), { discard: true })
