@@ -18,7 +18,7 @@ const fullButton = element<HTMLButtonElement>("full")
 let socket: WebSocket | undefined
 let known: ReadonlyArray<Wire.ScreenInfo> = []
 let watched: Wire.ScreenInfo | undefined
-/** Messages whose tiles are drawn, but not told to the server because nobody sees the page. */
+/** What is drawn, but not told to the server because nobody sees the page. */
 let unseen: number | undefined
 
 const send = (message: Wire.ViewerMessage) => {
@@ -44,6 +44,16 @@ const describe = (perSecond: number) => {
   facts.textContent = `${label(watched)} · domain ${guest} · ${state} · ${size} · ${perSecond} frames/s`
 }
 
+/** Which screen is wanted: by its name, so that it is found again when the guest or the server has begun anew. */
+const nameOf = ({ connector, name }: Wire.ScreenInfo) => `#${encodeURIComponent(name)}/${connector}`
+let wanted = location.hash
+
+/** What there is to say where there is no picture. */
+const absence = (screen: Wire.ScreenInfo | undefined) => {
+  if (screen !== undefined) return `${label(screen)} shows nothing now.`
+  return known.length === 0 ? "No guest shows a screen yet." : "This screen has gone. It is shown again when it is back."
+}
+
 const watch = (screen: Wire.ScreenInfo | undefined) => {
   const isNew = screen?.id !== watched?.id
   watched = screen
@@ -55,7 +65,7 @@ const watch = (screen: Wire.ScreenInfo | undefined) => {
   }
   const shows = screen !== undefined && screen.width > 0
   nothing.hidden = shows
-  nothing.textContent = screen === undefined ? "No guest shows a screen yet." : `${label(screen)} shows nothing now.`
+  nothing.textContent = absence(screen)
   canvas.hidden = !shows
   canvas.setAttribute("aria-label", screen === undefined ? "No screen yet" : `Screen of ${label(screen)}`)
   grab.isAllowed = shows && screen.input
@@ -64,37 +74,37 @@ const watch = (screen: Wire.ScreenInfo | undefined) => {
   describe(pace.perSecond)
 }
 
+const choose = (screen: Wire.ScreenInfo) => {
+  wanted = nameOf(screen)
+  history.replaceState(null, "", wanted)
+  list(known)
+}
+
+const entry = (screen: Wire.ScreenInfo) => {
+  const item = document.createElement("li")
+  const button = document.createElement("button")
+  button.type = "button"
+  button.textContent = label(screen)
+  button.setAttribute("aria-current", String(screen.id === watched?.id))
+  button.addEventListener("click", () => choose(screen))
+  item.append(button)
+  return item
+}
+
 const list = (all: ReadonlyArray<Wire.ScreenInfo>) => {
   known = all
-  watch(all.find(({ id }) => id === watched?.id) ?? all[0])
-  screens.replaceChildren(...all.map((screen) => {
-    const item = document.createElement("li")
-    const button = document.createElement("button")
-    button.type = "button"
-    button.textContent = label(screen)
-    button.setAttribute("aria-current", String(screen.id === watched?.id))
-    button.addEventListener("click", () => {
-      watch(screen)
-      list(known)
-      screens.querySelectorAll("button")[known.indexOf(screen)]?.focus()
-    })
-    item.append(button)
-    return item
-  }))
+  const first = all[0]
+  if (wanted === "" && first !== undefined) wanted = nameOf(first)
+  watch(all.find(({ id }) => id === watched?.id && nameOf(watched) === wanted) ?? all.find((one) => nameOf(one) === wanted))
+  const buttons = () => [...screens.querySelectorAll("button")]
+  const focused = buttons().findIndex((button) => button === document.activeElement)
+  screens.replaceChildren(...all.map(entry))
+  buttons()[focused]?.focus()
 }
 
-const told = (message: Wire.ServerMessage) => {
-  switch (message.type) {
-    case "screens":
-      return list(message.screens)
-    case "gone":
-      return list(known.filter(({ id }) => id !== message.screen))
-    case "refused":
-      connection.textContent = message.why
-  }
-}
-
-const shown = (sequence: number) => {
+/** Tells the server, unless it is another connection's by now. */
+const shown = (sequence: number, from: WebSocket) => {
+  if (from !== socket) return
   if (document.hidden) unseen = sequence
   else send({ type: "shown", sequence })
 }
@@ -109,13 +119,16 @@ document.addEventListener("visibilitychange", () => {
 /** Draws in the order in which messages came, though they are unpacked in the background. */
 let drawing: Promise<void> = Promise.resolve()
 
-const draw = (message: ArrayBuffer) => {
+const draw = (message: ArrayBuffer, from: WebSocket) => {
   const tiles = Wire.decodeTiles(message)
   if (tiles === undefined) return
   drawing = drawing.then(async () => {
-    await Painter.paint(canvas, tiles)
-    pace.saw(tiles.frames)
-    shown(tiles.sequence)
+    // Of the one before, on its way when another was chosen.
+    if (tiles.screen === watched?.id) {
+      await Painter.paint(canvas, tiles)
+      pace.saw(tiles.frames)
+    }
+    shown(tiles.sequence, from)
   }).catch((error: unknown) => {
     connection.textContent = `What the server sent can't be drawn: ${String(error)}`
   })
@@ -137,10 +150,13 @@ const connect = (pause: number) => {
     connection.dataset["state"] = "open"
     // The server knows nothing of the one before.
     watched = undefined
+    unseen = undefined
   })
   opened.addEventListener("message", ({ data }: MessageEvent<string | ArrayBuffer>) => {
-    if (typeof data === "string") told(JSON.parse(data) as Wire.ServerMessage)
-    else draw(data)
+    if (typeof data !== "string") return draw(data, opened)
+    const { screens, sequence } = JSON.parse(data) as Wire.ServerMessage
+    list(screens)
+    shown(sequence, opened)
   })
   opened.addEventListener("close", ({ reason }) => {
     grab.release()
@@ -161,7 +177,7 @@ shotButton.addEventListener("click", () => {
     link.href = URL.createObjectURL(blob)
     link.download = `${watched.name}-${watched.connector}.png`
     link.click()
-    URL.revokeObjectURL(link.href)
+    setTimeout(() => URL.revokeObjectURL(link.href), 10_000)
   }, "image/png")
 })
 

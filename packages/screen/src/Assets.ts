@@ -5,6 +5,7 @@
  */
 import * as Effect from "effect/Effect"
 import { readFile } from "node:fs/promises"
+import { fileURLToPath } from "node:url"
 
 /**
  * A file of the page.
@@ -31,13 +32,13 @@ const types = {
  */
 export type Name = keyof typeof types
 
-/** In a package the compiler has made `.js` of this file, and the page lies beside it. */
-const isBuilt = import.meta.url.endsWith(".js")
+/** Where this file is built already the page lies beside it. */
+const isBuilt = !import.meta.url.endsWith(".ts")
 
 const source = (name: string) => new URL(isBuilt ? `./page/${name}` : `../page/${name}`, import.meta.url)
 
 /**
- * Builds the page's program from its source, as `scripts/build-page.ts` and the tests do as well.
+ * Builds the page's program from its source, as it is done for a package.
  *
  * @category building
  * @since 0.2.0
@@ -45,7 +46,7 @@ const source = (name: string) => new URL(isBuilt ? `./page/${name}` : `../page/$
 export const bundle = async (): Promise<string> => {
   const { build } = await import("esbuild")
   const { outputFiles } = await build({
-    entryPoints: [new URL("../page/main.ts", import.meta.url).pathname],
+    entryPoints: [fileURLToPath(new URL("../page/main.ts", import.meta.url))],
     bundle: true,
     format: "esm",
     target: "es2022",

@@ -35,26 +35,64 @@ export const pixelsOf = ({ columns, height, width, words }: Picture, tiles: Read
 
 /** Packs with one of Node's own packers, on a thread of libuv's. Memory is all that it can lack, so failures are defects. */
 const packed = (pack: (done: (error: Error | null, result: Buffer<ArrayBuffer>) => void) => void) =>
-  Effect.callback<Uint8Array<ArrayBuffer>>((resume) =>
-    pack((error, result) => resume(error === null ? Effect.succeed(result) : Effect.die(error)))
+  new Promise<Uint8Array<ArrayBuffer>>((resolve, reject) =>
+    pack((error, result) => error === null ? resolve(result) : reject(error))
   )
 
-/**
- * Packs pixels at the quickest level: pictures of a desktop become a tenth with deflate, and less, in less time, with zstd.
- *
- * @category conversions
- * @since 0.2.0
- */
-export const encode = (
-  encoding: Wire.Encoding,
-  pixels: Uint8Array<ArrayBuffer>
-): Effect.Effect<Uint8Array<ArrayBuffer>> => {
+/** Packs pixels at the quickest level. */
+const pack = (encoding: Wire.Encoding, pixels: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> => {
   switch (encoding) {
     case "raw":
-      return Effect.succeed(pixels)
+      return Promise.resolve(pixels)
     case "deflate-raw":
       return packed((done) => deflateRaw(pixels, { level: 1 }, done as never))
     case "zstd":
       return packed((done) => zstdCompress(pixels, { params: { [constants.ZSTD_c_compressionLevel]: 1 } }, done as never))
   }
 }
+
+/**
+ * Tiles, packed.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Packed {
+  readonly tiles: ReadonlyArray<number>
+  /** Bytes of their pixels before. */
+  readonly byteLength: number
+  readonly pixels: Uint8Array<ArrayBuffer>
+}
+
+/** What was packed of a picture for the last time. */
+interface Last {
+  readonly since: number
+  readonly version: number
+  readonly encoding: Wire.Encoding
+  readonly packed: Promise<Packed>
+}
+
+const lasts = new WeakMap<Picture, Last>()
+
+const packAnew = async (picture: Picture, since: number, encoding: Wire.Encoding): Promise<Packed> => {
+  const tiles = picture.changedSince(since)
+  const pixels = pixelsOf(picture, tiles)
+  return { tiles, byteLength: pixels.length, pixels: await pack(encoding, pixels) }
+}
+
+/**
+ * Packs the tiles that have changed after a version, as they are now: pictures of a desktop become a tenth with deflate,
+ * and less, in less time, with zstd. Viewers that are equally far share the work, and the memory.
+ *
+ * @category conversions
+ * @since 0.2.0
+ */
+export const packChanges = (picture: Picture, since: number, encoding: Wire.Encoding): Effect.Effect<Packed> =>
+  Effect.promise(() => {
+    const { version } = picture
+    const last = lasts.get(picture)
+    if (last?.since === since && last.version === version && last.encoding === encoding) return last.packed
+    const packed = packAnew(picture, since, encoding)
+    lasts.set(picture, { since, version, encoding, packed })
+    return packed
+  })

@@ -29,8 +29,8 @@ import type * as Wire from "./Wire.ts"
  * @since 0.2.0
  */
 export interface Options {
-  /** These guests alone; all, unless given. */
-  readonly guests?: ReadonlySet<number> | undefined
+  /** These guests alone, by their names or numbers; all, unless given. Others are left to other backends. */
+  readonly guests?: ReadonlySet<string> | undefined
   /** Whether guests may have their buffers allocated by us: see displif's backend. */
   readonly allocate?: boolean | undefined
   /** Frames a second that a guest may show, 60 unless given. */
@@ -43,21 +43,25 @@ const area = { width: 0x8000, height: 0x8000 }
 /** A place on a screen as a place in an area. */
 const scaled = (place: number, of: number, to: number) => of <= 1 ? 0 : Math.min(to - 1, Math.round(place * (to - 1) / (of - 1)))
 
-/** A guest's keyboards, and where its pointer is. */
-class Hands {
-  readonly keyboards = new Set<KeyboardBackend.Keyboard>()
+/** A keyboard of a guest, and where its pointer was put last, in pixels of the screen. */
+class Hand {
+  readonly #keyboard: KeyboardBackend.Keyboard
   #x = 0
   #y = 0
+  #size = { width: 0, height: 0 }
 
-  /** Sends what a person does to each keyboard that can take it. */
-  send(screen: Wire.ScreenInfo, input: Wire.Input): Effect.Effect<void> {
-    return Effect.forEach([...this.keyboards], (keyboard) => {
-      const events = this.#events(screen, input, keyboard)
-      return events.length === 0 ? Effect.void : Effect.ignore(keyboard.send(...events))
-    }, { discard: true })
+  constructor(keyboard: KeyboardBackend.Keyboard) {
+    this.#keyboard = keyboard
   }
 
-  #events(screen: Wire.ScreenInfo, input: Wire.Input, { features }: KeyboardBackend.Keyboard): ReadonlyArray<Event> {
+  /** Sends what a person does, as far as the guest takes it. A guest that takes nothing any more loses it. */
+  send(screen: Wire.ScreenInfo, input: Wire.Input): Effect.Effect<void> {
+    const events = this.#events(screen, input)
+    return events.length === 0 ? Effect.void : Effect.ignore(this.#keyboard.send(...events))
+  }
+
+  #events(screen: Wire.ScreenInfo, input: Wire.Input): ReadonlyArray<Event> {
+    const { features } = this.#keyboard
     switch (input.type) {
       case "key": {
         const code = Keys.ofCode(input.code)
@@ -68,38 +72,64 @@ class Hands {
           ? []
           : [{ _tag: "Key", pressed: input.down, code: Keys.buttons[input.button]! }]
       case "pointer":
-        return this.#point(screen, input, features.pointer)
+        return this.#point(screen, input)
       case "wheel":
-        return this.#turn(-input.steps, features.pointer)
+        return this.#move(0, 0, -input.steps)
       case "touch":
         return features.touch === undefined ? [] : touched(screen, input, features.touch)
     }
   }
 
-  #point(screen: Wire.ScreenInfo, { x, y }: { readonly x: number; readonly y: number }, pointer: Pointer): ReadonlyArray<Event> {
-    if (pointer === "none") return []
-    const before = { x: this.#x, y: this.#y }
-    if (pointer === "relative") {
-      this.#x = x
-      this.#y = y
-      return [{ _tag: "Motion", x: x - before.x, y: y - before.y, wheel: 0 }]
-    }
-    this.#x = scaled(x, screen.width, pointer.width)
-    this.#y = scaled(y, screen.height, pointer.height)
-    return [{ _tag: "Position", x: this.#x, y: this.#y, wheel: 0 }]
+  #point({ height, width }: Wire.ScreenInfo, { x, y }: { readonly x: number; readonly y: number }): ReadonlyArray<Event> {
+    const right = x - this.#x
+    const down = y - this.#y
+    this.#x = x
+    this.#y = y
+    this.#size = { width, height }
+    return this.#move(right, down, 0)
   }
 
   /** Linux counts the wheel upwards. */
-  #turn(wheel: number, pointer: Pointer): ReadonlyArray<Event> {
+  #move(right: number, down: number, wheel: number): ReadonlyArray<Event> {
+    const { pointer } = this.#keyboard.features
     if (pointer === "none") return []
-    return pointer === "relative"
-      ? [{ _tag: "Motion", x: 0, y: 0, wheel }]
-      : [{ _tag: "Position", x: this.#x, y: this.#y, wheel }]
+    if (pointer === "relative") return [{ _tag: "Motion", x: right, y: down, wheel }]
+    const x = scaled(this.#x, this.#size.width, pointer.width)
+    const y = scaled(this.#y, this.#size.height, pointer.height)
+    return [{ _tag: "Position", x, y, wheel }]
+  }
+}
+
+/** A guest's screens and keyboards: what is done on any of the screens reaches all keyboards. */
+class Hands {
+  readonly #hands = new Set<Hand>()
+  readonly #screens = new Set<Screen>()
+
+  readonly send = (screen: Wire.ScreenInfo, input: Wire.Input): Effect.Effect<void> =>
+    Effect.forEach([...this.#hands], (hand) => hand.send(screen, input), { discard: true })
+
+  readonly addKeyboard = (keyboard: KeyboardBackend.Keyboard) => this.#add(this.#hands, new Hand(keyboard))
+
+  readonly addScreen = (screen: Screen) => this.#add(this.#screens, screen)
+
+  #add<A>(set: Set<A>, one: A): Effect.Effect<void, never, Scope.Scope> {
+    const tell = () => {
+      for (const screen of this.#screens) screen.setTakesInput(this.#hands.size > 0)
+    }
+    return Effect.acquireRelease(
+      Effect.sync(() => {
+        set.add(one)
+        tell()
+      }),
+      () => Effect.sync(() => {
+        set.delete(one)
+        tell()
+      })
+    )
   }
 }
 
 type Features = KeyboardBackend.Keyboard["features"]
-type Pointer = Features["pointer"]
 
 const touched = (
   screen: Wire.ScreenInfo,
@@ -114,10 +144,13 @@ const touched = (
   return [{ _tag: "Touch", touch }, { _tag: "Touch", touch: { _tag: "Sync", contact: finger } }]
 }
 
-/** The name that the toolstack gave a guest. */
+/** The name that the toolstack gave a guest, as much of it as there is room for. */
 const nameOf = (guest: DomainId): Effect.Effect<string, never, XenStore> =>
   Effect.flatMap(XenStore, ({ readText }) =>
-    Effect.orElseSucceed(readText(`${StorePath.ofDomain(guest)}/name`), () => `domain ${guest}`))
+    readText(`${StorePath.ofDomain(guest)}/name`).pipe(
+      Effect.map((name) => name.slice(0, 80)),
+      Effect.orElseSucceed(() => `domain ${guest}`)
+    ))
 
 const show = (screen: Screen, picture: Picture): Effect.Effect<void> =>
   Effect.sync(() => {
@@ -134,6 +167,7 @@ const showConnector = Effect.fnUntraced(function*(display: Display, connector: C
     connector: connector.index,
     input: (input) => Effect.suspend(() => hands.send(screen.info, input))
   })
+  yield* hands.addScreen(screen)
   yield* Stream.runForEach(connector.pictures, (picture) => show(screen, picture))
 }, Effect.scoped)
 
@@ -148,34 +182,27 @@ export const serve = (
   { allocate, frameRate, guests }: Options = {}
 ): Effect.Effect<never, ConnectionError, Screens | GrantTable | EventChannels | XenStore> =>
   Effect.suspend(() => {
-    const isServed = (guest: number) => guests === undefined || guests.has(guest)
     const all = new Map<DomainId, Hands>()
     const handsOf = (guest: DomainId) => {
       const hands = all.get(guest) ?? new Hands()
       all.set(guest, hands)
       return hands
     }
+    const serves = guests === undefined ? undefined : (guest: DomainId) =>
+      guests.has(String(guest)) ? Effect.succeed(true) : Effect.map(nameOf(guest), (name) => guests.has(name))
     const display = Effect.fnUntraced(function*(display: Display) {
-      if (!isServed(display.guest)) return
       const name = yield* nameOf(display.guest)
       const shown = display.connectors.map((connector) => showConnector(display, connector, name, handsOf(display.guest)))
       yield* Effect.all(shown, { concurrency: "unbounded", discard: true })
     })
-    const keyboard = (keyboard: KeyboardBackend.Keyboard): Effect.Effect<void, never, Scope.Scope> => {
-      const { keyboards } = handsOf(keyboard.guest)
-      return Effect.andThen(
-        Effect.acquireRelease(
-          Effect.sync(() => keyboards.add(keyboard)),
-          () => Effect.sync(() => keyboards.delete(keyboard))
-        ),
-        Effect.never
-      )
-    }
+    const keyboard = (keyboard: KeyboardBackend.Keyboard): Effect.Effect<void, never, Scope.Scope> =>
+      Effect.andThen(handsOf(keyboard.guest).addKeyboard(keyboard), Effect.never)
     return Effect.raceFirst(
-      DisplayBackend.serve({ show: display, allocate, frameRate }),
+      DisplayBackend.serve({ show: display, serves, allocate, frameRate }),
       KeyboardBackend.serve({
         offer: { keyboard: true, pointer: area, raw: true, touch: { ...area, contacts: 10 } },
-        use: keyboard
+        use: keyboard,
+        serves
       })
     )
   })

@@ -39,8 +39,21 @@ export interface Options {
   /** The domain's name. */
   readonly name: string
   readonly connector: number
-  /** Takes what people do into the guest; left out where nothing can. */
-  readonly input?: ((input: Wire.Input) => Effect.Effect<void>) | undefined
+  /** Takes what people do into the guest. */
+  readonly input: (input: Wire.Input) => Effect.Effect<void>
+}
+
+/**
+ * How much is shown at one time.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Limits {
+  /** Screens of all guests, 64 unless given. */
+  readonly most?: number | undefined
+  /** Pixels of all screens of one guest, 2^26 unless given: we keep four bytes for each. */
+  readonly mostPixels?: number | undefined
 }
 
 /**
@@ -56,12 +69,17 @@ export interface Screen {
   readonly picture: Picture.Picture | undefined
   /** Frames shown so far. */
   readonly frames: number
-  /** Takes over a frame now; the memory is not looked at any more when this returns. Gives how many tiles changed. */
+  /**
+   * Takes over a frame now; the memory is not looked at any more when this returns. Gives how many tiles changed. A frame
+   * that is too big is not shown, and the state says so.
+   */
   readonly show: (frame: Pixels) => number
   /** Shows nothing any more. */
   readonly blank: () => void
   /** Says what the guest's driver does, in a word. */
   readonly setState: (state: string) => void
+  /** Says whether there is anything in the guest that takes what people do: nothing, at first. */
+  readonly setTakesInput: (takesInput: boolean) => void
   /** Takes what a person does into the guest. */
   readonly input: (input: Wire.Input) => Effect.Effect<void>
   /** Calls back whenever there is something new to see, for as long as the scope is open. */
@@ -96,30 +114,42 @@ class Listeners {
   }
 }
 
+/** The longest side of a picture on its way to a page. */
+const longest = 0xffff
+
 class ScreenImpl implements Screen {
   readonly id: number
+  readonly guest: number
   readonly #options: Options
   readonly #listed: Listeners
+  /** The pixels that this screen may have, as things stand. */
+  readonly #mostPixels: (screen: ScreenImpl) => number
   readonly #viewers = new Listeners()
   #state = "connected"
+  #isTooBig = false
+  #takesInput = false
   picture: Picture.Picture | undefined
   frames = 0
 
-  constructor(id: number, options: Options, listed: Listeners) {
+  constructor(id: number, options: Options, listed: Listeners, mostPixels: (screen: ScreenImpl) => number) {
     this.id = id
+    this.guest = options.guest
     this.#options = options
     this.#listed = listed
+    this.#mostPixels = mostPixels
   }
 
   get info(): Wire.ScreenInfo {
-    const { connector, guest, input, name } = this.#options
+    const { connector, guest, name } = this.#options
     const { height = 0, width = 0 } = this.picture ?? {}
-    return { id: this.id, guest, name, connector, width, height, state: this.#state, input: input !== undefined }
+    const state = this.#isTooBig ? "too big to be shown" : this.#state
+    return { id: this.id, guest, name, connector, width, height, state, input: this.#takesInput }
   }
 
   show = (frame: Pixels): number => {
     const { height, width } = frame
     const isNew = this.picture?.width !== width || this.picture.height !== height
+    if (isNew && !this.#fits(width, height)) return 0
     const picture = isNew ? new Picture.Picture(width, height) : this.picture!
     const changed = picture.show(frame)
     this.picture = picture
@@ -127,6 +157,16 @@ class ScreenImpl implements Screen {
     if (isNew) this.#listed.call()
     if (isNew || changed > 0) this.#viewers.call()
     return changed
+  }
+
+  #fits(width: number, height: number): boolean {
+    const fits = Math.max(width, height) <= longest && width * height <= this.#mostPixels(this)
+    if (!fits) this.blank()
+    if (this.#isTooBig === fits) {
+      this.#isTooBig = !fits
+      this.#listed.call()
+    }
+    return fits
   }
 
   blank = () => {
@@ -142,25 +182,38 @@ class ScreenImpl implements Screen {
     this.#listed.call()
   }
 
-  input = (input: Wire.Input) => this.#options.input?.(input) ?? Effect.void
+  setTakesInput = (takesInput: boolean) => {
+    if (this.#takesInput === takesInput) return
+    this.#takesInput = takesInput
+    this.#listed.call()
+  }
+
+  input = (input: Wire.Input) => this.#options.input(input)
 
   onChange = this.#viewers.add
 }
 
 /**
- * Screens, as many as `most` at one time: 64 unless given.
+ * Screens, as many as the limits allow.
  *
  * @category constructors
  * @since 0.2.0
  */
-export const make = ({ most = 64 }: { readonly most?: number | undefined } = {}): Screens["Service"] => {
+export const make = ({ most = 64, mostPixels = 2 ** 26 }: Limits = {}): Screens["Service"] => {
   const screens = new Map<number, ScreenImpl>()
   const listed = new Listeners()
   let made = 0
+  const mostOf = (screen: ScreenImpl) => {
+    let left = mostPixels
+    for (const other of screens.values()) {
+      if (other !== screen && other.guest === screen.guest) left -= other.picture?.words.length ?? 0
+    }
+    return left
+  }
   const add = (options: Options) =>
     Effect.suspend(() => {
       if (screens.size >= most) return Effect.fail(new TooManyScreens({ most }))
-      const screen = new ScreenImpl(++made, options, listed)
+      const screen = new ScreenImpl(++made, options, listed, mostOf)
       screens.set(screen.id, screen)
       listed.call()
       return Effect.succeed(screen)
@@ -185,5 +238,4 @@ export const make = ({ most = 64 }: { readonly most?: number | undefined } = {})
  * @category layers
  * @since 0.2.0
  */
-export const layer = (options?: { readonly most?: number | undefined }): Layer.Layer<Screens> =>
-  Layer.sync(Screens, () => make(options))
+export const layer = (limits?: Limits): Layer.Layer<Screens> => Layer.sync(Screens, () => make(limits))

@@ -7,12 +7,16 @@
  *
  * @since 0.2.0
  */
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as Effect from "effect/Effect"
 import * as HttpRouter from "effect/http/HttpRouter"
+import type * as HttpServer from "effect/http/HttpServer"
+import type { ServeError } from "effect/http/HttpServerError"
 import type * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import { createHash, timingSafeEqual } from "node:crypto"
+import { createServer } from "node:http"
 import * as Assets from "./Assets.ts"
 import { Screens } from "./Screens.ts"
 import * as Viewer from "./Viewer.ts"
@@ -32,6 +36,19 @@ export interface Options extends Viewer.Options {
   readonly viewers?: number | undefined
 }
 
+/**
+ * Where a server listens.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface Listening extends Options {
+  /** A host's name or address, "127.0.0.1" unless given. */
+  readonly host?: string | undefined
+  /** 0 for one that is free. */
+  readonly port: number
+}
+
 const digest = (text: string) => createHash("sha256").update(text).digest()
 
 /** Whether a text is the token, in the same time whatever it is. */
@@ -46,7 +63,7 @@ const loopback = /^(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])$/i
 const refusal = (token: string | undefined, { headers, url }: HttpServerRequest.HttpServerRequest): number | undefined => {
   const host = headers["host"] ?? ""
   if (token === undefined) return loopback.test(hostname(host)) ? undefined : 421
-  const given = new URL(url, "http://host").searchParams.get("token")
+  const given = new URLSearchParams(url.slice(url.indexOf("?") + 1)).get("token")
   return given !== null && isToken(token, given) ? undefined : 403
 }
 
@@ -74,6 +91,9 @@ const answer = ({ body, type }: Assets.Asset) =>
     }
   })
 
+/** The path of the page, with a slash at the beginning and at the end. */
+const baseOf = ({ path = "" }: Options): `/${string}` => `/${path.replace(/^\/+|\/+$/g, "")}/`.replace("//", "/") as `/${string}`
+
 const refused = (status: number) =>
   HttpServerResponse.text(
     status === 403
@@ -81,6 +101,14 @@ const refused = (status: number) =>
       : "This server answers to localhost only: start it with a token to use another name.\n",
     { status }
   )
+
+/** The page, or the way to it: what it loads is named from its own folder. */
+const page = (base: string, html: HttpServerResponse.HttpServerResponse, url: string) => {
+  const [path = "", query] = url.split("?")
+  return path.endsWith("/")
+    ? html
+    : HttpServerResponse.empty({ status: 308, headers: { location: query === undefined ? base : `${base}?${query}` } })
+}
 
 /** Lets a request through that may look. */
 const guarded = <E, R>(
@@ -125,12 +153,31 @@ export const routes = (options: Options = {}): Layer.Layer<never, never, HttpRou
   Layer.unwrap(Effect.gen(function*() {
     const assets = yield* Assets.load
     const screens = yield* Screens
-    const base = (options.path ?? "/").replace(/\/*$/, "/") as `/${string}`
+    const base = baseOf(options)
     const asset = (name: Assets.Name) => answer(assets.get(name)!)
     return Layer.mergeAll(
-      HttpRouter.add("GET", base, guarded(options, () => Effect.succeed(asset("index.html")))),
+      HttpRouter.add("GET", base, guarded(options, ({ originalUrl }) => Effect.succeed(page(base, asset("index.html"), originalUrl)))),
       HttpRouter.add("GET", `${base}main.js`, asset("main.js")),
       HttpRouter.add("GET", `${base}style.css`, asset("style.css")),
       HttpRouter.add("GET", `${base}socket`, socket(options, screens))
     )
   }))
+
+/**
+ * A server of its own for the page, on loopback unless `host` says otherwise; `HttpServer` tells its address. It ends at
+ * once, whoever looks.
+ *
+ * @category layers
+ * @since 0.2.0
+ */
+export const layer = ({ host = "127.0.0.1", port, ...options }: Listening): Layer.Layer<
+  HttpServer.HttpServer,
+  ServeError,
+  Screens
+> =>
+  HttpRouter.serve(routes(options), { disableLogger: true, disableListenLog: true }).pipe(
+    Layer.provideMerge(NodeHttpServer.layer(
+      () => createServer({ keepAlive: true, keepAliveInitialDelay: 10_000, requestTimeout: 10_000, maxHeaderSize: 8192 }),
+      { host, port, gracefulShutdownTimeout: 0, websocket: { maxPayload: Viewer.maxMessageSize } }
+    ))
+  )

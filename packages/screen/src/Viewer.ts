@@ -1,8 +1,9 @@
 /**
  * Serves one page: sends it what has changed whenever it is ready for more, and takes what its person does into the guest.
  *
- * A page has no more than {@link mostUnderway} messages with tiles on their way to it: what changes meanwhile is sent
- * together when it has shown one. So a slow page gets fewer frames and always the newest one, and costs no memory but that.
+ * A page has no more than {@link mostUnderway} messages on their way to it: what changes meanwhile is sent together when it
+ * has shown one. So a slow page gets fewer frames and always the newest one, and costs no memory but that. A page that
+ * talks too much is read more slowly.
  *
  * @since 0.2.0
  */
@@ -20,7 +21,7 @@ import { ViewerMessage } from "./ViewerMessage.ts"
 import * as Wire from "./Wire.ts"
 
 /**
- * Messages with tiles that a page has not said to have shown, at most: one is drawn while the next one travels.
+ * Messages that a page has not said to have shown, at most: one is drawn while the next one travels.
  *
  * @category constants
  * @since 0.2.0
@@ -36,13 +37,22 @@ export const mostUnderway = 2
 export interface Options {
   /** Nothing that people do reaches a guest. */
   readonly viewOnly?: boolean | undefined
-  /** Messages that a page may send in a second, 500 unless given; one that sends more is cut off. */
+  /** Messages of a page that are read in a second, 500 unless given; more wait for the next one. */
   readonly messagesPerSecond?: number | undefined
 }
 
-const decode = Schema.decodeExit(ViewerMessage)
+/**
+ * Bytes of a page's message, at most: what a server of one's own is to be told.
+ *
+ * @category constants
+ * @since 0.2.0
+ */
+export const maxMessageSize = 4096
 
-const policyViolation = (why: string) => new Socket.CloseEvent(1008, why)
+/** Keys, buttons and fingers that a page may hold down at one time: more than any person does. */
+const mostHeld = 64
+
+const decode = Schema.decodeExit(ViewerMessage)
 
 /** What of a person's doing goes on until it is taken back: keys and buttons that are down, fingers that touch. */
 const undo = (input: Wire.Input): { readonly key: string; readonly up: Wire.Input | undefined } | undefined => {
@@ -69,9 +79,11 @@ class Session {
   #screen: Screen | undefined
   #watching: Scope.Closeable | undefined
   #encoding: Wire.Encoding = "raw"
-  #listed = false
+  #isListed = false
   #picture: Picture | undefined
-  #seen = 0
+  /** The version of the picture that the page has, or is about to have. */
+  #seen = -1
+  /** Sequences of messages: they begin anew after 2^32. */
   #sent = 0
   #shown = 0
   /** What the guest must be told when this page goes. */
@@ -91,12 +103,8 @@ class Session {
   }
 
   readonly relist = () => {
-    this.#listed = false
+    this.#isListed = false
     this.news()
-  }
-
-  #send(message: Wire.ServerMessage) {
-    return this.#write(JSON.stringify(message))
   }
 
   /** Sends all that there is to send, then waits for more, for ever. */
@@ -104,100 +112,104 @@ class Session {
     while (true) {
       yield* this.#news.await
       this.#news.closeUnsafe()
-      if (!this.#listed) {
-        this.#listed = true
-        yield* this.#send({ type: "screens", screens: this.#screens.all().map(({ info }) => info) })
-      }
-      const tiles = this.#changed()
-      if (tiles !== undefined) yield* this.#sendTiles(tiles.screen, tiles.picture, tiles.tiles)
+      if ((this.#sent - this.#shown) >>> 0 >= mostUnderway) continue
+      if (!this.#isListed) yield* this.#sendList()
+      else yield* this.#sendChanges()
     }
   }).bind(this)
 
-  #changed() {
+  #next(): number {
+    this.#sent = (this.#sent + 1) >>> 0
+    return this.#sent
+  }
+
+  readonly #sendList = Effect.fnUntraced(function*(this: Session) {
+    this.#isListed = true
+    const screens = this.#screens.all().map(({ info }) =>
+      this.#options.viewOnly === true ? { ...info, input: false } : info
+    )
+    const message: Wire.ServerMessage = { type: "screens", sequence: this.#next(), screens }
+    yield* this.#write(JSON.stringify(message))
+    this.news()
+  })
+
+  readonly #sendChanges = Effect.fnUntraced(function*(this: Session) {
     const screen = this.#screen
     const picture = screen?.picture
-    if (screen === undefined || picture === undefined || this.#sent - this.#shown >= mostUnderway) return undefined
+    if (screen === undefined || picture === undefined) return
     if (picture !== this.#picture) {
       this.#picture = picture
       this.#seen = -1
     }
-    const tiles = picture.changedSince(this.#seen)
-    this.#seen = picture.version
-    return tiles.length === 0 ? undefined : { screen, picture, tiles }
-  }
-
-  #sendTiles = Effect.fnUntraced(function*(this: Session, screen: Screen, picture: Picture, tiles: ReadonlyArray<number>) {
-    const pixels = Encoding.pixelsOf(picture, tiles)
+    if (picture.version === this.#seen) return
+    const since = this.#seen
+    const encoding = this.#encoding
+    const { frames } = screen
     const { height, width } = picture
-    const encoded = yield* Encoding.encode(this.#encoding, pixels)
-    this.#sent++
-    yield* this.#write(Wire.encodeTiles({
-      encoding: this.#encoding,
-      width,
-      height,
-      sequence: this.#sent % 2 ** 32,
-      frames: screen.frames % 2 ** 32,
-      byteLength: pixels.length,
-      tiles,
-      pixels: encoded
-    }))
+    this.#seen = picture.version
+    const { byteLength, pixels, tiles } = yield* Encoding.packChanges(picture, since, encoding)
+    const sequence = this.#next()
+    yield* this.#write(
+      Wire.encodeTiles({ screen: screen.id, encoding, width, height, sequence, frames: frames >>> 0, byteLength, tiles, pixels })
+    )
     // What has changed while this was packed.
     this.news()
   })
 
-  /** One message of the page. False where it is to be cut off. */
+  /** Takes one message of the page. False where it is none. */
   readonly receive = Effect.fnUntraced(function*(this: Session, text: string) {
-    if (yield* this.#tooMany()) return "You send too many messages."
+    yield* this.#slowDown()
     const message = decode(text)
-    if (Exit.isFailure(message)) return "That is no message of this page's."
+    if (Exit.isFailure(message)) return false
     const { value } = message
-    switch (value.type) {
-      case "watch":
-        yield* this.#watch(value.screen, value.encodings)
-        return undefined
-      case "shown":
-        // What was not sent can't have been shown.
-        if (value.sequence <= this.#sent && value.sequence > this.#shown) this.#shown = value.sequence
-        this.news()
-        return undefined
-      default:
-        yield* this.#input(value)
-        return undefined
-    }
+    if (value.type === "watch") yield* this.#watch(value.screen, value.encodings)
+    else if (value.type === "shown") this.#confirm(value.sequence)
+    else yield* this.#input(value)
+    return true
   }).bind(this)
 
-  readonly #tooMany = Effect.fnUntraced(function*(this: Session) {
-    const second = Math.floor((yield* Clock.currentTimeMillis) / 1000)
-    if (second !== this.#second) {
-      this.#second = second
+  /** Waits for the next second where there were too many messages in this one; what is not read waits on the other side. */
+  readonly #slowDown = Effect.fnUntraced(function*(this: Session) {
+    const now = yield* Clock.currentTimeMillis
+    if (now >= this.#second + 1000 || now < this.#second) {
+      this.#second = now
       this.#messages = 0
     }
-    return ++this.#messages > (this.#options.messagesPerSecond ?? 500)
+    if (++this.#messages <= (this.#options.messagesPerSecond ?? 500)) return
+    yield* Effect.sleep(this.#second + 1000 - now)
+    this.#second = yield* Clock.currentTimeMillis
+    this.#messages = 1
   })
+
+  #confirm(sequence: number) {
+    // What was not sent can't have been shown, and what was shown stays so.
+    if ((this.#sent - sequence) >>> 0 >= (this.#sent - this.#shown) >>> 0) return
+    this.#shown = sequence
+    this.news()
+  }
 
   readonly #watch = Effect.fnUntraced(function*(this: Session, id: number, known: ReadonlyArray<Wire.Encoding>) {
     const screen = this.#screens.find(id)
-    if (screen === undefined) return yield* this.#send({ type: "gone", screen: id })
+    // Gone meanwhile: a new list is on its way.
+    if (screen === undefined) return
     yield* this.releaseAll
     if (this.#watching !== undefined) yield* Scope.close(this.#watching, Exit.void)
     this.#watching = yield* Scope.fork(this.#scope)
     this.#screen = screen
     this.#encoding = known.includes("zstd") ? "zstd" : known.includes("deflate-raw") ? "deflate-raw" : "raw"
     this.#picture = undefined
-    this.#shown = this.#sent
     yield* Scope.provide(screen.onChange(this.news), this.#watching)
     this.news()
   })
 
   readonly #input = Effect.fnUntraced(function*(this: Session, input: Wire.Input) {
     const screen = this.#screen
-    if (screen === undefined) return
-    if (this.#options.viewOnly === true) {
-      return yield* this.#send({ type: "refused", why: "This server only shows: what you do does not reach the guest." })
-    }
+    if (screen === undefined || this.#options.viewOnly === true) return
     const held = undo(input)
-    if (held?.up !== undefined) this.#held.set(held.key, held.up)
-    else if (held !== undefined) this.#held.delete(held.key)
+    if (held?.up === undefined) {
+      if (held !== undefined) this.#held.delete(held.key)
+    } else if (this.#held.size < mostHeld) this.#held.set(held.key, held.up)
+    else return
     yield* screen.input(input)
   })
 
@@ -211,7 +223,8 @@ class Session {
 }
 
 /**
- * Serves a page until it is gone. Keys and buttons that it held down are let go then.
+ * Serves a page until it is gone. Keys and buttons that it held down are let go then. A page that says what no page says is
+ * cut off.
  *
  * @category running
  * @since 0.2.0
@@ -228,8 +241,7 @@ export const serve = Effect.fnUntraced(function*(socket: Socket.Socket, options:
   const receiving = Effect.gen(function*() {
     while (true) {
       for (const text of yield* reader) {
-        const why = yield* session.receive(text)
-        if (why !== undefined) return yield* write(policyViolation(why))
+        if (!(yield* session.receive(text))) return yield* write(new Socket.CloseEvent(1008, "That is no message of this page's."))
       }
     }
   })

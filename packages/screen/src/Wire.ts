@@ -1,11 +1,14 @@
 /**
  * What server and page say to each other over their WebSocket: JSON in text messages, tiles in binary ones.
  *
+ * Each message of the server has a number, from 1, and the page says which one it has shown last: the server has only a few
+ * on their way, whatever the page does.
+ *
  * Plain code without imports, because the page has it too. Numbers in binary messages are little-endian.
  *
  * A binary message, from the server: u8 kind (1, tiles), u8 encoding (its place in {@link encodings}), u16 width of the
  * picture, u16 height, u16 number of tiles, u32 sequence, u32 frames that the guest has shown so far, u32 bytes of the
- * pixels, u16 for each tile its number (row by row from the upper left corner); then, encoded, the pixels of one tile
+ * pixels, u32 screen, u16 for each tile its number (row by row from the upper left corner); then, encoded, the pixels of one tile
  * after the other, row by row, 4 bytes each: blue, green, red, and one that counts for nothing.
  *
  * @since 0.2.0
@@ -46,7 +49,7 @@ export interface ScreenInfo {
   readonly height: number
   /** What the guest's driver does, in a word. */
   readonly state: string
-  /** Whether keys, pointer and touch reach the guest. */
+  /** Whether keys, pointer and touch of this page's person reach the guest. */
   readonly input: boolean
 }
 
@@ -56,13 +59,12 @@ export interface ScreenInfo {
  * @category models
  * @since 0.2.0
  */
-export type ServerMessage =
+export interface ServerMessage {
   /** All screens there are: first, and whenever one comes, goes or changes. */
-  | { readonly type: "screens"; readonly screens: ReadonlyArray<ScreenInfo> }
-  /** The screen that is shown to this viewer has gone. */
-  | { readonly type: "gone"; readonly screen: number }
-  /** Something that this viewer asked for was refused; the connection goes on. */
-  | { readonly type: "refused"; readonly why: string }
+  readonly type: "screens"
+  readonly sequence: number
+  readonly screens: ReadonlyArray<ScreenInfo>
+}
 
 /**
  * From a page, as JSON.
@@ -73,7 +75,7 @@ export type ServerMessage =
 export type ViewerMessage =
   /** Show this screen, in one of these encodings. */
   | { readonly type: "watch"; readonly screen: number; readonly encodings: ReadonlyArray<Encoding> }
-  /** The tiles of this sequence are on the page. */
+  /** The message of this sequence, and all before it, are on the page. */
   | { readonly type: "shown"; readonly sequence: number }
   | Input
 
@@ -107,6 +109,8 @@ export type Input =
  * @since 0.2.0
  */
 export interface Tiles {
+  /** Whose picture it is. */
+  readonly screen: number
   readonly encoding: Encoding
   /** Of the whole picture, in pixels. */
   readonly width: number
@@ -120,7 +124,7 @@ export interface Tiles {
   readonly pixels: Uint8Array<ArrayBuffer>
 }
 
-const headerSize = 20
+const headerSize = 24
 
 /**
  * Puts a binary message together.
@@ -141,6 +145,7 @@ export const encodeTiles = (self: Tiles): Uint8Array<ArrayBuffer> => {
   view.setUint32(8, self.sequence, true)
   view.setUint32(12, self.frames, true)
   view.setUint32(16, self.byteLength, true)
+  view.setUint32(20, self.screen, true)
   tiles.forEach((tile, i) => view.setUint16(headerSize + 2 * i, tile, true))
   message.set(pixels, start)
   return message
@@ -166,6 +171,7 @@ export const decodeTiles = (message: ArrayBuffer): Tiles | undefined => {
     sequence: view.getUint32(8, true),
     frames: view.getUint32(12, true),
     byteLength: view.getUint32(16, true),
+    screen: view.getUint32(20, true),
     tiles: Array.from({ length: count }, (_, i) => view.getUint16(headerSize + 2 * i, true)),
     pixels: new Uint8Array(message, start)
   }

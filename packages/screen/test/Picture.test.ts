@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as PixelFormat from "@xen-shbuf/io/displif/PixelFormat"
 import * as Encoding from "@xen-shbuf/screen/Encoding"
 import * as Picture from "@xen-shbuf/screen/Picture"
+import * as Wire from "@xen-shbuf/screen/Wire"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { inflateRawSync, zstdDecompressSync } from "node:zlib"
@@ -95,8 +96,27 @@ describe("Encoding", () => {
         [64, 65].flatMap((y) => [...Array(6).keys()].map((x) => y * 70 + 64 + x))
       )
       assert.deepStrictEqual([...new Uint32Array(pixels.buffer)], expected)
-      assert.deepStrictEqual(new Uint8Array(inflateRawSync(yield* Encoding.encode("deflate-raw", pixels))), pixels)
-      assert.deepStrictEqual(new Uint8Array(zstdDecompressSync(yield* Encoding.encode("zstd", pixels))), pixels)
-      assert.strictEqual(yield* Encoding.encode("raw", pixels), pixels)
+      const unpack = { raw: (bytes: Uint8Array) => bytes, "deflate-raw": inflateRawSync, zstd: zstdDecompressSync }
+      for (const encoding of Wire.encodings) {
+        const packed = yield* Encoding.packChanges(picture, -1, encoding)
+        assert.deepStrictEqual(packed.tiles, [0, 1, 2, 3])
+        const all = Encoding.pixelsOf(picture, packed.tiles)
+        assert.strictEqual(packed.byteLength, all.length)
+        assert.deepStrictEqual(new Uint8Array(unpack[encoding](packed.pixels)), all)
+      }
+    }))
+
+  it.effect("packs once for all viewers that are equally far", () =>
+    Effect.gen(function*() {
+      const picture = new Picture.Picture(64, 64)
+      const words = new Uint32Array(64 * 64).fill(1)
+      picture.show(frame(64, 64, new Uint8Array(words.buffer)))
+      const first = yield* Encoding.packChanges(picture, 0, "deflate-raw")
+      assert.strictEqual(yield* Encoding.packChanges(picture, 0, "deflate-raw"), first)
+      assert.notStrictEqual(yield* Encoding.packChanges(picture, -1, "deflate-raw"), first)
+      words.fill(2)
+      picture.show(frame(64, 64, new Uint8Array(words.buffer)))
+      const next = yield* Encoding.packChanges(picture, -1, "deflate-raw")
+      assert.deepStrictEqual(new Uint32Array(new Uint8Array(inflateRawSync(next.pixels)).buffer), words)
     }))
 })

@@ -37,6 +37,8 @@ export interface Options<E, R> {
    * nobody looks at goes on when this returns; when it fails the display is closed.
    */
   readonly show: (display: Display) => Effect.Effect<void, E, R>
+  /** Whether a guest's displays are served here: those of all guests are, unless given. */
+  readonly serves?: ((guest: DomainId.DomainId) => Effect.Effect<boolean, never, R | XenStore.XenStore>) | undefined
   /** Flips of a connector a second, at most: 60 unless given. `Infinity` acknowledges them as soon as they are taken. */
   readonly frameRate?: number | undefined
   /**
@@ -192,6 +194,7 @@ export const serve = <E, R>(
     }
     const serving = XenbusBackend.serve({
       type: Protocol.type,
+      serves: options.serves,
       advertise: () => Effect.succeed({ [Protocol.node.versions]: Protocol.versions }),
       maxDevices: options.maxDisplays,
       handler: (connection) => connect(connection, usageOf(connection.frontend), options)

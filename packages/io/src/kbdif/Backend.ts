@@ -56,6 +56,8 @@ export interface Options<E, R> {
    * What the toolstack has written of it, by `vkb` in the domain's configuration, holds instead.
    */
   readonly offer?: Partial<Features.Offer> | undefined
+  /** Whether a guest's keyboards are served here: those of all guests are, unless given. */
+  readonly serves?: ((guest: DomainId.DomainId) => Effect.Effect<boolean, never, R | XenStore>) | undefined
   /** Keyboards of all guests: 256 unless given. */
   readonly maxKeyboards?: number | undefined
 }
@@ -108,13 +110,14 @@ const connect = Effect.fnUntraced(function*<E, R>(connection: XenbusBackend.Conn
  * @category running
  * @since 0.2.0
  */
-export const serve = <E, R>({ maxKeyboards, offer, use }: Options<E, R>): Effect.Effect<
+export const serve = <E, R>({ maxKeyboards, offer, serves, use }: Options<E, R>): Effect.Effect<
   never,
   ConnectionError,
   Exclude<R, Scope.Scope> | GrantTable | EventChannels | XenStore
 > =>
   XenbusBackend.serve({
     type: Protocol.type,
+    serves,
     advertise: advertise({ ...standard, ...offer }),
     maxDevices: maxKeyboards,
     handler: (connection) => connect(connection, use)

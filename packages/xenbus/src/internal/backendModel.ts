@@ -1,3 +1,4 @@
+import type { DomainId } from "@xen-shbuf/core/DomainId"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Schedule from "effect/Schedule"
@@ -26,6 +27,11 @@ export interface Connection extends Device {
 export interface Options<E, R, AE = never, AR = never> {
   /** The kind of device, as in the names of xenstore: `vdispl`, `vkbd`, `vsnd`. */
   readonly type: string
+  /**
+   * Whether a frontend's devices are served here, asked when one is seen first; the others are left as they are, for
+   * another backend. All, unless given.
+   */
+  readonly serves?: ((frontend: DomainId) => Effect.Effect<boolean, never, AR>) | undefined
   /**
    * What a device's frontend is told beforehand: nodes of our half, such as `versions`, written each time before the
    * state InitWait, and removed when the device is Closed.

@@ -80,9 +80,17 @@ class Server<E, R, AE, AR> {
     const frontend = domainOf(domain)
     const id = numberOf(device)
     if (Option.isNone(frontend) || Option.isNone(id)) return Effect.void
+    const { serves } = this.options
+    const adopting = this.consider(key, frontend.value, id.value)
+    return serves === undefined
+      ? adopting
+      : Effect.flatMap(serves(frontend.value), (isServed) => isServed ? adopting : Effect.void)
+  }
+
+  private consider(key: string, frontend: DomainId.DomainId, id: number): Effect.Effect<void, XenStoreError, R | AR> {
     return Effect.flatMap(States.look(this.store, `${this.base}/${key}`), (state) => {
       if (state === "Missing" || this.stopping || this.entries.has(key)) return Effect.void
-      if (this.entries.size < this.most) return this.adopt(key, frontend.value, id.value)
+      if (this.entries.size < this.most) return this.adopt(key, frontend, id)
       const isNew = !this.isFull
       this.isFull = true
       return isNew
