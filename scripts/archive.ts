@@ -16,6 +16,7 @@ import { cache, LabError, workspace } from "../xenlab/src/Lab.ts"
 import * as Provision from "../xenlab/src/Provision.ts"
 
 const cli = join(workspace, "packages", "cli")
+const screen = join(workspace, "packages", "screen")
 const { version }: { readonly version: string } = JSON.parse(readFileSync(join(cli, "package.json"), "utf8"))
 
 const launcher = `#!/bin/sh
@@ -37,6 +38,8 @@ const bundle = Effect.fnUntraced(function*(outfile: string) {
         format: "esm",
         target: "node24",
         metafile: true,
+        // Only a clone builds the page.
+        external: ["esbuild"],
         // A CommonJS dependency inside an ES module still calls require.
         banner: { js: `import { createRequire as $require } from "node:module"; const require = $require(import.meta.url);` },
         logLevel: "silent"
@@ -76,6 +79,8 @@ const fill = Effect.fnUntraced(function*(place: string, arch: string) {
   yield* fs.writeFileString(join(place, "xen-shbuf"), launcher, { mode: 0o755 })
   yield* fs.copyFile(join(node, "bin", "node"), join(place, "node"))
   const bundled = yield* bundle(join(place, "xen-shbuf.mjs"))
+  yield* Command.run("node", [join(screen, "build.ts")])
+  yield* fs.copy(join(screen, "dist", "page"), join(place, "page"))
   yield* fs.copy(koffi, join(place, "node_modules", "koffi"))
   yield* fs.copy(binary, join(place, "node_modules", native))
   yield* fs.remove(join(place, "node_modules", native, `musl_${arch}`), { recursive: true, force: true })

@@ -19,6 +19,7 @@ import { demo } from "./commands/Demo.ts"
 import { doctor } from "./commands/Doctor.ts"
 import { map } from "./commands/Map.ts"
 import { provide } from "./commands/Provide.ts"
+import { screen } from "./commands/Screen.ts"
 import { share } from "./commands/Share.ts"
 import { sound } from "./commands/Sound.ts"
 import { vchan } from "./commands/Vchan.ts"
@@ -32,7 +33,7 @@ const version = "0.1.0"
 const command = Command.make("xen-shbuf").pipe(
   Command.withDescription("Share big buffers between Xen domains through page directories of grant references."),
   Command.withGlobalFlags([Flags.json]),
-  Command.withSubcommands([demo, doctor, share, map, provide, walk, sound, vchan])
+  Command.withSubcommands([demo, doctor, share, map, provide, walk, screen, sound, vchan])
 )
 
 /** Help where it is asked for; errors are printed with all others. */

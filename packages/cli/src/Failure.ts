@@ -6,6 +6,7 @@
 import type { DirectoryError } from "@xen-shbuf/core/DirectoryError"
 import type { EventChannelError } from "@xen-shbuf/core/EventChannelError"
 import type { GrantTableError } from "@xen-shbuf/core/GrantTableError"
+import type { DisplayError } from "@xen-shbuf/io/displif/DisplayError"
 import type { ConfigurationError } from "@xen-shbuf/io/sndif/Configuration"
 import type { SoundError } from "@xen-shbuf/io/sndif/SoundError"
 import type { ConnectionError } from "@xen-shbuf/xenbus/ConnectionError"
@@ -36,6 +37,27 @@ export class NoTestXen extends Data.TaggedError("NoTestXen")<{
 }> {}
 
 /**
+ * A server can't listen at an address: another one does, it is not this machine's, or it takes more rights.
+ *
+ * @category errors
+ * @since 0.2.0
+ */
+export class NotListening extends Data.TaggedError("NotListening")<{
+  readonly address: string
+  /** As Linux names it, such as EADDRINUSE. */
+  readonly reason: { readonly _tag: string }
+}> {
+  static from(address: string, cause: unknown) {
+    const code = typeof cause === "object" && cause !== null && "code" in cause ? String(cause.code) : "Unknown"
+    return new NotListening({ address, reason: { _tag: code } })
+  }
+
+  override get message() {
+    return `Nothing can listen at ${this.address} (${this.reason._tag}): it must be an address of this machine's whose port is free.`
+  }
+}
+
+/**
  * What a command may fail with.
  *
  * @category errors
@@ -47,11 +69,13 @@ export type Error =
   | EventChannelError
   | ConnectionError
   | RingError
+  | DisplayError
   | ConfigurationError
   | SoundError
   | PngNotWritten
   | WavError
   | NoTestXen
+  | NotListening
   | CliError.CliError
   | Reported
 

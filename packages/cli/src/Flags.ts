@@ -241,3 +241,35 @@ export const readOnly = (description: string): Flag.Flag<boolean> =>
     Flag.withoutNegation,
     Flag.withDescription(description)
   )
+
+/**
+ * An address to listen at: a host and a port, or a port alone, on loopback then. IPv6 stands in brackets.
+ *
+ * @category flags
+ * @since 0.2.0
+ */
+export const listen = (name: string, standard: string): Flag.Flag<{ readonly host: string; readonly port: number }> =>
+  Flag.String(name).pipe(
+    Flag.withMetavar("host:port"),
+    Flag.withDefault(standard),
+    Flag.mapEffect((text) => {
+      const parts = /^(?:(?:\[([0-9a-f:.]+)\]|([^:[\]]+)):)?([0-9]{1,5})$/i.exec(text)
+      const port = Number(parts?.[3])
+      return parts !== null && port <= 65_535
+        ? Effect.succeed({ host: parts[1] ?? parts[2] ?? "127.0.0.1", port })
+        : invalid(name, text, "host:port, such as 127.0.0.1:8380, [::1]:8380 or 0.0.0.0:8380, or a port")
+    }),
+    Flag.withDescription(`Where the server listens; the default is ${standard}`)
+  )
+
+/**
+ * A number of things from 1 on.
+ *
+ * @category flags
+ * @since 0.2.0
+ */
+export const count = (name: string, standard: number, most: number, description: string): Flag.Flag<number> =>
+  number(name, upTo(most), `a number from 1 to ${most}`).pipe(
+    Flag.withDefault(standard),
+    Flag.withDescription(`${description}; the default is ${standard}`)
+  )

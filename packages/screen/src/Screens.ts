@@ -95,7 +95,7 @@ export interface Screen {
 export class Screens extends Context.Service<Screens, {
   /** Opens a screen for as long as the scope is open. */
   readonly open: (options: Options) => Effect.Effect<Screen, TooManyScreens, Scope.Scope>
-  /** All screens, in the order in which they were opened. */
+  /** All screens, by their guests and connectors. */
   readonly all: () => ReadonlyArray<Screen>
   readonly find: (id: number) => Screen | undefined
   /** Calls back whenever a screen comes, goes or changes its size or state, for as long as the scope is open. */
@@ -120,6 +120,7 @@ const longest = 0xffff
 class ScreenImpl implements Screen {
   readonly id: number
   readonly guest: number
+  readonly connector: number
   readonly #options: Options
   readonly #listed: Listeners
   /** The pixels that this screen may have, as things stand. */
@@ -134,6 +135,7 @@ class ScreenImpl implements Screen {
   constructor(id: number, options: Options, listed: Listeners, mostPixels: (screen: ScreenImpl) => number) {
     this.id = id
     this.guest = options.guest
+    this.connector = options.connector
     this.#options = options
     this.#listed = listed
     this.#mostPixels = mostPixels
@@ -226,7 +228,7 @@ export const make = ({ most = 64, mostPixels = 2 ** 26 }: Limits = {}): Screens[
     })
   return Screens.of({
     open: (options) => Effect.acquireRelease(add(options), remove),
-    all: () => [...screens.values()],
+    all: () => [...screens.values()].toSorted((a, b) => a.guest - b.guest || a.connector - b.connector || a.id - b.id),
     find: (id) => screens.get(id),
     onChange: listed.add
   })

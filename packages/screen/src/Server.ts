@@ -91,8 +91,13 @@ const answer = ({ body, type }: Assets.Asset) =>
     }
   })
 
-/** The path of the page, with a slash at the beginning and at the end. */
-const baseOf = ({ path = "" }: Options): `/${string}` => `/${path.replace(/^\/+|\/+$/g, "")}/`.replace("//", "/") as `/${string}`
+/**
+ * The path of the page, with a slash at the beginning and at the end.
+ *
+ * @category combinators
+ * @since 0.2.0
+ */
+export const pathOf = ({ path = "" }: Options): `/${string}` => `/${path.replace(/^\/+|\/+$/g, "")}/`.replace("//", "/") as `/${string}`
 
 const refused = (status: number) =>
   HttpServerResponse.text(
@@ -153,7 +158,7 @@ export const routes = (options: Options = {}): Layer.Layer<never, never, HttpRou
   Layer.unwrap(Effect.gen(function*() {
     const assets = yield* Assets.load
     const screens = yield* Screens
-    const base = baseOf(options)
+    const base = pathOf(options)
     const asset = (name: Assets.Name) => answer(assets.get(name)!)
     return Layer.mergeAll(
       HttpRouter.add("GET", base, guarded(options, ({ originalUrl }) => Effect.succeed(page(base, asset("index.html"), originalUrl)))),

@@ -1,0 +1,111 @@
+/**
+ * `xen-shbuf screen`: the screens of guests on a page in a browser.
+ *
+ * @since 0.2.0
+ */
+import type { EventChannels } from "@xen-shbuf/core/EventChannels"
+import type { GrantTable } from "@xen-shbuf/core/GrantTable"
+import type { XenStore } from "@xen-shbuf/core/XenStore"
+import * as Guests from "@xen-shbuf/screen/Guests"
+import * as Screens from "@xen-shbuf/screen/Screens"
+import * as Server from "@xen-shbuf/screen/Server"
+import * as Argument from "effect/cli/Argument"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as HttpServer from "effect/http/HttpServer"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import { randomBytes } from "node:crypto"
+import { hostname } from "node:os"
+import { NotListening } from "../Failure.ts"
+import * as Flags from "../Flags.ts"
+import * as Stage from "../internal/Stage.ts"
+import { Output } from "../Output.ts"
+
+const isLoopback = (host: string) => /^(?:localhost|127(?:\.[0-9]+){3}|::1)$/i.test(host)
+
+const inUrl = (host: string) => host.includes(":") ? `[${host}]` : host
+
+/** The address to open: where a server listens on all addresses, by this machine's own name. */
+const addressOf = ({ host, path, port, token }: {
+  readonly host: string
+  readonly port: number
+  readonly path: string
+  readonly token: string | undefined
+}) => {
+  const name = host === "0.0.0.0" || host === "::" ? hostname() : inUrl(host)
+  return `http://${name}:${port}${path}${token === undefined ? "" : `?token=${encodeURIComponent(token)}`}`
+}
+
+/** Starts the server, until its scope ends, and says where it is. */
+const listen = Effect.fnUntraced(function*({ host, port, ...options }: Server.Listening & { readonly host: string }) {
+  const { event, hint } = yield* Output
+  const context = yield* Layer.build(Server.layer({ host, port, ...options })).pipe(
+    Effect.mapError(({ cause }) => NotListening.from(`${inUrl(host)}:${port}`, cause))
+  )
+  const { address } = Context.get(context, HttpServer.HttpServer)
+  const bound = "port" in address ? address.port : port
+  const url = addressOf({ host, port: bound, path: Server.pathOf(options), token: options.token })
+  yield* event({ event: "listening", url, host, port: bound }, `Open ${url}`)
+  if (options.token !== undefined) yield* hint("Whoever has this address may look" + (options.viewOnly === true ? "." : " and type."))
+})
+
+/**
+ * Shows the screens of guests on a page until it is interrupted, or with `--demo` those of two guests in memory.
+ *
+ * @category commands
+ * @since 0.2.0
+ */
+export const screen = Command.make("screen", {
+  guests: Argument.String("guest").pipe(
+    Argument.withDescription("The name or number of a guest to show; all, unless given"),
+    Argument.variadic()
+  ),
+  listen: Flags.listen("listen", "127.0.0.1:8380"),
+  token: Flag.String("token").pipe(
+    Flag.withMetavar("text"),
+    Flag.optional,
+    Flag.withDescription("Only who has it in the address may look; made up where --listen is not on loopback")
+  ),
+  path: Flag.String("path").pipe(
+    Flag.withDefault("/"),
+    Flag.withDescription("Where the page lies on the server, such as /screens behind a proxy")
+  ),
+  viewOnly: Flag.Boolean("view-only").pipe(
+    Flag.withDefault(false),
+    Flag.withoutNegation,
+    Flag.withDescription("Let nothing that viewers do reach a guest")
+  ),
+  viewers: Flags.count("viewers", 32, 10_000, "Viewers at one time"),
+  allocate: Flag.Boolean("be-alloc").pipe(
+    Flag.withDefault(false),
+    Flag.withoutNegation,
+    Flag.withDescription("Allocate the buffers of guests that are configured so (be-alloc=1): they hold memory of this domain")
+  ),
+  demo: Flag.Boolean("demo").pipe(
+    Flag.withDefault(false),
+    Flag.withoutNegation,
+    Flag.withDescription("Show two guests of an in-memory Xen: a test card that moves, and a terminal; takes Linux, but no Xen")
+  )
+}, Effect.fnUntraced(function*({ allocate, demo, guests, listen: { host, port }, path, token, viewOnly, viewers }) {
+  const given = Option.getOrUndefined(token)
+  const options = { token: given ?? (isLoopback(host) ? undefined : randomBytes(16).toString("base64url")), path, viewOnly, viewers }
+  const { hint } = yield* Output
+  const shown: Guests.Options = { allocate, guests: guests.length === 0 ? undefined : new Set(guests) }
+  const serving: Effect.Effect<void, Stage.Error, Screens.Screens | GrantTable | EventChannels | XenStore> = demo
+    ? Stage.act(shown)
+    : Guests.serve(shown)
+  yield* Effect.gen(function*() {
+    yield* listen({ host, port, ...options })
+    yield* hint("Ctrl-C ends it.")
+    return yield* serving
+  }).pipe(Effect.scoped, Effect.provide(Screens.layer()))
+})).pipe(
+  Command.withDescription(
+    "Show the screens (vdispl) of guests on a page in a browser, and take what people type and point at there into the " +
+      "guests' keyboards (vkbd). Prints the address of the page."
+  ),
+  Command.withShortDescription("Show the screens of guests in a browser, and type into them")
+)
