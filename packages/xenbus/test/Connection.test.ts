@@ -293,6 +293,26 @@ describe("serve", () => {
       assert.include(errors.at(-1), "it is 4, but the device is one of domain 3")
     }))
 
+  inXen("leaves guests that are not its own to other backends", (machine) =>
+    Effect.gen(function*() {
+      const backend = yield* machine.process(1)
+      for (const guest of [3, 4]) {
+        yield* machine.process(guest)
+        yield* machine.toolstack(Toolstack.addDevice({ ...device, frontend: guest }))
+      }
+      const stateOf = (guest: number) => machine.text(`/local/domain/1/backend/dice/${guest}/0/state`)
+      const is = (guest: number, state: string) => Effect.map(stateOf(guest), (now) => now === state)
+      const first = yield* backend.start(serve(machine, { serves: (guest) => Effect.succeed(guest === 4) }))
+      yield* machine.when(is(4, "2"))
+      // What it was told of the other one before, it has looked at.
+      assert.strictEqual(yield* stateOf(3), "1")
+      const second = yield* backend.start(serve(machine, { serves: (guest) => Effect.succeed(guest === 3) }))
+      yield* machine.when(is(3, "2"))
+      yield* Fiber.interrupt(first)
+      assert.strictEqual(yield* stateOf(3), "2")
+      yield* Fiber.interrupt(second)
+    }))
+
   inXen("serves so many devices, and the others when there is room", (machine) =>
     Effect.gen(function*() {
       const backend = yield* machine.process(1)
