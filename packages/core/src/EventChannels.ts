@@ -135,11 +135,13 @@ const failed = (operation: Operation, reason: Reason) => Effect.fail(new EventCh
 const answer = (operation: Operation, result: Result.Result<void, Reason>): Effect.Effect<void, EventChannelError> =>
   Result.isSuccess(result) ? Effect.void : failed(operation, result.failure)
 
+/** The answer to any operation on a port that is no more. */
+type Over = (operation: Operation) => Effect.Effect<never, EventChannelError>
+
 /** What is known of a port between the implementation, which signals, and those who wait. */
 class Signals implements Listener {
   #pending = false
-  /** Why nothing comes any more, as an answer to whoever waits. */
-  #over: Effect.Effect<never, EventChannelError> | undefined
+  #over: Over | undefined
   readonly #waiting = new Set<(effect: Effect.Effect<void, EventChannelError>) => void>()
   #unmask: Bound["unmask"] = () => Result.succeed(undefined)
   #awaited: Bound["awaited"]
@@ -149,11 +151,14 @@ class Signals implements Listener {
     this.#wake()
   }
 
-  end = (reason: Reason) => this.finish(failed("wait", reason))
+  end = (reason: Reason) => {
+    this.#over ??= (operation) => failed(operation, reason)
+    this.#wake()
+  }
 
-  /** Nobody waits for ever. */
-  finish(over: Effect.Effect<never, EventChannelError>) {
-    this.#over ??= over
+  /** Nobody waits for ever, and nobody uses the number of a port that is another's by now. */
+  leave() {
+    this.#over = () => scopeLeft
     this.#wake()
   }
 
@@ -176,7 +181,7 @@ class Signals implements Listener {
 
   /** Of all who were woken by one signal, the first one takes it; one who is interrupted before leaves it to the next. */
   readonly #take: Effect.Effect<void, EventChannelError> = Effect.suspend(() => {
-    if (this.#over !== undefined) return this.#over
+    if (this.#over !== undefined) return this.#over("wait")
     if (!this.#pending) return Effect.void
     this.#pending = false
     return answer("wait", this.#unmask())
@@ -208,13 +213,13 @@ const open = (
       return Effect.flatMap(bind(signals), (bound) => {
         signals.bind(bound)
         const release = Effect.sync(() => {
-          signals.finish(scopeLeft)
+          signals.leave()
           bound.release()
         })
         const channel: EventChannel = {
           peer,
           port: bound.port,
-          notify: Effect.suspend(() => signals.over === scopeLeft ? scopeLeft : answer("notify", bound.notify())),
+          notify: Effect.suspend(() => signals.over?.("notify") ?? answer("notify", bound.notify())),
           wait: signals.wait,
           signals: Stream.fromEffectRepeat(signals.wait)
         }
