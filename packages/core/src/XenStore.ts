@@ -197,15 +197,30 @@ type Operation = XenStoreError["operation"]
 
 const failed = (operation: Operation, reason: Reason) => Effect.fail(new XenStoreError({ operation, reason }))
 
+const transactionEnded = Effect.die(
+  new Error("This transaction has ended: what it was given can only be used inside of its body.")
+)
+
+/** A transaction that a driver has begun, or none, which never ends. */
+interface Transaction {
+  readonly id: TransactionId
+  hasEnded: boolean
+}
+
+const none: Transaction = { id: 0, hasEnded: false }
+
 /** An operation on a path, which is checked first. */
 const at = <A>(
   operation: Operation,
   path: string,
-  run: (path: string) => Effect.Effect<A, XenStoreError>
+  transaction: Transaction,
+  run: (path: string, id: TransactionId) => Effect.Effect<A, XenStoreError>
 ): Effect.Effect<A, XenStoreError> =>
   traced(`XenStore.${operation}`, { path }, Effect.suspend(() => {
-    const checked = Input.storePath("path", path)
-    return Result.isSuccess(checked) ? run(checked.success) : failed(operation, checked.failure)
+    // Its number may be another's by now.
+    if (transaction.hasEnded) return transactionEnded
+    const checked = Input.nodePath("path", path)
+    return Result.isSuccess(checked) ? run(checked.success, transaction.id) : failed(operation, checked.failure)
   }))
 
 const textOf = (path: string, bytes: Uint8Array): Effect.Effect<string, XenStoreError> => {
@@ -231,9 +246,11 @@ const firstLine = (message: string): string => message.split("\n", 1)[0]!.slice(
 /** A copy: the caller may change the bytes before they are on their way. */
 const bytesOf = (value: Value): Result.Result<Uint8Array, Reason> => {
   if (typeof value === "string") return Result.succeed(Utf8.encode(value))
-  return value instanceof Uint8Array
-    ? Result.succeed(value.slice())
-    : Input.invalid("value", value, "text, or a Uint8Array")
+  if (!(value instanceof Uint8Array)) return Input.invalid("value", value, "text, or a Uint8Array")
+  // Not by `slice`, which is no copy where the bytes are a Buffer of Node.
+  const bytes = new Uint8Array(value.length)
+  bytes.set(value)
+  return Result.succeed(bytes)
 }
 
 const permissionsOf = (input: PermissionsInput): Result.Result<Permissions, Reason> =>
@@ -248,47 +265,52 @@ const permissionsOf = (input: PermissionsInput): Result.Result<Permissions, Reas
     ))
   })
 
-/** The operations on nodes, in a transaction or with 0 out of one. */
-const nodes = (driver: Driver, transaction: TransactionId): Nodes => {
-  const read = (path: string) => at("read", path, (path) => driver.read(path, transaction))
+/** The operations on nodes, in a transaction or out of one. */
+const nodes = (driver: Driver, transaction: Transaction): Nodes => {
+  const read = (path: string) => at("read", path, transaction, driver.read)
   const readText = (path: string) => Effect.flatMap(read(path), (bytes) => textOf(path, bytes))
   return {
     read,
     readText,
     readSchema: (path, schema) => Effect.flatMap(readText(path), decoded(path, schema)),
     write: (path, value) =>
-      at("write", path, (path) => {
+      at("write", path, transaction, (path, id) => {
         const bytes = bytesOf(value)
-        return Result.isSuccess(bytes)
-          ? driver.write(path, bytes.success, transaction)
-          : failed("write", bytes.failure)
+        return Result.isSuccess(bytes) ? driver.write(path, bytes.success, id) : failed("write", bytes.failure)
       }),
-    directory: (path) => at("directory", path, (path) => driver.directory(path, transaction)),
-    makeDirectory: (path) => at("makeDirectory", path, (path) => driver.makeDirectory(path, transaction)),
-    remove: (path) => at("remove", path, (path) => driver.remove(path, transaction)),
-    permissions: (path) => at("permissions", path, (path) => driver.permissions(path, transaction)),
+    directory: (path) => at("directory", path, transaction, driver.directory),
+    makeDirectory: (path) => at("makeDirectory", path, transaction, driver.makeDirectory),
+    remove: (path) => at("remove", path, transaction, driver.remove),
+    permissions: (path) => at("permissions", path, transaction, driver.permissions),
     setPermissions: (path, permissions) =>
-      at("setPermissions", path, (path) => {
+      at("setPermissions", path, transaction, (path, id) => {
         const checked = permissionsOf(permissions)
         return Result.isSuccess(checked)
-          ? driver.setPermissions(path, checked.success, transaction)
+          ? driver.setPermissions(path, checked.success, id)
           : failed("setPermissions", checked.failure)
       })
   }
 }
 
-/** Tries a transaction once; undefined where others were faster. */
+/** Tries a transaction once; nothing where others were faster. */
 const attempt = <A, E, R>(
   driver: Driver,
   body: (nodes: Nodes) => Effect.Effect<A, E, R>
 ): Effect.Effect<Option.Option<A>, E | XenStoreError, R> =>
   Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(driver.begin, (id) =>
-      Effect.matchCauseEffect(restore(Effect.suspend(() => body(nodes(driver, id)))), {
-        onFailure: (cause) => Effect.andThen(driver.abort(id), Effect.failCause(cause)),
-        onSuccess: (value) =>
-          Effect.map(driver.commit(id), (isDone) => isDone ? Option.some(value) : Option.none())
-      }))
+    Effect.flatMap(driver.begin, (id) => {
+      const transaction: Transaction = { id, hasEnded: false }
+      return Effect.matchCauseEffect(restore(Effect.suspend(() => body(nodes(driver, transaction)))), {
+        onFailure: (cause) => {
+          transaction.hasEnded = true
+          return Effect.andThen(driver.abort(id), Effect.failCause(cause))
+        },
+        onSuccess: (value) => {
+          transaction.hasEnded = true
+          return Effect.map(driver.commit(id), (isDone) => isDone ? Option.some(value) : Option.none())
+        }
+      })
+    })
   )
 
 const transaction = (driver: Driver): XenStore["Service"]["transaction"] => (body, { attempts = defaultAttempts } = {}) =>
@@ -333,7 +355,7 @@ const watch = (driver: Driver): XenStore["Service"]["watch"] => (path, { paths =
  */
 export const make = (driver: Driver): XenStore["Service"] =>
   XenStore.of({
-    ...nodes(driver, 0),
+    ...nodes(driver, none),
     transaction: transaction(driver),
     watch: watch(driver),
     ownId: traced("XenStore.ownId", {}, driver.ownId)

@@ -1,9 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as DomainId from "@xen-shbuf/core/DomainId"
+import * as EventChannelError from "@xen-shbuf/core/EventChannelError"
 import * as GrantRef from "@xen-shbuf/core/GrantRef"
 import * as DirectoryError from "@xen-shbuf/core/DirectoryError"
 import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
 import * as PageDirectory from "@xen-shbuf/core/PageDirectory"
+import * as XenStoreError from "@xen-shbuf/core/XenStoreError"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
@@ -18,6 +20,20 @@ describe("errors", () => {
   it.effect.prop("of a grant table go through JSON whole", [GrantTableError.GrantTableError], ([error]) =>
     Effect.sync(() => {
       const back = through(GrantTableError.GrantTableError, error)
+      assert.deepStrictEqual(back, error)
+      assert.strictEqual(back.message, error.message)
+    }))
+
+  it.effect.prop("of event channels go through JSON whole", [EventChannelError.EventChannelError], ([error]) =>
+    Effect.sync(() => {
+      const back = through(EventChannelError.EventChannelError, error)
+      assert.deepStrictEqual(back, error)
+      assert.strictEqual(back.message, error.message)
+    }))
+
+  it.effect.prop("of xenstore go through JSON whole", [XenStoreError.XenStoreError], ([error]) =>
+    Effect.sync(() => {
+      const back = through(XenStoreError.XenStoreError, error)
       assert.deepStrictEqual(back, error)
       assert.strictEqual(back.message, error.message)
     }))

@@ -40,6 +40,13 @@ export const port = word(Port.Port, Port.expected)
 export const access = word(Access, `"read-write" or "read-only"`)
 
 export const storePath = word(StorePath.StorePath, StorePath.expected)
+
+/** What begins with @ is no node, but something to be watched. */
+export const nodePath = (argument: string, value: string): Result.Result<StorePath.StorePath, InvalidInput> =>
+  Result.flatMap(storePath(argument, value), (path) =>
+    path.startsWith("@") ? invalid(argument, value, `${StorePath.expected}; what begins with @ can only be watched`)
+      : Result.succeed(path))
+
 export const nodeAccess = word(NodeAccess, `"none", "read", "write" or "both"`)
 export const atLeastOne = word(Schema.Int.check(Schema.isGreaterThanOrEqualTo(1)), "a whole number from 1 on")
 
