@@ -2,6 +2,7 @@
  * What the programs inside a domain have in common: a JSON line for each event, and lines of input.
  */
 import type * as DirectoryError from "@xen-shbuf/core/DirectoryError"
+import type * as EventChannelError from "@xen-shbuf/core/EventChannelError"
 import type * as GrantTableError from "@xen-shbuf/core/GrantTableError"
 import * as Effect from "effect/Effect"
 import { readdirSync } from "node:fs"
@@ -21,7 +22,7 @@ export const nextLine: Effect.Effect<string | undefined> = Effect.promise(async 
 
 /** A typed refusal as plain data: what it says, and the tag of its reason. */
 export const refusal = (
-  error: GrantTableError.GrantTableError | DirectoryError.DirectoryError
+  error: GrantTableError.GrantTableError | DirectoryError.DirectoryError | EventChannelError.EventChannelError
 ): { readonly reason: string; readonly message: string } => ({ reason: error.reason._tag, message: error.message })
 
 /** What this process uses: resident memory, and what JavaScript holds of it, in bytes; open descriptors. */

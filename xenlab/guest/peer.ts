@@ -4,18 +4,19 @@
  * It holds what it is told to hold until it is told otherwise, or killed. Usage: node peer.mjs
  */
 import type { DirectoryError } from "@xen-shbuf/core/DirectoryError"
+import { type EventChannel, EventChannels } from "@xen-shbuf/core/EventChannels"
 import * as Ending from "@xen-shbuf/core/Ending"
 import type { GrantTable, UnmapNotify } from "@xen-shbuf/core/GrantTable"
 import type { GrantTableError } from "@xen-shbuf/core/GrantTableError"
 import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
 import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
 import * as SharedMemory from "@xen-shbuf/core/SharedMemory"
-import * as GntDev from "@xen-shbuf/xen-gntdev/GntDev"
+import * as XenDevices from "@xen-shbuf/xen-devices/XenDevices"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
-import * as EventChannels from "./EventChannels.ts"
 import { nextLine, refusal, say } from "./Program.ts"
+import { isSignalled } from "./Signals.ts"
 
 /** Where a buffer is. Sizes are in bytes. */
 interface Location {
@@ -74,7 +75,8 @@ const outcome = Effect.fnUntraced(function*(location: Location) {
 const main = Effect.gen(function*() {
   const scope = yield* Effect.scope
   const held = new Map<string, Kept>()
-  let channels: EventChannels.EventChannels | undefined
+  const channels = yield* EventChannels
+  const open: Array<EventChannel> = []
 
   const named = (name: string): Kept => {
     const one = held.get(name)
@@ -125,13 +127,13 @@ const main = Effect.gen(function*() {
         return {}
       }
       case "listen":
-        channels ??= yield* EventChannels.open
-        return { port: channels.listen(request.peer) }
+        open.push(yield* channels.listen(request))
+        return { port: open.at(-1)!.port }
       case "join":
-        channels ??= yield* EventChannels.open
-        return { port: channels.join(request.peer, request.port) }
+        open.push(yield* channels.join(request))
+        return { port: open.at(-1)!.port }
       case "signalled":
-        return { ports: channels?.signalled() ?? [] }
+        return { ports: (yield* Effect.filter(open, isSignalled)).map(({ port }) => port) }
       case "wait":
         yield* Effect.timeout(byteCleared(named(request.of).bytes), "20 seconds")
         return {}
@@ -182,4 +184,4 @@ const main = Effect.gen(function*() {
   }
 })
 
-await Effect.runPromise(Effect.scoped(main).pipe(Effect.provide(GntDev.layer())))
+await Effect.runPromise(Effect.scoped(main).pipe(Effect.provide(XenDevices.layer())))

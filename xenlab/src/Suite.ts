@@ -144,6 +144,8 @@ const checkGuest = Effect.fnUntraced(function*(
     Deferred.succeed(prepared, void 0)
   )
   if (!arch.guests.includes(plan)) return
+  const acquireLaws = Effect.flatMap(context, ({ guest }) => Laws.start(guest, guest.domain))
+  yield* run({ ...group, concerns: () => false, acquire: acquireLaws, checks: when("laws", Laws.checksInGuest) })
   yield* Fiber.join(dom0)
   const sharing = [...Sharing.checks(lab), ...general([...Sharing.generalChecks(lab), Readme.check(lab)])]
   yield* run({ ...group, checks: when("sharing", sharing) })
@@ -177,7 +179,7 @@ export const run = Effect.fnUntraced(function*(lab: Boot.Booted, report: Report,
   const dom0 = yield* Effect.forkScoped(checkDom0(common, laws))
   const pair = yield* Effect.forkScoped(checkPair(common, guests))
   yield* Effect.all([
-    Effect.andThen(Fiber.join(dom0), run({ ...alone, acquire: laws, checks: when("laws", [Laws.check]) })),
+    Effect.andThen(Fiber.join(dom0), run({ ...alone, acquire: laws, checks: when("laws", [Laws.check, ...Laws.checksInDom0]) })),
     ...guests.map((guest) => checkGuest(common, guest, { dom0, pair, seed: options.seed }))
   ], { concurrency: "unbounded" })
   yield* run({ ...inDom0(common), checks: when("tool", [Resident.left]) })

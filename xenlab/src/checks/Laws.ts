@@ -1,5 +1,5 @@
 /**
- * Runs the law suites in dom0, on the real devices (loopback): one outcome for every law.
+ * Runs the law suites in a domain, on the real devices, with itself as its peer: one outcome for every law.
  */
 import * as Effect from "effect/Effect"
 import type { Request } from "../../guest/laws.ts"
@@ -14,8 +14,8 @@ export interface Context {
 }
 
 /** Starts the process. It listens only after all laws are loaded, which takes a while. */
-export const start = Effect.fnUntraced(function*(machine: Machine) {
-  const laws = yield* machine.start(["node", `${Image.place}/laws.mjs`], { patience: "4 minutes" })
+export const start = Effect.fnUntraced(function*(machine: Machine, domain = 0) {
+  const laws = yield* machine.start(["node", `${Image.place}/laws.mjs`, String(domain)], { patience: "4 minutes" })
   yield* laws.expect("ready")
   const context: Context = { machine, laws }
   return context
@@ -43,12 +43,30 @@ type Said = { readonly event: "end" } | {
   readonly error?: string
 }
 
-/** All laws. */
+/** All laws of memory. */
 export const check: Check<Context> = {
   name: "the law suites",
   limit: "20 minutes",
-  run: run("", { runs: 10, pattern: "" })
+  run: run("", { subject: "memory", runs: 10, pattern: "" })
 }
+
+/** All laws of event channels. */
+const channels: Check<Context> = {
+  name: "the laws of event channels",
+  run: run("", { subject: "channels", runs: 10, pattern: "" })
+}
+
+/** All laws of xenstore, reached in one way. */
+const store = (transport: "socket" | "device"): Check<Context> => ({
+  name: `the laws of xenstore, over the ${transport}`,
+  run: run(` (over the ${transport})`, { subject: "store", runs: 10, pattern: "", transport })
+})
+
+/** What the domain where xenstored runs can do besides sharing. */
+export const checksInDom0: ReadonlyArray<Check<Context>> = [channels, store("socket"), store("device")]
+
+/** The same for a guest. */
+export const checksInGuest: ReadonlyArray<Check<Context>> = [channels, store("device")]
 
 /** gntdev's limit of pages in one request. */
 const limit = "/sys/module/xen_gntdev/parameters/limit"
@@ -68,6 +86,6 @@ export const checkSplit: Check<Context> = {
       sh(machine, `echo ${low} > ${limit}`),
       () => Effect.ignore(sh(machine, `echo ${before} > ${limit}`))
     )
-    yield* run(` (split at ${low} pages)`, { runs: 3, pattern: split })(context, part)
+    yield* run(` (split at ${low} pages)`, { subject: "memory", runs: 3, pattern: split })(context, part)
   })
 }
