@@ -13,6 +13,7 @@ import * as Memory from "./memory.ts"
 import * as Overhead from "./overhead.ts"
 import * as Report from "./Report.ts"
 import * as Views from "./views.ts"
+import * as Waiting from "./waiting.ts"
 
 const topics = {
   codec: Codec.run,
@@ -20,9 +21,10 @@ const topics = {
   language: Language.run,
   views: Views.run,
   cycles: Cycles.run,
-  memory: Memory.run
+  memory: Memory.run,
+  waiting: Waiting.run
 }
-const names = ["codec", "overhead", "language", "views", "cycles", "memory"] as const satisfies ReadonlyArray<keyof typeof topics>
+const names = ["codec", "overhead", "language", "views", "cycles", "memory", "waiting"] as const satisfies ReadonlyArray<keyof typeof topics>
 
 const only = Flag.Literals("only", names).pipe(
   Flag.atLeast(0),
