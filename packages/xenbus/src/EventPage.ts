@@ -3,7 +3,7 @@
  * (`xendispl_event_page` in `xen/include/public/io/displif.h`, `xensnd_event_page` in `sndif.h`): what was consumed
  * (`in_cons`) and produced (`in_prod`) in the first 8 bytes, the events from an offset on.
  *
- * The rules are those of {@link Ring}: pure and synchronous, private indexes, the peer's read once and checked, nothing
+ * The rules are those of `Ring`: pure and synchronous, private indexes, the peer's read once and checked, nothing
  * allocated for an event, the same error for ever once the peer has broken the rules, a RangeError where an argument makes
  * no sense, a TypeError where the memory's scope has ended. There are no thresholds: the backend signals for all it shows,
  * so a frontend that took until there was none may wait.

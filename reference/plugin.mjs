@@ -1,0 +1,36 @@
+// Calls a module as an import does, and gives it the comment at the head of its file. What is the same everywhere gets
+// the same words: the field that tells one of several from the others, the message of an error, and the values of a table
+// of constants, which is documented as a whole.
+import { readFileSync } from "node:fs"
+import { Comment, Converter, IntrinsicType, LiteralType, MinimalSourceFile, ReflectionKind } from "typedoc"
+
+const words = (reflection) => {
+  if (reflection.name === "_tag") return "Tells which of several it is."
+  if (reflection.name === "message") return "What is wrong, where, and what can be done, for people."
+  const { type } = reflection
+  const isConstant = type instanceof LiteralType || type instanceof IntrinsicType && type.name === "number"
+  if (!reflection.flags?.isReadonly || !isConstant) return undefined
+  const table = reflection.parent?.parent
+  return table?.kindOf(ReflectionKind.Variable) ? `One of \`${table.name}\`.` : undefined
+}
+
+const head = (converter, files, path) => {
+  const [, comment] = /^\/\*\*(.*?)\*\//s.exec(readFileSync(path, "utf8")) ?? []
+  if (comment === undefined) return undefined
+  const text = comment.replace(/^ *\* ?/gm, "").replace(/^@.*/ms, "").trim()
+  return new Comment(converter.parseRawComment(new MinimalSourceFile(text, path), files).content)
+}
+
+export const load = ({ converter, files }) => {
+  converter.on(Converter.EVENT_RESOLVE_BEGIN, ({ project }) => {
+    for (const module of project.getReflectionsByKind(ReflectionKind.Module)) {
+      const path = project.getSymbolIdFromReflection(module)?.fileName
+      if (path !== undefined) module.comment ??= head(converter, files, path)
+      module.name = module.name.replace(/^([^/]+)\/src\//, "@xen-shbuf/$1/")
+    }
+    for (const reflection of project.getReflectionsByKind(ReflectionKind.Property | ReflectionKind.GetSignature)) {
+      const text = reflection.comment === undefined ? words(reflection) : undefined
+      if (text !== undefined) reflection.comment = new Comment([{ kind: "text", text }])
+    }
+  })
+}
