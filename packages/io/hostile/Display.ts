@@ -393,8 +393,8 @@ const wrongAnswer = (dice: Random, slot: Uint8Array): Uint8Array => {
     edidSize: request._tag === "GetEdid" ? dice.of([0, 128, 256, 32_768, 127, 32_896, 0xffff_ffff]) : 0
   }
   const answer = Protocol.encodeResponse(right)
-  const kind = dice.below(100)
-  if (kind < 20) return Protocol.encodeResponse({ ...right, status: -dice.of([1, 2, 12, 22, 4096, 0x7fff_ffff]) })
+  const kind = dice.below(400)
+  if (kind < 20 || kind > 340) return Protocol.encodeResponse({ ...right, status: -dice.of([1, 2, 12, 22, 4096, 0x7fff_ffff]) })
   switch (kind) {
     case 20:
       return Protocol.encodeResponse({ ...right, status: dice.of([1, 22, 0x7fff_ffff]) })
@@ -428,14 +428,14 @@ const lie = (dice: Random, connection: XenbusBackend.Connection) =>
         const request = Protocol.decodeRequest(slot)
         yield* Effect.fromResult(ring.put(wrongAnswer(dice, slot)))
         yield* Effect.fromResult(ring.push())
-        if (dice.below(200) === 0) scribble(dice, bytes, 8)
+        if (dice.below(800) === 0) scribble(dice, bytes, 8)
         yield* channel.notify
-        if (request._tag === "PgFlip" ? dice.below(50) === 0 : dice.below(10) > 0) continue
-        const fbCookie = request._tag === "PgFlip" && dice.below(30) > 0 ? request.fbCookie : BigInt(dice.below(5))
-        const id = dice.below(30) > 0 ? out.events.index & 0xffff : dice.next() & 0xffff
+        if (request._tag === "PgFlip" ? dice.below(200) === 0 : dice.below(10) > 0) continue
+        const fbCookie = request._tag === "PgFlip" && dice.below(100) > 0 ? request.fbCookie : BigInt(dice.below(5))
+        const id = dice.below(100) > 0 ? out.events.index & 0xffff : dice.next() & 0xffff
         yield* Effect.fromResult(out.events.put(Protocol.encodeEvent({ _tag: "PgFlip", id, fbCookie })))
         yield* Effect.fromResult(out.events.push())
-        if (dice.below(100) === 0) scribble(dice, out.bytes, 4)
+        if (dice.below(400) === 0) scribble(dice, out.bytes, 4)
         yield* out.channel.notify
       }
       if (!(yield* Effect.fromResult(ring.finalCheck()))) yield* channel.wait

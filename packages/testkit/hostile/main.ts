@@ -3,13 +3,14 @@
  */
 import * as Effect from "effect/Effect"
 import { parseArgs } from "node:util"
+import * as Devices from "../../io/hostile/Devices.ts"
 import * as Vchan from "../../io/hostile/Vchan.ts"
 import * as Batch from "./Batch.ts"
 import * as Case from "./Case.ts"
 
 const usage = `npm run hostile -- [options]
 
-  --of WHAT       directories, which is what it plays unless told, or vchan
+  --of WHAT       directories, which is what it plays unless told, vchan, display or keyboard
   --cases N       cases to play (1000000)
   --seed N        where their choice begins (random); the same seed plays the same cases
   --replay TOKEN  play one failure again, as its report says; of a vchan it is --cases 1 with its seed
@@ -34,8 +35,8 @@ const parse = () => {
       help: { type: "boolean" }
     }
   })
-  if (values.of !== "directories" && values.of !== "vchan") {
-    throw new Error(`--of takes directories or vchan, not ${values.of}.`)
+  if (values.of !== "directories" && values.of !== "vchan" && !Devices.isKind(values.of)) {
+    throw new Error(`--of takes directories, vchan, display or keyboard, not ${values.of}.`)
   }
   return {
     of: values.of,
@@ -97,6 +98,25 @@ const directories = async (cases: number, seed: number) => {
   )
 }
 
+const list = (tally: ReadonlyMap<string, number>) => {
+  const lines = [...tally].sort(([a], [b]) => a < b ? -1 : 1).map(([outcome, n]) => outcome.padEnd(28) + String(n).padStart(8))
+  console.log(`\n${lines.join("\n")}\n`)
+}
+
+const devices = async (kind: Devices.Kind, cases: number, seed: number) => {
+  const tally = new Map<string, number>()
+  const played = await progress(cases, async (done, runs) => {
+    try {
+      await Devices.play(kind, seed + done, runs, tally)
+    } catch (error) {
+      const again = `npm run hostile -- --of ${kind} --cases ${runs} --seed ${seed + done}`
+      throw new Error(`${String(error)}\nAgain: ${again}`, { cause: error })
+    }
+  })
+  list(tally)
+  console.log(`${played}: each was answered as it must be, and nothing was left behind.`)
+}
+
 const vchans = async (cases: number, seed: number) => {
   const tally = new Map<string, number>()
   const one = (seed: number) => {
@@ -109,8 +129,7 @@ const vchans = async (cases: number, seed: number) => {
   const played = await progress(cases, (done, runs) => {
     for (let i = 0; i < runs; i++) one(seed + done + i)
   })
-  const lines = [...tally].sort(([a], [b]) => a < b ? -1 : 1).map(([outcome, n]) => outcome.padEnd(24) + String(n).padStart(8))
-  console.log(`\n${lines.join("\n")}\n`)
+  list(tally)
   console.log(`${played}: each wrong index, order and reference was found out, and nothing else was read or written.`)
 }
 
@@ -123,7 +142,8 @@ const main = async () => {
     return console.log("This case no longer fails.")
   }
   console.log(`${cases} hostile cases, seed ${seed}`)
-  await (of === "vchan" ? vchans(cases, seed) : directories(cases, seed))
+  if (Devices.isKind(of)) await devices(of, cases, seed)
+  else await (of === "vchan" ? vchans(cases, seed) : directories(cases, seed))
 }
 
 await main().catch((error: unknown) => {

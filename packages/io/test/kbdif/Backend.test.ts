@@ -17,12 +17,12 @@ const dom0 = inDomain(0)
 const guest = inDomain(3)
 
 const inXen = (name: string, test: () => Effect.Effect<void, unknown, TestXen.TestXen | Scope.Scope>) =>
-  it.live(name, () => Ledger.checked(test()).pipe(Effect.provide(TestXen.layer())))
+  it.live(name, () => Ledger.checked(test()).pipe(Effect.provide(TestXen.layer())), 30_000)
 
 const addKeyboard = (backendNodes: Record<string, string> = {}) =>
   Effect.andThen(
     guest(Effect.void),
-    dom0(Toolstack.addDevice({ type: "vkbd", frontend: 3, id: 0, frontendNodes: {}, backendNodes }))
+    dom0(Toolstack.addDevice({ type: "vkbd", backendType: "vinput", frontend: 3, id: 0, frontendNodes: {}, backendNodes }))
   )
 
 const startBackend = (offer: Partial<Features.Offer> = {}) =>
