@@ -30,6 +30,8 @@ import type * as XenbusState from "./XenbusState.ts"
 export interface Address {
   /** The kind of device, as in the names of xenstore. */
   readonly type: string
+  /** The same as the backend's nodes have it, where that is another name: `vinput` for a `vkbd`. */
+  readonly backendType?: string | undefined
   /** The frontend's domain. */
   readonly frontend: number
   /** The backend's domain: our own unless given. */
@@ -57,9 +59,9 @@ export interface Listed {
   readonly backendState?: XenbusState.XenbusState
 }
 
-const pathsOf = ({ backend, frontend, id = 0, type }: Address & { readonly backend: number }) => ({
+const pathsOf = ({ backend, backendType, frontend, id = 0, type }: Address & { readonly backend: number }) => ({
   frontendPath: `${StorePath.ofDomain(frontend)}/device/${type}/${id}`,
-  backendPath: `${StorePath.ofDomain(backend)}/backend/${type}/${frontend}/${id}`
+  backendPath: `${StorePath.ofDomain(backend)}/backend/${backendType ?? type}/${frontend}/${id}`
 })
 
 const located = Effect.fnUntraced(function*(address: Address) {

@@ -158,7 +158,7 @@ const addGuest = Effect.fnUntraced(function*(xen: TestXen["Service"], { hasKeybo
   const { write } = yield* XenStore
   yield* Effect.orDie(write(`${StorePath.ofDomain(id)}/name`, name))
   yield* Toolstack.addDevice({ type: "vdispl", frontend: id, frontendNodes: { "be-alloc": "0", "0/resolution": resolution } })
-  if (hasKeyboard) yield* Toolstack.addDevice({ type: "vkbd", frontend: id })
+  if (hasKeyboard) yield* Toolstack.addDevice({ type: "vkbd", backendType: "vinput", frontend: id })
 })
 
 const acting = Effect.fnUntraced(function*(xen: TestXen["Service"], options: Guests.Options) {

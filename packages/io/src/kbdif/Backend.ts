@@ -105,7 +105,7 @@ const connect = Effect.fnUntraced(function*<E, R>(connection: XenbusBackend.Conn
 
 /**
  * Serves the keyboards of all guests that have one with this domain as its backend, now and later, until it is interrupted.
- * Fails where xenstore can't be used any more.
+ * Those of QEMU it leaves to it: in the guest's configuration they have `backend-type=linux`, in xenstore `vinput`. Fails where xenstore can't be used any more.
  *
  * @category running
  * @since 0.2.0
@@ -116,7 +116,7 @@ export const serve = <E, R>({ maxKeyboards, offer, serves, use }: Options<E, R>)
   Exclude<R, Scope.Scope> | GrantTable | EventChannels | XenStore
 > =>
   XenbusBackend.serve({
-    type: Protocol.type,
+    type: Protocol.backendType,
     serves,
     advertise: advertise({ ...standard, ...offer }),
     maxDevices: maxKeyboards,

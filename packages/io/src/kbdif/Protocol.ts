@@ -12,12 +12,20 @@ import * as Schema from "effect/Schema"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 
 /**
- * The device's type: the name of its folders in xenstore.
+ * The device's type: the name of its folder in xenstore, and that of a backend of QEMU's.
  *
  * @category constants
  * @since 0.2.0
  */
 export const type = "vkbd"
+
+/**
+ * What `xl` calls the backend of a device that is not QEMU's (`backend-type=linux`): the name of its folder in xenstore.
+ *
+ * @category constants
+ * @since 0.2.0
+ */
+export const backendType = "vinput"
 
 /**
  * Bytes of an event.
