@@ -94,7 +94,7 @@ describe("sndif, in memory", () => {
         yield* Pcm.play(open, Stream.fromIterable(chunks))
       }))
       same(heard.bytes(), source, "what was heard")
-    })), { arbitrary: { runs: 30 }, timeout: 60_000 })
+    })), { arbitrary: { runs: 20 }, timeout: 60_000 })
 
   it.effect.prop("what is recorded arrives, sample by sample, at any size and format", [way], ([{ chunks, pace, params, source }]) =>
     World.checked(Effect.gen(function*() {
@@ -118,7 +118,7 @@ describe("sndif, in memory", () => {
       const all = Buffer.concat(recorded)
       same(all.subarray(0, source.length), source, "what was recorded")
       same(all.subarray(source.length), SampleFormat.silence(params.format, all.length - source.length), "what followed")
-    })), { arbitrary: { runs: 30 }, timeout: 60_000 })
+    })), { arbitrary: { runs: 20 }, timeout: 60_000 })
 
   it.live("chunks are copies, and end when the guest closes its stream", () =>
     World.checked(Effect.gen(function*() {

@@ -87,3 +87,14 @@ export const params = (over: Partial<Frontend.Params> & { readonly format?: Samp
   periodFrames: 1024,
   ...over
 })
+
+/** Whole numbers below a bound, the same ones for the same seed. */
+export const dice = (seed: number) => {
+  let state = seed >>> 0
+  return (bound: number): number => {
+    state = state + 0x9e37_79b9 >>> 0
+    let word = Math.imul(state ^ state >>> 16, 0x21f0_aaad)
+    word = Math.imul(word ^ word >>> 15, 0x735a_2d97)
+    return ((word ^ word >>> 15) >>> 0) % bound
+  }
+}

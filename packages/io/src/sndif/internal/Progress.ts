@@ -33,6 +33,15 @@ export interface Shape {
 
 const second = 1_000_000_000
 
+/** How long a clock that does not pace waits for the guest's work, before it moves on like one that does: half a second. */
+const patience = second / 2
+
+/**
+ * How long a guest may take until it counts what it has just written or read. Linux does so after the response; if it hears
+ * first that all of it was played, it takes that for an underrun. What it asks for next says as well that it has counted.
+ */
+const grace = second / 10
+
 /**
  * The state of a stream that is open.
  *
@@ -58,12 +67,16 @@ export class Progress {
   slips = 0
   /** Whether the stream has run out of samples, or of room for them. */
   #isDry = false
+  /** Where the edge was when the guest last asked for something: so far it has counted for sure. */
+  #settled: number
+  /** When the edge was moved. */
+  #moved = 0
   #base: number
   #anchor = { time: 0, position: 0 }
 
   constructor(shape: Shape, start: number) {
     this.#shape = shape
-    this.position = this.edge = this.heard = this.#base = this.#align(start)
+    this.position = this.edge = this.heard = this.#settled = this.#base = this.#align(start)
   }
 
   #align(position: number): number {
@@ -72,7 +85,7 @@ export class Progress {
   }
 
   #drop(time: number, position = this.position) {
-    this.#anchor = { time, position }
+    this.#anchor = { time: this.#shape.isUnpaced ? time + patience : time, position }
   }
 
   /** The end of the period `number`, and one frame. */
@@ -92,12 +105,25 @@ export class Progress {
     return this.#anchor.position + Math.floor((now - this.#anchor.time) * rate / second) * frameSize
   }
 
-  /** What the guest's work allows without the clock: one more period is there, or is being waited for. */
-  #ahead(): number {
-    const { direction, isUnpaced, periodSize } = this.#shape
+  /** What the guest's work allows without the clock: not all that it has counted, or a period more than it has read. */
+  #ahead(edge: number): number {
+    const { direction, frameSize, isUnpaced, periodSize } = this.#shape
     if (!isUnpaced) return this.position
-    const periods = Math.floor((this.edge - this.#base) / periodSize) + (direction === "playback" ? -1 : 1)
-    return periods < 1 ? this.position : this.#ofPeriod(periods)
+    const before = edge - this.#base
+    const periods = direction === "playback"
+      ? Math.ceil((before - frameSize) / periodSize) - 1
+      : Math.floor(before / periodSize) + 1
+    return periods < 1 ? this.position : Math.max(this.position, this.#ofPeriod(periods))
+  }
+
+  /** As much of the edge as the guest has counted. */
+  #counted(now: number): number {
+    return now - this.#moved >= grace ? this.edge : Math.min(this.#settled, this.edge)
+  }
+
+  /** The guest asks for something: it has counted what it did before. */
+  settle(): void {
+    this.#settled = this.edge
   }
 
   /** Begins at the buffer's beginning. */
@@ -135,7 +161,7 @@ export class Progress {
    * Samples were written into the buffer: where the guest left off, or else at the first place from the position on. True
    * where they are late: the guest may write over them as soon as it likes.
    */
-  written(offset: number, length: number): boolean {
+  written(offset: number, length: number, now: number): boolean {
     const { bufferSize } = this.#shape
     const place = (position: number) => position % bufferSize
     const isOut = this.edge < this.position
@@ -143,17 +169,18 @@ export class Progress {
     const start = goesOn ? this.edge : this.position + place(offset - place(this.position) + bufferSize)
     if (isOut) this.heard = start
     this.edge = start + length
-    this.#refilled()
+    this.#refilled(now)
     return goesOn
   }
 
   /** Samples were put into the buffer for the guest to read. */
-  read(length: number): void {
+  read(length: number, now: number): void {
     this.edge += length
-    this.#refilled()
+    this.#refilled(now)
   }
 
-  #refilled() {
+  #refilled(now: number) {
+    this.#moved = now
     if (this.#isDry) this.slips++
     this.#isDry = false
   }
@@ -161,19 +188,21 @@ export class Progress {
   /** Nanoseconds until the next step; 0 where it is due, nothing where there is none. */
   wait(now: number): number | undefined {
     if (!this.isRunning) return undefined
-    if (this.#ahead() > this.position) return 0
+    if (this.#ahead(this.#counted(now)) > this.position) return 0
     const { frameSize, rate, stepSize } = this.#shape
     const next = Math.min(this.#ofPeriod(this.periodsAt(this.position) + 1), this.position + stepSize + frameSize)
     const frames = (next - this.#anchor.position) / frameSize
-    return Math.max(0, Math.ceil(this.#anchor.time + frames * second / rate - now))
+    const clocked = Math.max(0, Math.ceil(this.#anchor.time + frames * second / rate - now))
+    const counts = this.#ahead(this.edge) > this.position ? this.#moved + grace - now : clocked
+    return Math.min(clocked, counts)
   }
 
   /** The position to go to now, the present one where nothing is due. */
   due(now: number): number {
     if (!this.isRunning) return this.position
     const { bufferSize, periodSize, stepSize } = this.#shape
-    const clocked = this.#clocked(now)
-    const ahead = this.#ahead()
+    const clocked = Math.max(this.position, this.#clocked(now))
+    const ahead = this.#ahead(this.#counted(now))
     const ended = this.#ofPeriod(this.periodsAt(clocked))
     const due = Math.max(this.position, ahead, stepSize < periodSize ? clocked : ended)
     if (ahead > clocked) this.#drop(now, ahead)

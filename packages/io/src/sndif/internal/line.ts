@@ -9,8 +9,7 @@ import type { EventChannelError } from "@xen-shbuf/core/EventChannelError"
 import type { GrantTable } from "@xen-shbuf/core/GrantTable"
 import { GrantTableError } from "@xen-shbuf/core/GrantTableError"
 import type * as Ring from "@xen-shbuf/xenbus/Ring"
-import type { RingError } from "@xen-shbuf/xenbus/RingError"
-import * as Cause from "effect/Cause"
+import { RingError } from "@xen-shbuf/xenbus/RingError"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -86,15 +85,19 @@ const open = Effect.fnUntraced(function*<E, R>(desk: Desk<E, R>, request: Reques
     if (Exit.isFailure(made)) {
       yield* Scope.close(scope, made)
       return yield* Effect.catch(Effect.failCause(made.cause), (error) => {
+        // A page whose index can't be is no use any more.
+        if (error instanceof RingError) return Effect.fail(error)
         const errno = isDirectoryError(error) ? -XenErrno.EINVAL : errnoOf(error)
         return Effect.as(Effect.logWarning("A stream could not be opened", error), errno)
       })
     }
     const session = made.value
     desk.current = { session, scope }
-    const clock = Effect.tapCause(session.clock, (cause) =>
-      Cause.hasInterruptsOnly(cause) ? Effect.void : Deferred.failCause(desk.failed, cause))
-    yield* Effect.forkIn(restore(clock), scope)
+    const clock = yield* Effect.forkIn(restore(session.clock), scope)
+    // Whatever ends it, but the end of its session: the guest would wait for ever.
+    clock.addObserver((exit) => {
+      if (desk.current?.session === session) Deferred.doneUnsafe(desk.failed, exit)
+    })
     return 0
   }))
 })
@@ -161,6 +164,7 @@ const work = <E, R>(
   session: Session<E, R>,
   request: Part | Request<"Trigger">
 ): Effect.Effect<number, Failure<E>, R> => {
+  session.asked()
   switch (request._tag) {
     case "Read":
     case "Write":

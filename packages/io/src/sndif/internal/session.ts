@@ -196,11 +196,17 @@ export class Session<E, R> {
     Effect.andThen(this.#running.await, Effect.andThen(this.#wait, this.#step))
   )
 
+  /** The guest asks for something. */
+  asked(): void {
+    this.#parts.progress.settle()
+    this.#worked.openUnsafe()
+  }
+
   /** Samples were written; those that are late are played before the guest knows. */
   written(offset: number, length: number): Effect.Effect<void, E, R> {
     const { progress } = this.#parts
-    return Effect.suspend(() => {
-      const isLate = progress.written(offset, length)
+    return Effect.flatMap(now, (now) => {
+      const isLate = progress.written(offset, length, now)
       this.#worked.openUnsafe()
       const played = isLate ? this.#moving.withPermit(Effect.suspend(() => this.#play(progress.position))) : Effect.void
       return Effect.andThen(played, this.#noteSlips)
@@ -219,10 +225,10 @@ export class Session<E, R> {
   record(into: SharedMemory.Writable): Effect.Effect<void, E, R> {
     const { format, progress, recorder, shape: { frameSize } } = this.#parts
     if (recorder === undefined) return Effect.void
-    return Effect.flatMap(recorder.record(into), (filled) => {
+    return Effect.flatMap(Effect.zip(recorder.record(into), now), ([filled, now]) => {
       const whole = Math.floor(Math.min(Math.max(filled, 0), into.length) / frameSize) * frameSize
       if (whole < into.length) into.set(SampleFormat.silence(format, into.length - whole), whole)
-      progress.read(into.length)
+      progress.read(into.length, now)
       this.#worked.openUnsafe()
       return this.#noteSlips
     })

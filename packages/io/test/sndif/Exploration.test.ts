@@ -1,0 +1,135 @@
+import { assert, describe, it } from "@effect/vitest"
+import { EventChannels } from "@xen-shbuf/core/EventChannels"
+import * as EventChannelError from "@xen-shbuf/core/EventChannelError"
+import { GrantTable } from "@xen-shbuf/core/GrantTable"
+import { DeviceFailed } from "@xen-shbuf/core/Reason"
+import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
+import * as Configuration from "@xen-shbuf/io/sndif/Configuration"
+import * as Protocol from "@xen-shbuf/io/sndif/Protocol"
+import * as Exploration from "@xen-shbuf/testkit/Exploration"
+import * as Faults from "@xen-shbuf/testkit/Faults"
+import * as TestXen from "@xen-shbuf/testkit/TestXen"
+import * as EventPage from "@xen-shbuf/xenbus/EventPage"
+import * as Ring from "@xen-shbuf/xenbus/Ring"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
+import { DomainId } from "@xen-shbuf/core/DomainId"
+import * as Line from "../../src/sndif/internal/line.ts"
+import { Teller } from "../../src/sndif/internal/session.ts"
+
+const [backend, guest] = [5, 7]
+
+const failed = [new EventChannelError.OutOfPorts(), new DeviceFailed({ device: "evtchn", call: "ioctl", errno: "EIO" })]
+
+const eventChannels = Exploration.subject<EventChannels, "listen" | "join", EventChannelError.Reason>({
+  name: "event channels",
+  reasons: { listen: failed, join: failed },
+  make: Effect.fnUntraced(function*(domain, plan) {
+    const channels = yield* (yield* TestXen.TestXen).eventChannels(domain)
+    const { decorate, journal } = Faults.decorator(plan, (operation: "listen" | "join", reason: EventChannelError.Reason) =>
+      new EventChannelError.EventChannelError({ operation, reason }))
+    const faulty = EventChannels.of({
+      listen: (options) => decorate("listen", channels.listen(options)),
+      join: (options) => decorate("join", channels.join(options))
+    })
+    return { context: Context.make(EventChannels, faulty), journal }
+  })
+})
+
+/** A buffer that can't be mapped is an error of the protocol: that is no failure to come out. */
+const grantTable: Exploration.Subject<GrantTable> = {
+  ...Exploration.grantTable,
+  begin: (domain, failing, note) =>
+    Effect.map(Exploration.grantTable.begin(domain, failing, note), ({ asked, context }) => ({
+      context,
+      asked: Effect.map(asked, (all) => domain === backend ? all.slice(0, 2) : all)
+    }))
+}
+
+const card = Result.getOrThrow(Configuration.resolve({ devices: [{ streams: [{ type: "playback", uniqueId: "0" }] }] }))
+
+/** Shares a page with the backend, and a port. */
+const share = Effect.gen(function*() {
+  const channel = yield* (yield* EventChannels).listen({ peer: backend })
+  const { bytes, refs } = yield* (yield* GrantTable).share({ peer: backend, pages: 1 })
+  return { channel, bytes, refs: [...refs] }
+})
+
+const join = ({ channel, refs }: Effect.Success<typeof share>) =>
+  Effect.gen(function*() {
+    const joined = yield* (yield* EventChannels).join({ peer: guest, port: channel.port })
+    const { bytes } = yield* (yield* GrantTable).map({ peer: guest, refs })
+    return { channel: joined, bytes }
+  })
+
+type Stage = Exploration.Stage<GrantTable | EventChannels>
+
+/** A guest opens a stream, plays a buffer, and closes it again. */
+const program = Effect.fnUntraced(function*(stage: Stage) {
+  const inGuest = stage.runIn(guest)
+  const inBackend = stage.runIn(backend)
+  const shared = { ring: yield* inGuest(share), events: yield* inGuest(share) }
+  const front = Ring.front(shared.ring.bytes, { slotSize: 64 })
+  EventPage.consumer(shared.events.bytes, { eventSize: 64 })
+  const ring = yield* inBackend(join(shared.ring))
+  const events = yield* inBackend(join(shared.events))
+  let heard = 0
+  let open = 0
+  const line = {
+    ring: Ring.back(ring.bytes, { slotSize: 64 }),
+    channel: ring.channel,
+    teller: new Teller(EventPage.producer(events.bytes, { eventSize: 64 }), events.channel),
+    peer: DomainId.make(guest),
+    id: 0,
+    card,
+    stream: Configuration.streamsOf(card)[0]!
+  }
+  const serving = inBackend(Line.serve<never, Scope.Scope>(line, {
+    playback: () =>
+      Effect.acquireRelease(
+        Effect.sync(() => {
+          open++
+          return { play: (bytes) => Effect.sync(() => void (heard += bytes.length)) }
+        }),
+        () => Effect.sync(() => void open--)
+      ),
+    capture: () => Effect.succeed({ record: () => Effect.succeed(0) }),
+    isUnpaced: true,
+    step: undefined
+  }))
+  const ask = Effect.fnUntraced(function*(asked: object) {
+    const slot = new Uint8Array(64)
+    Protocol.encodeRequest(slot, { id: 1, ...asked } as Protocol.Request)
+    yield* Effect.fromResult(front.put(slot))
+    yield* Effect.fromResult(front.push())
+    yield* shared.ring.channel.notify
+    while (!(yield* Effect.fromResult(front.take(slot)))) {
+      if (!(yield* Effect.fromResult(front.finalCheck()))) yield* shared.ring.channel.wait
+    }
+    assert.strictEqual(Protocol.decodeResponse(slot).status, 0)
+  })
+  const playing = Effect.gen(function*() {
+    const { directory } = yield* inGuest(SharedBuffer.alloc({ peer: backend, byteLength: 8192 }))
+    yield* ask({ _tag: "Open", rate: 48_000, format: 2, channels: 2, bufferSize: 8192, directory, periodSize: 2048 })
+    assert.strictEqual(open, 1)
+    yield* ask({ _tag: "Write", offset: 0, length: 8192 })
+    yield* ask({ _tag: "Trigger", type: 0 })
+    while (heard < 6148) yield* Effect.yieldNow
+    yield* ask({ _tag: "Trigger", type: 2 })
+    yield* ask({ _tag: "Close" })
+    assert.strictEqual(open, 0)
+  })
+  yield* Effect.raceFirst(serving, playing)
+})
+
+describe("sndif, disturbed at every step", () => {
+  it.live("a stream leaves nothing behind", () =>
+    Effect.gen(function*() {
+      const report = yield* Exploration.exploreServices([grantTable, eventChannels], [backend, guest], program, { within: "5 seconds" })
+      assert.isAbove(report.failures, 10)
+      assert.isAbove(report.interruptions, 200)
+      // Whatever was left of ports would have run out.
+    }).pipe(Effect.provide(TestXen.layer({ ports: 4 }))), 120_000)
+})
