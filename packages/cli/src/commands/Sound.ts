@@ -225,6 +225,8 @@ const optionsOf = Effect.fnUntraced(function*(wishes: Wishes, pace: Backend.Opti
     Effect.provide(effect, services)
   const options: Backend.Options<Wav.WavError, Scope.Scope> = {
     pace,
+    // Linux's driver takes as much as the toolstack says, and few ask for more.
+    limits: { bufferSize: 2 ** 24 },
     connected: (connected) => provide(card(connected)),
     playback: (opened) => provide(player(wishes, mouth, opened)),
     capture: (opened) => provide(recorder(wishes, opened))
