@@ -14,6 +14,7 @@ import { type HostCommand, Target } from "./Target.ts"
 
 /** The packages that the lab's domains are made of; their dependencies come along. */
 export const packages = ({ arch, pages, release }: Target["Service"]): ReadonlyArray<string> => [
+  "alsa-utils",
   "busybox-static",
   "libatomic1",
   "libgcc-s1",

@@ -18,6 +18,7 @@ import * as Peer from "./checks/Peer.ts"
 import * as Readme from "./checks/Readme.ts"
 import * as Resident from "./checks/Resident.ts"
 import * as Sharing from "./checks/Sharing.ts"
+import * as Sound from "./checks/Sound.ts"
 import * as Soak from "./checks/Soak.ts"
 import * as Tool from "./checks/Tool.ts"
 import * as Worker from "./checks/Worker.ts"
@@ -28,7 +29,7 @@ import type { Report } from "./Report.ts"
 import { type GuestPlan, Target } from "./Target.ts"
 
 /** What can be asked for by name. The domains are prepared in any case. */
-export const topics = ["tool", "laws", "sharing", "guests", "death", "hostile", "archive", "soak"] as const
+export const topics = ["tool", "laws", "sharing", "guests", "death", "hostile", "archive", "sound", "soak"] as const
 export type Topic = typeof topics[number]
 
 /** Random buffers of a soak: dom0 with itself, and each guest with dom0, which is slower. */
@@ -182,5 +183,9 @@ export const run = Effect.fnUntraced(function*(lab: Boot.Booted, report: Report,
     Effect.andThen(Fiber.join(dom0), run({ ...alone, acquire: laws, checks: when("laws", [Laws.check, ...Laws.checksInDom0]) })),
     ...guests.map((guest) => checkGuest(common, guest, { dom0, pair, seed: options.seed }))
   ], { concurrency: "unbounded" })
+  for (const { kind } of when("sound", arch.guests)) {
+    const group = { where: `${kind} with a sound card`, acquire: Sound.acquire(lab, kind), concerns: Sound.concerns }
+    yield* run({ ...group, checks: Sound.checks(options.soak) })
+  }
   yield* run({ ...inDom0(common), checks: when("tool", [Resident.left]) })
 }, Effect.scoped)

@@ -17,6 +17,8 @@ export interface GuestPlan {
   readonly name: string
   readonly kind: Kind
   readonly processor: number
+  /** More lines for its configuration: devices of dom0's. */
+  readonly devices?: ReadonlyArray<string> | undefined
 }
 
 /** A command that the host must have, and the Debian package that it needs for that. */

@@ -17,7 +17,11 @@ export interface Guest extends Machine {
 }
 
 /** Creates a guest and waits for its agent; it is destroyed when the scope closes. */
-export const guest = Effect.fnUntraced(function*(dom0: Machine, { kind, name, processor }: GuestPlan, log: (line: string) => void) {
+export const guest = Effect.fnUntraced(function*(
+  dom0: Machine,
+  { devices = [], kind, name, processor }: GuestPlan,
+  log: (line: string) => void
+) {
   const config = [
     `name="${name}"`,
     `type="${kind}"`,
@@ -28,7 +32,8 @@ export const guest = Effect.fnUntraced(function*(dom0: Machine, { kind, name, pr
     `ramdisk="/mnt/lab/guest.img"`,
     `extra="console=hvc0 loglevel=5"`,
     `on_crash="destroy"`,
-    `on_reboot="destroy"`
+    `on_reboot="destroy"`,
+    ...devices
   ].join("\n")
   const file = `/tmp/${name}.cfg`
   yield* output(dom0, ["sh", "-c", `cat > ${file}`], { input: `${config}\n` })

@@ -26,7 +26,7 @@ export interface Base {
 }
 
 /** Change it when this module puts other things into the archives. */
-const recipe = 2
+const recipe = 3
 
 const toolNames = ["xl", "xenstored", "xenconsoled", "xen-init-dom0"]
 const storeNames = ["ls", "read", "write", "list", "rm", "exists", "chmod", "watch"]
@@ -147,6 +147,11 @@ const build = Effect.fnUntraced(function*(
   yield* copyLibraries(tree, node, base)
   yield* fs.makeDirectory(dirname(join(base, arch.loader)), { recursive: true })
   yield* fs.symlink(`/lib/${arch.triple}/${basename(arch.loader)}`, join(base, arch.loader))
+  // Plays and records: what a guest's people have.
+  for (const program of ["aplay", "arecord"]) yield* copy(join(tree, "usr", "bin", program), join(base, "usr", "bin", program))
+  yield* copyLibraries(tree, join(tree, "usr", "bin", "aplay"), base)
+  yield* fs.makeDirectory(join(base, "usr", "share"), { recursive: true })
+  yield* fs.copy(join(tree, "usr", "share", "alsa"), join(base, "usr", "share", "alsa"))
   yield* copyModules(busybox, tree, vmlinuz.slice("vmlinuz-".length), base)
   yield* pack(busybox, base, join(out, names.base))
 

@@ -68,24 +68,24 @@ export class LinuxGuest {
     // More than a period, not a period.
     if (this.#since <= Number(this.#period)) return Effect.void
     this.#since %= Number(this.#period)
-    return this.#elapsed
+    return this.elapsed
   }
 
   get #room(): bigint {
     return this.#card + this.#buffer - this.#application
   }
 
-  readonly #elapsed: Effect.Effect<void, Failure> = Effect.suspend(() => {
+  readonly elapsed: Effect.Effect<void, Failure> = Effect.suspend(() => {
     if (this.state !== "running" && this.state !== "draining") return Effect.void
     this.wakes++
-    this.#look()
+    this.look()
     const isOut = this.#room >= this.#buffer
-    const stop = isOut ? this.#stop(this.state === "draining" ? "setup" : "xrun") : Effect.void
+    const stop = isOut ? this.stop(this.state === "draining" ? "setup" : "xrun") : Effect.void
     return stop
   })
 
   /** Reads the driver's place, as ALSA does. */
-  #look() {
+  look() {
     let card = this.#base + this.#place
     if (card < this.#card) {
       this.#base += this.#buffer
@@ -94,7 +94,7 @@ export class LinuxGuest {
     this.#card = card
   }
 
-  #stop(state: "setup" | "xrun") {
+  stop(state: "setup" | "xrun") {
     this.state = state
     return Effect.asVoid(this.#stream.status({ _tag: "Trigger", type: 2 }))
   }
@@ -104,13 +104,13 @@ export class LinuxGuest {
     this.state = "prepared"
   })
 
-  readonly #start = Effect.suspend(() => {
+  readonly start = Effect.suspend(() => {
     this.state = "running"
     return Effect.asVoid(this.#stream.status({ _tag: "Trigger", type: 0 }))
   })
 
   /** Sleeps until the driver wakes it; ten seconds without is an error, as in ALSA. Time passes only then. */
-  readonly #sleep = Effect.gen({ self: this }, function*() {
+  readonly sleep = Effect.gen({ self: this }, function*() {
     const before = this.wakes
     for (let millis = 0; millis < 10_000; millis++) {
       for (let turn = 0; turn < 20; turn++) {
@@ -133,29 +133,31 @@ export class LinuxGuest {
           yield* this.prepare
         }
         const part = source.subarray(at, at + chunk)
-        const done = yield* this.#write(part)
+        const done = yield* this.write(part)
         if (done) at += part.length
       }
-      yield* this.#drain
+      yield* this.drain
     })
   }
 
   /** False where the card stopped meanwhile. */
-  #write(part: Uint8Array): Effect.Effect<boolean, Failure> {
+  write(part: Uint8Array): Effect.Effect<boolean, Failure> {
     return Effect.gen({ self: this }, function*() {
       for (let at = 0; at < part.length;) {
         if (this.state === "xrun") return false
-        if (this.state === "running") this.#look()
+        if (this.state === "running") this.look()
         const room = Number(this.#room) * this.#frameSize
         if (room <= 0) {
-          if (this.state === "prepared") yield* this.#start
-          else yield* this.#sleep
+          if (this.state === "prepared") yield* this.start
+          else yield* this.sleep
           continue
         }
         const place = Number(this.#application % this.#buffer) * this.#frameSize
         const length = Math.min(room, part.length - at, this.#bytes.length - place)
         this.#bytes.set(part.subarray(at, at + length), place)
         yield* (this.#stream.status({ _tag: "Write", offset: place, length }))
+        // The answer is there, and it takes its time until it counts.
+        for (let turn = 0; turn < 50; turn++) yield* Effect.yieldNow
         if (this.state === "xrun" as string) return false
         this.#application += BigInt(length / this.#frameSize)
         at += length
@@ -164,9 +166,9 @@ export class LinuxGuest {
     })
   }
 
-  readonly #drain = Effect.gen({ self: this }, function*() {
-    if (this.state === "prepared") yield* this.#start
+  readonly drain = Effect.gen({ self: this }, function*() {
+    if (this.state === "prepared") yield* this.start
     if (this.state === "running") this.state = "draining"
-    while (this.state === "draining") yield* this.#sleep
+    while (this.state === "draining") yield* this.sleep
   })
 }

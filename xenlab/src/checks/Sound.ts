@@ -1,0 +1,284 @@
+/**
+ * Plays and records with `aplay` and `arecord` in a guest whose kernel is Debian's, through its own sound driver: the
+ * command hears it in dom0, sample by sample.
+ */
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Scope from "effect/Scope"
+import * as Boot from "../Boot.ts"
+import type { Active } from "../Grants.ts"
+import { place } from "../Image.ts"
+import { type Event, type Machine, output, type Process, run, sh } from "../Machine.ts"
+import { type Check, same } from "../Plan.ts"
+import type { Kind } from "../Target.ts"
+import type { Guest } from "../Toolstack.ts"
+
+/** What the command in dom0 is told to do; it can be killed, and started anew. */
+export interface Context {
+  readonly dom0: Machine
+  readonly guest: Guest
+  /** Ends the one that runs, if any, and starts another. */
+  readonly serve: (args?: ReadonlyArray<string>) => Effect.Effect<Process>
+  readonly backend: () => Process
+}
+
+const page = 4096
+
+/** Formats as xenstore and as ALSA name them, with the bytes of a sample. */
+const formats = { u8: ["U8", 1], s16_le: ["S16_LE", 2], s32_le: ["S32_LE", 4], float_le: ["FLOAT_LE", 4] } as const
+
+const rates = [8000, 11025, 16000, 22050, 32000, 44100, 48000, 64000, 96000]
+
+/** Two devices: one that plays and records, and one more that plays. */
+const card = [
+  `vsnd=[['card, backend=0, buffer-size=${1040 * page}, short-name=Lab, long-name=The lab, channels-min=1, channels-max=6, ` +
+  `sample-rates=${rates.join(";")}, sample-formats=${Object.keys(formats).join(";")}',`,
+  "'pcm, name=both', 'stream, unique-id=0, type=P', 'stream, unique-id=1, type=C',",
+  "'pcm, name=other', 'stream, unique-id=2, type=P']]"
+].join(" ")
+
+const serving = ["node", `${place}/cli.mjs`, "sound", "--unpaced", "--json"]
+
+/** Starts the command, then a guest that has a card. */
+export const acquire = Effect.fnUntraced(function*(lab: Boot.Booted, kind: Kind) {
+  const { dom0 } = lab
+  let scope: Scope.Closeable | undefined
+  let backend: Process | undefined
+  const around = yield* Effect.scope
+  const stop = Effect.suspend(() => scope === undefined ? Effect.void : Scope.close(scope, Exit.void))
+  const serve: Context["serve"] = Effect.fnUntraced(function*(args = []) {
+    yield* stop
+    scope = yield* Scope.fork(around)
+    backend = yield* Scope.provide(dom0.start([...serving, ...args]), scope)
+    return backend
+  })
+  yield* serve()
+  const started = yield* Boot.startGuest(lab, { name: `sound-${kind}`, kind, processor: 1, devices: [card] })
+  const guest = yield* started
+  yield* sh(guest, "modprobe snd_xen_front; until [ -e /dev/snd/pcmC0D1p ]; do usleep 100000; done")
+  const context: Context = { dom0, guest, serve, backend: () => backend! }
+  yield* context.backend().expect("card")
+  return context
+})
+
+/** Whether a grant is this guest's. */
+export const concerns = ({ guest }: Context, { granter }: Active): boolean => granter === guest.domain
+
+/** How a sound is played. */
+interface Way {
+  readonly format: keyof typeof formats
+  readonly rate: number
+  readonly channels: number
+  readonly bufferFrames: number
+  readonly periodFrames: number
+  readonly frames: number
+}
+
+const optionsOf = ({ bufferFrames, channels, format, periodFrames, rate }: Way) =>
+  `-q -t raw -f ${formats[format][0]} -r ${rate} -c ${channels} --buffer-size=${bufferFrames} --period-size=${periodFrames}`
+
+const sizeOf = ({ channels, format, frames }: Way) => frames * channels * formats[format][1]
+
+/** Makes a sound in the guest that nobody has heard before; gives its hash. */
+const compose = Effect.fnUntraced(function*(guest: Machine, file: string, bytes: number) {
+  const said = yield* sh(guest, `head -c ${bytes} /dev/urandom > ${file}; sha256sum ${file}`)
+  return said.split(" ")[0]!
+})
+
+/** The next event of a kind; others are passed over. */
+const next = Effect.fnUntraced(function*(process: Process, event: string, stream?: string) {
+  for (;;) {
+    const line = JSON.parse(yield* process.nextLine) as Event
+    if (line.event === event && (stream === undefined || line["stream"] === stream)) return line
+  }
+})
+
+const played = Effect.fnUntraced(function*({ backend, guest }: Context, way: Way, device = 0) {
+  const file = `/tmp/sound-${device}`
+  const sha256 = yield* compose(guest, file, sizeOf(way))
+  yield* output(guest, ["sh", "-c", `aplay -D hw:0,${device} ${optionsOf(way)} ${file}`], { patience: "5 minutes" })
+  const closed = yield* next(backend(), "closed", `${device}/0`)
+  yield* same("the number of bytes that were heard", closed["bytes"], sizeOf(way))
+  yield* same("the hash of what was heard", closed["sha256"], sha256)
+  return closed
+})
+
+const way = (over: Partial<Way>): Way => ({
+  format: "s16_le",
+  rate: 48_000,
+  channels: 2,
+  bufferFrames: 4096,
+  periodFrames: 1024,
+  frames: 40 * 1024,
+  ...over
+})
+
+/** Buffers on both sides of one page and of one page of a directory; all formats; one to six channels; 8 to 96 kHz. */
+const ways: ReadonlyArray<readonly [name: string, way: Way]> = [
+  ["16 bits, stereo, 48 kHz", way({})],
+  ["8 bits, mono, 8 kHz, one page", way({ format: "u8", channels: 1, rate: 8000, bufferFrames: page, periodFrames: 1024 })],
+  ["one page, four periods", way({ bufferFrames: 1024, periodFrames: 256, frames: 40 * 256 })],
+  ["one page and a little", way({ bufferFrames: 1040, periodFrames: 260, frames: 40 * 260 })],
+  ["two periods", way({ bufferFrames: 2048, periodFrames: 1024 })],
+  ["32 bits, six channels, 96 kHz", way({ format: "s32_le", channels: 6, rate: 96_000 })],
+  ["float, stereo, 44.1 kHz, a buffer that is no power of two", way({
+    format: "float_le",
+    rate: 44_100,
+    bufferFrames: 6000,
+    periodFrames: 1500,
+    frames: 30 * 1500
+  })],
+  ["1023 pages: a full page of the directory", way({
+    format: "s32_le",
+    rate: 96_000,
+    bufferFrames: 1023 * page / 8,
+    periodFrames: 1023 * page / 32,
+    frames: 5 * 1023 * page / 32
+  })],
+  ["1024 pages: a second page of the directory", way({
+    format: "s32_le",
+    rate: 96_000,
+    bufferFrames: 1024 * page / 8,
+    periodFrames: 1024 * page / 32,
+    frames: 5 * 1024 * page / 32
+  })],
+  ["less than a buffer", way({ frames: 1024 })]
+]
+
+const everyWay: Check<Context> = {
+  name: "aplay: what is played is heard, sample by sample",
+  limit: "20 minutes",
+  run: Effect.fnUntraced(function*(context, part) {
+    for (const [name, way] of ways) {
+      const start = performance.now()
+      const exit = yield* Effect.exit(played(context, way))
+      const detail = Exit.isSuccess(exit) ? `${String(exit.value["slips"])} slips` : String(exit.cause)
+      yield* part(`aplay: ${name}`, Exit.isSuccess(exit), performance.now() - start, detail)
+    }
+  })
+}
+
+const both: Check<Context> = {
+  name: "two streams at once",
+  run: Effect.fnUntraced(function*(context) {
+    const { backend, guest } = context
+    const hashes = [yield* compose(guest, "/tmp/a", sizeOf(way({}))), yield* compose(guest, "/tmp/b", sizeOf(way({})))]
+    yield* sh(
+      guest,
+      `aplay -D hw:0,0 ${optionsOf(way({}))} /tmp/a & aplay -D hw:0,1 ${optionsOf(way({}))} /tmp/b & wait`,
+      { patience: "5 minutes" }
+    )
+    const closed = [yield* next(backend(), "closed"), yield* next(backend(), "closed")]
+    const heard = closed.sort((a, b) => String(a["stream"]) < String(b["stream"]) ? -1 : 1).map((one) => one["sha256"])
+    yield* same("what was heard", heard, hashes)
+  })
+}
+
+/** Starts to play something long, and waits until it is on its way. */
+const begin = Effect.fnUntraced(function*({ backend, guest }: Context) {
+  const long = way({ frames: 48_000 * 60 })
+  yield* compose(guest, "/tmp/long", sizeOf(long))
+  const playing = yield* guest.start(["sh", "-c", `exec aplay -D hw:0,0 ${optionsOf(long)} /tmp/long`])
+  yield* next(backend(), "state")
+  return playing
+})
+
+/** What was heard must be how the long sound begins. */
+const isBeginning = Effect.fnUntraced(function*({ guest }: Context, closed: Event) {
+  const bytes = closed["bytes"] as number
+  const said = yield* sh(guest, `head -c ${bytes} /tmp/long | sha256sum`)
+  yield* same("the hash of what was heard", closed["sha256"], said.split(" ")[0])
+})
+
+const middle: Check<Context> = {
+  name: "aplay stops in the middle, or is killed: what was heard is the beginning",
+  run: Effect.fnUntraced(function*(context, part) {
+    for (const signal of ["SIGINT", "SIGKILL"] as const) {
+      const start = performance.now()
+      const playing = yield* begin(context)
+      yield* playing.signal(signal)
+      const closed = yield* next(context.backend(), "closed")
+      yield* isBeginning(context, closed)
+      yield* playing.completed
+      yield* part(`aplay ends by ${signal} in the middle`, true, performance.now() - start, `${String(closed["seconds"])} s were heard`)
+    }
+  })
+}
+
+const recorded: Check<Context> = {
+  name: "arecord: what is recorded is the input, sample by sample",
+  run: Effect.fnUntraced(function*(context) {
+    const { dom0, guest, serve } = context
+    const sound = way({ frames: 40 * 1024 })
+    // What the guest plays becomes a file of dom0's, and is what it records then.
+    yield* serve(["--wav", "/tmp/wav"])
+    yield* sh(dom0, "rm -rf /tmp/wav")
+    yield* next(context.backend(), "card")
+    const sha256 = yield* compose(guest, "/tmp/sound", sizeOf(sound))
+    yield* settled(guest)
+    yield* output(guest, ["sh", "-c", `aplay -D hw:0,0 ${optionsOf(sound)} /tmp/sound`], { patience: "5 minutes" })
+    const closed = yield* next(context.backend(), "closed")
+    yield* same("the hash of what was heard", closed["sha256"], sha256)
+    yield* serve(["--input", String(closed["file"])])
+    yield* next(context.backend(), "card")
+    yield* settled(guest)
+    const found = yield* sh(
+      guest,
+      `arecord -D hw:0,0 ${optionsOf(sound)} --samples=${sound.frames} /tmp/recorded; head -c ${sizeOf(sound)} /tmp/recorded | sha256sum`,
+      { patience: "5 minutes" }
+    )
+    yield* same("the hash of what was recorded", found.split(" ")[0], sha256)
+  })
+}
+
+/** Waits until the guest's driver has made its devices anew. */
+const settled = (guest: Machine) =>
+  sh(guest, "usleep 300000; until [ -e /dev/snd/pcmC0D1p ]; do usleep 100000; done")
+
+const restarted: Check<Context> = {
+  name: "the command is killed while a guest plays, and starts anew: the guest plays again",
+  run: Effect.fnUntraced(function*(context) {
+    const playing = yield* begin(context)
+    yield* context.backend().signal("SIGKILL")
+    yield* context.backend().completed
+    yield* context.serve()
+    yield* playing.signal("SIGKILL")
+    yield* playing.completed
+    yield* next(context.backend(), "card")
+    yield* settled(context.guest)
+    yield* played(context, way({}))
+  })
+}
+
+const long = (minutes: number): Check<Context> => ({
+  name: `${minutes} minutes in one run: not one sample more or less`,
+  limit: "30 minutes",
+  run: Effect.fnUntraced(function*(context) {
+    const rate = 8000
+    const sound = way({ channels: 1, rate, bufferFrames: 8000, periodFrames: 2000, frames: minutes * 60 * rate })
+    const { slips } = yield* played(context, sound)
+    return `${String(slips)} slips`
+  })
+})
+
+const destroyed: Check<Context> = {
+  name: "the guest is destroyed while it plays: the command goes on, and nothing stays mapped",
+  run: Effect.fnUntraced(function*(context) {
+    yield* begin(context)
+    yield* run(context.dom0, ["xl", "destroy", String(context.guest.domain)])
+    const closed = yield* next(context.backend(), "closed")
+    yield* next(context.backend(), "gone")
+    return `${String(closed["seconds"])} s were heard`
+  })
+}
+
+/** What a guest with a sound card can do; its end comes last. */
+export const checks = (soak: boolean): ReadonlyArray<Check<Context>> => [
+  everyWay,
+  both,
+  middle,
+  long(soak ? 30 : 5),
+  recorded,
+  restarted,
+  destroyed
+]
