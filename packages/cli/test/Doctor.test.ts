@@ -31,7 +31,7 @@ describe("doctor", () => {
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* printed([fine], Output.layerText), {
         ok: true,
-        lines: ["✓ Xen: this is a Xen domain", "\nThis machine can share and map buffers."]
+        lines: ["✓ Xen: this is a Xen domain", "\nThis machine can share and map buffers and connect devices."]
       })
     }))
 
@@ -48,11 +48,11 @@ describe("doctor", () => {
       assert.isFalse(both.ok)
       assert.strictEqual(
         both.lines.at(-1),
-        "\nThis machine can't share and map buffers yet: 1 point to mend, from the top. " +
-          "It can share them (--for share asks for that alone)."
+        "\nThis machine can't share and map buffers and connect devices yet: 1 point to mend, from the top. " +
+          "It can share buffers and connect devices (--for share or connect asks for that alone)."
       )
       const json = yield* printed([fine, gntdev], Output.layerJson)
-      assert.deepStrictEqual(JSON.parse(json.lines.at(-1)!), { event: "doctor", ok: false, failed: 1, can: "share" })
+      assert.deepStrictEqual(JSON.parse(json.lines.at(-1)!), { event: "doctor", ok: false, failed: 1, can: ["share", "connect"] })
       const share = yield* printed([fine, gntdev], Output.layerText, "share")
       assert.deepStrictEqual(share, {
         ok: true,
@@ -60,6 +60,11 @@ describe("doctor", () => {
       })
       const map = yield* printed([fine, gntdev], Output.layerText, "map")
       assert.strictEqual(map.lines.at(-1), "\nThis machine can't map buffers yet: 1 point to mend, from the top.")
+      const evtchn: Preflight.Point = { ...gntdev, name: "/dev/xen/evtchn", only: "connect" }
+      const some = yield* printed([fine, gntdev, evtchn], Output.layerText)
+      assert.include(some.lines.at(-1), "It can share buffers (--for share asks for that alone).")
+      const connect = yield* printed([fine, gntdev], Output.layerText, "connect")
+      assert.strictEqual(connect.lines.at(-1), "\nThis machine can connect devices.")
       const neither = yield* printed([broken, gntdev], Output.layerText)
       assert.notInclude(neither.lines.at(-1), "It can")
     }))

@@ -37,7 +37,7 @@ export class PortRefused extends Schema.TaggedError<PortRefused>()("PortRefused"
 }) {
   override get message() {
     return `Port ${this.port} of domain ${this.peer} can't be joined: it is closed, joined already, or kept for another ` +
-      "domain. Compare it with what the peer published."
+      "domain, or Xen's policy (xsm=silo) keeps guests apart. Compare it with what the peer published."
   }
 }
 

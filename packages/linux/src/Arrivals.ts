@@ -3,7 +3,7 @@
  * sockets.
  *
  * Node opens no device for that, but a pipe it does, and it looks at what a descriptor is only once. So a pipe's
- * descriptor, given to Node, is made to stand for the device.
+ * descriptor, given to Node, is made to stand for the device. docs/waiting.md has the other ways, and what they cost.
  *
  * @since 0.2.0
  */

@@ -6,7 +6,8 @@
  *
  * **Gotchas**
  *
- * - Listening for a domain that does not exist succeeds: Xen looks for it when somebody joins.
+ * - Listening for a domain that does not exist succeeds, unless Xen's policy is SILO (Debian's default on arm64): then it
+ *   looks for the domain at once. SILO also refuses channels between two guests.
  * - A domain that was saved and restored finds its channels dead, without a word from Linux: nothing comes any more.
  * - The process stays alive while somebody waits for a signal, not because a channel is open.
  *

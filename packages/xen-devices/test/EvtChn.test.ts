@@ -169,6 +169,8 @@ describe("EvtChn", () => {
       assert.strictEqual((yield* refusal(channels.join({ peer: 200, port: 20 })))._tag, "NoSuchDomain")
       assert.strictEqual((yield* refusal(channels.join({ peer: 3, port: 21 })))._tag, "PortRefused")
       assert.strictEqual((yield* refusal(channels.join({ peer: 5, port: 20 })))._tag, "PortRefused")
+      assert.strictEqual((yield* refusal(channels.listen({ peer: 200 })))._tag, "NoSuchDomain")
+      assert.include((yield* refusal(channels.listen({ peer: 5 }))).message, "SILO")
       yield* channels.join({ peer: 3, port: 20 })
       assert.strictEqual((yield* refusal(channels.join({ peer: 3, port: 20 })))._tag, "PortRefused")
       const channel = yield* channels.listen({ peer: 3 })

@@ -101,6 +101,12 @@ export const make = (rules: Rules = {}) => {
     return port
   }
 
+  /** As Xen does it with SILO. */
+  const listen = (peer: number): number => {
+    if (peer > 100) return -ESRCH
+    return allows(peer) ? bind({ peer, remote: undefined, masked: false, pending: false }) : -EPERM
+  }
+
   const join = (peer: number, port: number): number => {
     if (peer > 100) return -ESRCH
     if (!allows(peer)) return -EPERM
@@ -135,7 +141,7 @@ export const make = (rules: Rules = {}) => {
   const ioctl = (request: number, words: Uint32Array): number => {
     switch (request) {
       case Abi.BIND_UNBOUND_PORT:
-        return failing("BIND_UNBOUND_PORT", words[0]) ?? bind({ peer: words[0]!, remote: undefined, masked: false, pending: false })
+        return failing("BIND_UNBOUND_PORT", words[0]) ?? listen(words[0]!)
       case Abi.BIND_INTERDOMAIN:
         return failing("BIND_INTERDOMAIN", `${words[0]} ${words[1]}`) ?? join(words[0]!, words[1]!)
       case Abi.UNBIND:

@@ -1,5 +1,5 @@
 /**
- * Tells beforehand whether this machine can share and map pages, and what to do where it can't.
+ * Tells beforehand whether this machine can share and map pages, and connect devices, and what to do where it can't.
  *
  * Reads files only: no device is opened, nothing is shared or mapped.
  *
@@ -30,17 +30,17 @@ export interface Point {
   readonly detail: string
   /** What to do, where it is not ok. */
   readonly remedy?: string
-  /** The one that needs it, where not both do: a frontend shares, a backend maps, and one that provides does both. */
+  /** Who needs it, where not all do: a frontend shares, a backend maps, and a driver connects besides. */
   readonly only?: Role
 }
 
 /**
- * What a program does with buffers: shares its own, or maps a peer's.
+ * What a program does: shares buffers, maps a peer's, or connects a device, by event channels and xenstore.
  *
  * @category models
  * @since 0.2.0
  */
-export type Role = "share" | "map"
+export type Role = "share" | "map" | "connect"
 
 /**
  * How much is needed, and where to look.
@@ -55,6 +55,12 @@ export interface CheckOptions extends Omit<Options.Options, "grantCopy"> {
   readonly platform?: string | undefined
   /** The kernel's notes for this process, which tell the page size: `/proc/self/auxv`. */
   readonly auxv?: string | undefined
+  /** The device of event channels, `/dev/xen/evtchn`. */
+  readonly evtchn?: string | undefined
+  /** The kernel's way to xenstore, `/dev/xen/xenbus`. */
+  readonly xenbus?: string | undefined
+  /** The way in the domain where xenstored runs, `/run/xenstored/socket`. */
+  readonly xenstored?: string | undefined
   /** The file that names the hypervisor, `/sys/hypervisor/type`. */
   readonly hypervisor?: string | undefined
   /** The directory that older kernels have under Xen, `/proc/xen`. */
@@ -83,6 +89,7 @@ const look = (options: CheckOptions) =>
   Effect.sync((): ReadonlyArray<Point> => {
     const {
       auxv = "/proc/self/auxv",
+      evtchn = "/dev/xen/evtchn",
       gntalloc = Files.paths.gntalloc,
       gntallocLimit = Files.paths.gntallocLimit,
       gntdev = Files.paths.gntdev,
@@ -91,7 +98,9 @@ const look = (options: CheckOptions) =>
       hypervisor = "/sys/hypervisor/type",
       pages = 1,
       platform = process.platform,
-      procXen = "/proc/xen"
+      procXen = "/proc/xen",
+      xenbus = "/dev/xen/xenbus",
+      xenstored = "/run/xenstored/socket"
     } = options
     return [
       linux(platform),
@@ -100,6 +109,8 @@ const look = (options: CheckOptions) =>
       xen(hypervisor, procXen),
       { ...device(gntalloc, "xen-gntalloc"), only: "share" },
       { ...device(gntdev, "xen-gntdev"), only: "map" },
+      { ...device(evtchn, "xen-evtchn"), only: "connect" },
+      { ...device(existsSync(xenstored) ? xenstored : xenbus), only: "connect" },
       { ...shareLimit(gntallocLimit, pages), only: "share" },
       { ...mapLimit(gntdevLimit), only: "map" },
       { ...grantTable(pages, grantTableSize), only: "share" }
@@ -155,13 +166,14 @@ const xen = (hypervisor: string, procXen: string): Point => {
   return { name, ok: false, detail, remedy: "Run it in a Xen domain, dom0 or a guest." }
 }
 
-const device = (path: string, module: Files.Module): Point => {
+const device = (path: string, module?: string): Point => {
   try {
     accessSync(path, constants.R_OK | constants.W_OK)
     return { name: path, ok: true, detail: "can be read and written" }
   } catch (cause) {
     const errno = Device.errnoOf(cause)
-    return { name: path, ok: false, detail: `can't be used (${errno})`, remedy: Device.remedy({ path, module }, errno) }
+    const remedy = Device.remedy(module === undefined ? { path } : { path, module }, errno)
+    return { name: path, ok: false, detail: `can't be used (${errno})`, remedy }
   }
 }
 

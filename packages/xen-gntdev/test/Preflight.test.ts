@@ -14,6 +14,9 @@ const paths = () => ({
   procXen: file("proc-xen"),
   gntalloc: file("gntalloc"),
   gntdev: file("gntdev"),
+  evtchn: file("evtchn"),
+  xenbus: file("xenbus"),
+  xenstored: file("xenstored"),
   gntallocLimit: file("gntalloc-limit"),
   gntdevLimit: file("gntdev-limit")
 })
@@ -25,6 +28,8 @@ beforeEach(() => {
   writeFileSync(file("type"), "xen\n")
   writeFileSync(file("gntalloc"), "")
   writeFileSync(file("gntdev"), "")
+  writeFileSync(file("evtchn"), "")
+  writeFileSync(file("xenbus"), "")
   writeFileSync(file("gntalloc-limit"), "1024\n")
   writeFileSync(file("gntdev-limit"), "65536\n")
 })
@@ -43,7 +48,7 @@ describe("Preflight.check", () => {
       assert.deepStrictEqual(points.filter(({ ok }) => !ok), [])
       assert.deepStrictEqual(points.map(({ name }) => name), [
         "Linux", "C library", "page size", "Xen", file("gntalloc"), file("gntdev"),
-        "gntalloc limit", "gntdev limit", "grant table"
+        file("evtchn"), file("xenbus"), "gntalloc limit", "gntdev limit", "grant table"
       ])
       assert.isTrue(points.every(({ detail, ok, remedy }) => detail !== "" && ok === (remedy === undefined)))
     }))
@@ -57,11 +62,18 @@ describe("Preflight.check", () => {
       ])
     }))
 
+  it.effect("asks for xenstored's socket where there is one, and for the kernel's device elsewhere", () =>
+    Effect.gen(function*() {
+      rmSync(file("xenbus"))
+      writeFileSync(file("xenstored"), "")
+      assert.deepStrictEqual(yield* failing(), [])
+    }))
+
   it.effect("one line for each failing point", () =>
     Effect.gen(function*() {
       writeFileSync(file("auxv"), auxv(65_536n))
       writeFileSync(file("type"), "kvm\n")
-      for (const name of ["gntalloc", "gntalloc-limit", "gntdev", "gntdev-limit"]) rmSync(file(name))
+      for (const name of ["gntalloc", "gntalloc-limit", "gntdev", "gntdev-limit", "evtchn", "xenbus"]) rmSync(file(name))
       const lines = yield* failing({ platform: "darwin", pages: 40_000 })
       const expected = [
         /^Linux: this is darwin/,
@@ -69,6 +81,8 @@ describe("Preflight.check", () => {
         /^Xen: the hypervisor is kvm/,
         /gntalloc: can't be used \(ENOENT\)\. Load its module: modprobe xen-gntalloc/,
         /gntdev: can't be used \(ENOENT\)\. Load its module: modprobe xen-gntdev/,
+        /evtchn: can't be used \(ENOENT\)\. Load its module: modprobe xen-evtchn/,
+        /xenbus: can't be used \(ENOENT\)\. Run in a Xen domain, .* start xenstored/,
         /^gntalloc limit: .* can't be read \(ENOENT\)\. Load its module/,
         /^gntdev limit: .* can't be read \(ENOENT\)\. Load its module/,
         /^grant table: 40000 pages needed; of 32768 references, .* 28672 are for them/

@@ -17,6 +17,15 @@ import { count, Output } from "../Output.ts"
 const describe = ({ detail, name, ok, remedy }: Preflight.Point): string =>
   `${ok ? "✓" : "✗"} ${name}: ${detail}` + (remedy === undefined ? "" : `\n    ${remedy}`)
 
+const roles = ["share", "map", "connect"] as const
+
+/** What they do, in words. */
+const listed = (some: ReadonlyArray<Preflight.Role>): string => {
+  const buffers = some.filter((role) => role !== "connect")
+  return [...(buffers.length > 0 ? [`${buffers.join(" and ")} buffers`] : []), ...(some.includes("connect") ? ["connect devices"] : [])]
+    .join(" and ")
+}
+
 /**
  * Prints points; fails if one of them is not ok.
  *
@@ -29,17 +38,17 @@ export const report = Effect.fnUntraced(function*(points: ReadonlyArray<Prefligh
   for (const point of asked) yield* event({ event: "point", ...point }, describe(point))
   const wrong = asked.filter(({ ok }) => !ok)
   const failed = wrong.length
-  const what = role ?? "share and map"
-  // What only one half needs leaves the other half its way.
-  const [other] = ([["map", "share"], ["share", "map"]] as const).filter(([needs]) =>
-    role === undefined && failed > 0 && wrong.every(({ only }) => only === needs)
-  ).map(([, can]) => can)
+  const what = listed(role === undefined ? roles : [role])
+  // What only some need leaves the others their way.
+  const can = role === undefined && failed > 0 && wrong.every(({ only }) => only !== undefined)
+    ? roles.filter((role) => wrong.every(({ only }) => only !== role))
+    : []
   yield* event(
-    { event: "doctor", ok: failed === 0, failed, ...(other === undefined ? {} : { can: other }) },
+    { event: "doctor", ok: failed === 0, failed, ...(can.length === 0 ? {} : { can }) },
     failed === 0
-      ? `\nThis machine can ${what} buffers.`
-      : `\nThis machine can't ${what} buffers yet: ${count(failed, "point")} to mend, from the top.` +
-        (other === undefined ? "" : ` It can ${other} them (--for ${other} asks for that alone).`)
+      ? `\nThis machine can ${what}.`
+      : `\nThis machine can't ${what} yet: ${count(failed, "point")} to mend, from the top.` +
+        (can.length === 0 ? "" : ` It can ${listed(can)} (--for ${can.join(" or ")} asks for that alone).`)
   )
   if (failed > 0) return yield* new Reported()
 })
@@ -52,9 +61,9 @@ export const report = Effect.fnUntraced(function*(points: ReadonlyArray<Prefligh
  */
 export const doctor = Command.make("doctor", {
   ...Flags.sizeFlags,
-  role: Flag.Literals("for", ["share", "map"]).pipe(
+  role: Flag.Literals("for", roles).pipe(
     Flag.optional,
-    Flag.withDescription("Only what is needed to share a buffer, or to map a peer's; the default is both")
+    Flag.withDescription("Only what is needed to share a buffer, to map a peer's, or to connect a device; the default is all")
   )
 }, Effect.fnUntraced(function*({ role, ...flags }) {
   const size = yield* Flags.optionalSize(flags)
@@ -64,8 +73,8 @@ export const doctor = Command.make("doctor", {
   yield* report(yield* Effect.orDie(check({ pages })), Option.getOrUndefined(role))
 })).pipe(
   Command.withDescription(
-    "Check that this machine can share and map buffers, of a size if one is given: Xen, devices, limits. Opens and " +
-      "shares nothing. Fails if a point does."
+    "Check that this machine can share and map buffers, of a size if one is given, and connect devices: Xen, its " +
+      "devices, limits. Opens and shares nothing. Fails if a point does."
   ),
   Command.withShortDescription("Check what this machine lacks")
 )

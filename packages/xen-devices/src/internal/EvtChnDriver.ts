@@ -119,6 +119,9 @@ class Ports {
   }
 }
 
+const policy = "Xen's policy keeps the two apart: with SILO a guest can reach dom0 alone (xsm=dummy on Xen's command line " +
+  "lifts it)"
+
 /** Opens the device at its first use. */
 export const make = Effect.fnUntraced(function*(
   kernel: () => Result.Result<Kernel, Reason.Unsupported>,
@@ -162,8 +165,16 @@ export const make = Effect.fnUntraced(function*(
     listen: ({ peer }, listener) =>
       bind("listen", (ports) =>
         ports.bind(Abi.BIND_UNBOUND_PORT, [peer], listener, (errno) => {
-          if (errno === "ENOSPC") return new OutOfPorts()
-          return errno === "ESRCH" ? new NoSuchDomain({ peer }) : failed("BIND_UNBOUND_PORT", errno)
+          switch (errno) {
+            case "ENOSPC":
+              return new OutOfPorts()
+            case "ESRCH":
+              return new NoSuchDomain({ peer })
+            case "EPERM":
+              return new Reason.Unsupported({ feature: `An event channel with domain ${peer}`, detail: policy })
+            default:
+              return failed("BIND_UNBOUND_PORT", errno)
+          }
         })),
     join: ({ peer, port }, listener) =>
       bind("join", (ports) =>
