@@ -5,12 +5,14 @@ import * as Effect from "effect/Effect"
 import { parseArgs } from "node:util"
 import * as Devices from "../../io/hostile/Devices.ts"
 import * as Vchan from "../../io/hostile/Vchan.ts"
+import * as Connections from "../../xenbus/hostile/Connections.ts"
 import * as Batch from "./Batch.ts"
 import * as Case from "./Case.ts"
 
 const usage = `npm run hostile -- [options]
 
-  --of WHAT       directories, which is what it plays unless told, vchan, display or keyboard
+  --of WHAT       directories, which is what it plays unless told, connections, display,
+                  keyboard or vchan
   --cases N       cases to play (1000000)
   --seed N        where their choice begins (random); the same seed plays the same cases
   --replay TOKEN  play one failure again, as its report says; of a vchan it is --cases 1 with its seed
@@ -35,8 +37,8 @@ const parse = () => {
       help: { type: "boolean" }
     }
   })
-  if (values.of !== "directories" && values.of !== "vchan" && !Devices.isKind(values.of)) {
-    throw new Error(`--of takes directories, vchan, display or keyboard, not ${values.of}.`)
+  if (!["directories", "connections", "vchan"].includes(values.of) && !Devices.isKind(values.of)) {
+    throw new Error(`--of takes directories, connections, display, keyboard or vchan, not ${values.of}.`)
   }
   return {
     of: values.of,
@@ -133,6 +135,17 @@ const vchans = async (cases: number, seed: number) => {
   console.log(`${played}: each wrong index, order and reference was found out, and nothing else was read or written.`)
 }
 
+const connections = async (cases: number, seed: number) => {
+  const tally = new Map<string, number>()
+  const played = await progress(cases, async (done, runs) => {
+    const result = await Effect.runPromise(Connections.run({ runs, seed: seed + done }))
+    for (const [outcome, n] of result.tally) tally.set(outcome, (tally.get(outcome) ?? 0) + n)
+    if (result.failure !== undefined) throw new Error(result.failure)
+  })
+  list(tally)
+  console.log(`${played}: both halves found each other afterwards, and nothing was left behind.`)
+}
+
 const main = async () => {
   const { cases, help, of, replay, seed } = parse()
   if (help) return console.log(usage)
@@ -143,6 +156,7 @@ const main = async () => {
   }
   console.log(`${cases} hostile cases, seed ${seed}`)
   if (Devices.isKind(of)) await devices(of, cases, seed)
+  else if (of === "connections") await connections(cases, seed)
   else await (of === "vchan" ? vchans(cases, seed) : directories(cases, seed))
 }
 

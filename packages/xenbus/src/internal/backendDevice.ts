@@ -86,15 +86,25 @@ const locate = Effect.fnUntraced(function*<E, R, AE, AR>(self: Self<E, R, AE, AR
 /** Runs a device until the toolstack removes it, or all are to stop. Never fails: what goes wrong is logged, and tried again. */
 export const run = <E, R, AE, AR>(self: Self<E, R, AE, AR>): Effect.Effect<void, never, R | AR> =>
   Effect.suspend(() => Effect.scoped(whileThere(self))).pipe(
-    Effect.catchCause((cause) =>
-      Effect.logError("The device failed; it is begun anew.", cause).pipe(
-        Effect.andThen(Effect.ignore(setClosed(self))),
-        Effect.andThen(self.pace.began),
-        Effect.andThen(Effect.suspend(() => self.isStopping() ? Effect.succeed(false) : Effect.as(pause(self), true)))
-      )
-    ),
+    Effect.catchCause((cause) => broken(self, cause)),
     Effect.flatMap((again) => again ? run(self) : Effect.void)
   )
+
+/** Says what is wrong with a device, and waits until it may be another thing. False where all are to stop. */
+const broken = Effect.fnUntraced(function*<E, R, AE, AR>(self: Self<E, R, AE, AR>, cause: Cause.Cause<unknown>) {
+  yield* Effect.logError("The device failed; it is begun anew.", cause)
+  // Not where it says so already: what we write is told to us, too.
+  yield* Effect.ignore(Effect.flatMap(States.look(self.store, self.backendPath), (ours) =>
+    ours === "Closed" ? Effect.void : setClosed(self)))
+  yield* self.pace.began
+  if (self.isStopping()) return false
+  const error = Cause.findErrorOption(cause)
+  const isNode = Option.isSome(error) && error.value instanceof ConnectionError && error.value.reason._tag === "InvalidNode"
+  // A node that can't be is so until somebody writes another.
+  if (isNode) yield* Queue.take(self.bell)
+  while (!self.isStopping() && (yield* pause(self))) { /* rung before its time */ }
+  return true
+})
 
 /** Waits until the pace allows the next beginning, or something has happened. */
 const pause = <E, R, AE, AR>(self: Self<E, R, AE, AR>): Effect.Effect<boolean> =>

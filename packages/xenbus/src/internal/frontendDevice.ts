@@ -202,7 +202,7 @@ const establish = <P extends Publication, E, R>(options: Options<P, E, R>) =>
     const held = yield* Scope.make()
     let published: P | undefined
     yield* Effect.addFinalizer((exit) => close(self, held, published, closeWithin, exit))
-    yield* until(self, (theirs) => theirs === "Missing" ? new PeerGone({ path: device.backendPath }) : theirs === "InitWait")
+    yield* until(self, (theirs) => theirs === "InitWait")
     const made = yield* Scope.provide(publish(device), held)
     published = made
     yield* announce(self, made)
@@ -252,6 +252,10 @@ const passing: ReadonlyArray<Reason["_tag"]> = ["PeerClosed", "PeerGone", "Inval
 const isPassing = (error: unknown): error is ConnectionError | EventChannelError =>
   (error instanceof ConnectionError || error instanceof EventChannelError) && passing.includes(error.reason._tag)
 
+/** Whether the toolstack has made no device at `base`, or not the way it must be. */
+const isUnmade = (reason: Reason, base: string): boolean =>
+  reason._tag === "NoDevice" || reason._tag === "InvalidNode" && reason.path.startsWith(`${base}/`)
+
 /** One connection, from its beginning to its end: what `use` returned. */
 const once = <P extends Publication, A, E, R, UE, UR>(options: RunOptions<P, A, E, R, UE, UR>) =>
   Effect.scoped(Effect.flatMap(open(options), ({ check, connection }) => {
@@ -282,6 +286,7 @@ export const run = <P extends Publication, A, E, R, UE, UR>(
       if (broken !== undefined) return yield* Effect.fail(broken)
       if (!isPassing(result.failure)) return yield* Effect.fail(result.failure)
       yield* Effect.logDebug(result.failure.message)
-      if (result.failure.reason._tag === "NoDevice") yield* Queue.take(bell)
+      // Nothing comes of it again before the toolstack writes something else.
+      if (isUnmade(result.failure.reason, base)) yield* Queue.take(bell)
     }
   }))

@@ -5,7 +5,6 @@ import type { XenStoreError } from "@xen-shbuf/core/XenStoreError"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
-import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -116,7 +115,7 @@ class Server<E, R, AE, AR> {
         isStopping: () => this.stopping,
         written: new Set<string>()
       }
-      const fiber = yield* this.keep(key, bell, BackendDevice.run(self)).pipe(
+      const fiber = yield* Effect.andThen(BackendDevice.run(self), this.left(key)).pipe(
         Effect.annotateLogs({ device: self.backendPath }),
         Effect.forkDetach
       )
@@ -124,16 +123,15 @@ class Server<E, R, AE, AR> {
     }))
   }
 
-  /** Runs a device until it is removed for good: it may have been made anew meanwhile. */
-  private keep(key: string, bell: States.Bell, run: Effect.Effect<void, never, R | AR>): Effect.Effect<void, never, R | AR> {
-    const again: Effect.Effect<void, never, R | AR> = Effect.suspend(() => {
-      if (!this.stopping && Queue.sizeUnsafe(bell) > 0) return this.keep(key, bell, run)
+  /** What follows when a device was removed: it may have been made anew meanwhile, and there is room for another. */
+  private left(key: string): Effect.Effect<void, never, R | AR> {
+    return Effect.suspend(() => {
       this.entries.delete(key)
-      if (!this.isFull || this.stopping) return Effect.void
+      if (this.stopping) return Effect.void
+      if (!this.isFull) return Effect.ignore(this.noticed(`${this.base}/${key}`))
       this.isFull = false
       return Effect.ignore(this.scan())
     })
-    return Effect.andThen(run, again)
   }
 
   /** Closes all devices, at the same time. */
