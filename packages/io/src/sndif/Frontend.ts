@@ -101,7 +101,13 @@ export interface Card {
   readonly ended: Effect.Effect<never, ConnectionError | ExchangeError>
 }
 
-const openStream = Effect.fnUntraced(function*(exchange: Exchange, peer: number, params: Params, closeWithin: Duration.Input) {
+/** How a stream ends: with an answer, with the connection, or when that takes too long. */
+interface Closing {
+  readonly ended: Effect.Effect<never, ConnectionError>
+  readonly within: Duration.Input
+}
+
+const openStream = Effect.fnUntraced(function*(exchange: Exchange, peer: number, params: Params, { ended, within }: Closing) {
   const { bufferFrames, channels, format, periodFrames, rate } = params
   const frameSize = (SampleFormat.bytesOf(format) ?? 1) * channels
   const buffer = yield* SharedBuffer.alloc({ peer, byteLength: bufferFrames * frameSize })
@@ -117,7 +123,10 @@ const openStream = Effect.fnUntraced(function*(exchange: Exchange, peer: number,
   } as const
   const opening = Effect.andThen(exchange.ask(request), Effect.sync(() => exchange.forget()))
   // Even where the answer did not come: the backend may have opened it.
-  const closing = exchange.ask({ _tag: "Close" }).pipe(Effect.timeoutOption(closeWithin), Effect.ignore)
+  const closing = Effect.raceFirst(exchange.ask({ _tag: "Close" }), ended).pipe(
+    Effect.timeoutOption(within),
+    Effect.ignore
+  )
   yield* Effect.acquireRelease(opening, () => closing, { interruptible: true })
   return streamOf(exchange, params, frameSize, bytes)
 })
@@ -209,7 +218,9 @@ export const connect: (options?: {
       Effect.map(exchange.ask({ _tag: "HwParamQuery", params }), (response) =>
         response._tag === "HwParams" ? response.params : params),
     open: (params) =>
-      Effect.provideService(openStream(exchange, connection.backend, params, closeWithin), GrantTable, table),
+      openStream(exchange, connection.backend, params, { ended: connection.ended, within: closeWithin }).pipe(
+        Effect.provideService(GrantTable, table)
+      ),
     ask: (asked) => exchange.ask(asked)
   }))
   return { card, lines, ended: Effect.raceFirst(connection.ended, Effect.andThen(Fiber.join(fiber), Effect.never)) }
