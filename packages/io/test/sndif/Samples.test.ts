@@ -10,9 +10,8 @@ const sampleOf = (format: SampleFormat.SampleFormat, value: number): Uint8Array 
   const size = SampleFormat.bytesOf(format)!
   const buffer = Buffer.alloc(size)
   if (kind === "float") {
-    const isDouble = bits === "64"
-    if (isDouble) order === "le" ? buffer.writeDoubleLE(value) : buffer.writeDoubleBE(value)
-    else order === "le" ? buffer.writeFloatLE(value) : buffer.writeFloatBE(value)
+    const write = `write${bits === "64" ? "Double" : "Float"}${order === "le" ? "LE" : "BE"}` as const
+    buffer[write](value)
     return buffer
   }
   const half = 2 ** (Number(bits) - 1)
