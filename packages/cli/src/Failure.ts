@@ -32,7 +32,9 @@ export class Reported extends Data.TaggedError("Reported") {}
  * @since 0.2.0
  */
 export class NoTestXen extends Data.TaggedError("NoTestXen")<{
+  /** Why: this is all that there is to tell. */
   readonly reason: { readonly _tag: "MachineLacks" }
+  /** What is missing, for people. */
   readonly message: string
 }> {}
 

@@ -110,14 +110,18 @@ export const ringSize = (name: string, description: string): Flag.Flag<number> =
  * @since 0.1.0
  */
 export const sizeFlags = {
+  /** `--bytes` */
   bytes: number("bytes", Page.ByteLength, Page.lengthExpected).pipe(
     Flag.optional,
     Flag.withDescription("Size of the buffer in bytes; this, or --width and --height")
   ),
+  /** `--width` */
   width: pixels("width").pipe(
     Flag.withDescription("Size of the buffer as a picture, with --height, instead of --bytes")
   ),
+  /** `--height` */
   height: pixels("height").pipe(Flag.withDescription("See --width")),
+  /** `--bytes-per-pixel` */
   bytesPerPixel: number("bytes-per-pixel", upTo(16), "a number of bytes from 1 to 16").pipe(
     Flag.optional,
     Flag.withDescription("Bytes of a pixel; the default is 4, for XR24")
@@ -133,9 +137,15 @@ type SizeFlags = Command.Command.Config.Infer<typeof sizeFlags>
  * @since 0.1.0
  */
 export interface Size {
+  /** Bytes of the buffer. */
   readonly byteLength: Page.ByteLength
   /** Pixels of four bytes (XR24), if the size was given so. */
-  readonly picture: { readonly width: number; readonly height: number } | undefined
+  readonly picture: {
+    /** Pixels in a row. */
+    readonly width: number
+    /** Rows. */
+    readonly height: number
+  } | undefined
 }
 
 /**

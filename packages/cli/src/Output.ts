@@ -14,7 +14,10 @@ import * as Layer from "effect/Layer"
  * @category models
  * @since 0.1.0
  */
-export type Event = Readonly<Record<string, unknown>> & { readonly event: string }
+export type Event = Readonly<Record<string, unknown>> & {
+  /** What happened, such as "mapped". */
+  readonly event: string
+}
 
 /**
  * Why a command failed: the error's tag, the tag of its reason, and a sentence.
@@ -23,8 +26,11 @@ export type Event = Readonly<Record<string, unknown>> & { readonly event: string
  * @since 0.1.0
  */
 export interface Failure {
+  /** The error's tag. */
   readonly tag: string
+  /** The tag of its reason. */
   readonly reason: string
+  /** What is wrong, for people. */
   readonly message: string
 }
 

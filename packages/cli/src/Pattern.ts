@@ -14,8 +14,18 @@ import * as TestCard from "./TestCard.ts"
  * @since 0.1.0
  */
 export type Pattern =
-  | { readonly _tag: "Card"; readonly width: number; readonly height: number }
-  | { readonly _tag: "Noise"; readonly seed: number }
+  | {
+    readonly _tag: "Card"
+    /** Pixels in a row. */
+    readonly width: number
+    /** Rows. */
+    readonly height: number
+  }
+  | {
+    readonly _tag: "Noise"
+    /** Where the noise begins: a number of 32 bits. */
+    readonly seed: number
+  }
   | { readonly _tag: "Pages" }
   | { readonly _tag: "Zero" }
 

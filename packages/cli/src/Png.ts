@@ -16,7 +16,9 @@ import type { PlatformError } from "effect/PlatformError"
  * @since 0.1.0
  */
 export interface Frame {
+  /** Pixels in a row. */
   readonly width: number
+  /** Rows. */
   readonly height: number
   /** At least `width * height * 4` bytes: blue, green, red, unused. They may be shared: each is read once. */
   readonly bytes: SharedMemory.Readable
@@ -53,7 +55,9 @@ export const encode = (frame: Frame): Effect.Effect<Uint8Array> =>
  * @since 0.1.0
  */
 export class PngNotWritten extends Data.TaggedError("PngNotWritten")<{
+  /** Where it was to be written. */
   readonly file: string
+  /** What the file system says. */
   readonly reason: PlatformError["reason"]
 }> {
   override get message() {

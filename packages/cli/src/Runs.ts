@@ -11,8 +11,11 @@
  * @since 0.1.0
  */
 export interface Run {
+  /** The first number. */
   readonly first: number
+  /** The last number. */
   readonly last: number
+  /** How many numbers, both of these included. */
   readonly count: number
 }
 

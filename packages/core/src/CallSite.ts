@@ -27,6 +27,7 @@ const above = (self: (...args: Array<never>) => unknown): () => string | undefin
  * The same function, but the effects that it gives know its name and the place of the call. `Effect.fn` gives both too,
  * with a span always, which reads the clock: a system call in many Xen domains.
  *
+ * @typeParam F - The function's own type, which stays as it is, generics and all.
  * @category tracing
  * @since 0.2.0
  */

@@ -18,6 +18,7 @@ const hex = (word: number) => `${word} (0x${word.toString(16)})`
 export class WrongCount extends Schema.TaggedError<WrongCount>()("WrongCount", {
   /** As asked for, in words: perhaps not even a number. */
   refs: Schema.String,
+  /** Pages of the directory. */
   pages: Schema.Int
 }) {
   override get message() {
@@ -50,7 +51,12 @@ export class WrongSize extends Schema.TaggedError<WrongSize>()("WrongSize", {
  * @category errors
  * @since 0.1.0
  */
-export class TooShort extends Schema.TaggedError<TooShort>()("TooShort", { pages: page, expected: page }) {
+export class TooShort extends Schema.TaggedError<TooShort>()("TooShort", {
+  /** Pages that the directory has. */
+  pages: page,
+  /** Pages that the buffer's size calls for. */
+  expected: page
+}) {
   override get message() {
     return `The directory ends after ${this.pages} of ${this.expected} pages: the peer meant a smaller buffer.`
   }
@@ -62,7 +68,12 @@ export class TooShort extends Schema.TaggedError<TooShort>()("TooShort", { pages
  * @category errors
  * @since 0.1.0
  */
-export class TooLong extends Schema.TaggedError<TooLong>()("TooLong", { expected: page, next: Schema.Int }) {
+export class TooLong extends Schema.TaggedError<TooLong>()("TooLong", {
+  /** Pages that the buffer's size calls for. */
+  expected: page,
+  /** The word that links on. */
+  next: Schema.Int
+}) {
   override get message() {
     return `The directory goes on to ${hex(this.next)} after ${this.expected} pages: the peer meant a bigger buffer.`
   }
@@ -74,7 +85,14 @@ export class TooLong extends Schema.TaggedError<TooLong>()("TooLong", { expected
  * @category errors
  * @since 0.1.0
  */
-export class Cyclic extends Schema.TaggedError<Cyclic>()("Cyclic", { page, ref: Schema.Int, firstPage: page }) {
+export class Cyclic extends Schema.TaggedError<Cyclic>()("Cyclic", {
+  /** The page that links back. */
+  page,
+  /** The reference that it links to. */
+  ref: Schema.Int,
+  /** The page that has this reference. */
+  firstPage: page
+}) {
   override get message() {
     return `Directory page ${this.page} links back to page ${this.firstPage} (grant ${this.ref}).`
   }
@@ -89,6 +107,7 @@ export class Cyclic extends Schema.TaggedError<Cyclic>()("Cyclic", { page, ref: 
 export class InvalidLink extends Schema.TaggedError<InvalidLink>()("InvalidLink", {
   /** The page that the link leads to; that to page 0 stands in the peer's request. */
   to: page,
+  /** What stands there, as a number of 32 bits. */
   word: Schema.Int
 }) {
   override get message() {
@@ -103,9 +122,11 @@ export class InvalidLink extends Schema.TaggedError<InvalidLink>()("InvalidLink"
  * @since 0.1.0
  */
 export class InvalidRef extends Schema.TaggedError<InvalidRef>()("InvalidRef", {
+  /** The page of the directory that it stands in. */
   page,
   /** Position in the buffer, from 0, in pages. */
   index,
+  /** What stands there, as a number of 32 bits. */
   word: Schema.Int
 }) {
   override get message() {
@@ -122,11 +143,19 @@ export class InvalidRef extends Schema.TaggedError<InvalidRef>()("InvalidRef", {
  * @since 0.1.0
  */
 export class RepeatedRef extends Schema.TaggedError<RepeatedRef>()("RepeatedRef", {
+  /** The page of the directory that the repetition stands in. */
   page,
+  /** Position of the repetition in the buffer, from 0, in pages. */
   index,
+  /** The reference. */
   ref: Schema.Int,
   /** Where the reference stood first: as a page of the buffer, or of the directory itself. */
-  first: Schema.Struct({ part: Schema.Literals(["buffer", "directory"]), page })
+  first: Schema.Struct({
+    /** What it is a page of. */
+    part: Schema.Literals(["buffer", "directory"]),
+    /** Which of its pages, from 0. */
+    page
+  })
 }) {
   override get message() {
     const { first, index, ref } = this
@@ -165,7 +194,10 @@ export type Reason = typeof Reason.Type
  * @category errors
  * @since 0.1.0
  */
-export class DirectoryError extends Schema.TaggedError<DirectoryError>()("DirectoryError", { reason: Reason }) {
+export class DirectoryError extends Schema.TaggedError<DirectoryError>()("DirectoryError", {
+  /** What is wrong, and where. */
+  reason: Reason
+}) {
   override get message() {
     return this.reason.message
   }

@@ -106,7 +106,9 @@ export interface Bound {
  * @since 0.2.0
  */
 export interface Driver {
+  /** Opens a new port that the peer alone may join. */
   readonly listen: (request: ListenRequest, listener: Listener) => Effect.Effect<Bound, EventChannelError>
+  /** Joins the port that the peer listens on. */
   readonly join: (request: JoinRequest, listener: Listener) => Effect.Effect<Bound, EventChannelError>
 }
 

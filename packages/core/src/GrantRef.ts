@@ -63,7 +63,12 @@ export const isGrantRef = (word: number): word is GrantRef => word >= minimum &&
  * @category schemas
  * @since 0.1.0
  */
-export const Grant = Schema.Struct({ peer: DomainId, ref: GrantRef })
+export const Grant = Schema.Struct({
+  /** The domain that granted. */
+  peer: DomainId,
+  /** The reference in its table. */
+  ref: GrantRef
+})
 
 /**
  * A grant of a peer's.

@@ -56,6 +56,7 @@ export type UnmapNotify = (
  * @since 0.1.0
  */
 export interface SharedPages {
+  /** Who may map them. */
   readonly peer: DomainId.DomainId
   /** What the peer may do with them; we may always write. */
   readonly access: Access
@@ -77,6 +78,7 @@ export interface SharedPages {
  * @since 0.1.0
  */
 export interface MappedPages<A extends Access = Access> {
+  /** Whose pages they are. */
   readonly peer: DomainId.DomainId
   /** Writing to a read-only mapping kills the process, as any write to read-only memory. */
   readonly access: A
@@ -96,8 +98,11 @@ export interface MappedPages<A extends Access = Access> {
  * @since 0.1.0
  */
 export interface ShareRequest {
+  /** Who may map them. */
   readonly peer: DomainId.DomainId
+  /** How many, of 4096 bytes each. */
   readonly pages: Page.ShareCount
+  /** What the peer may do with them. */
   readonly access: Access
 }
 
@@ -108,8 +113,11 @@ export interface ShareRequest {
  * @since 0.1.0
  */
 export interface MapRequest {
+  /** Whose pages they are. */
   readonly peer: DomainId.DomainId
+  /** One reference a page, in the order in which they are to lie in memory. */
   readonly refs: Uint32Array<ArrayBuffer>
+  /** What we may do with them. */
   readonly access: Access
 }
 
@@ -120,8 +128,24 @@ export interface MapRequest {
  * @since 0.1.0
  */
 export type CopySegment =
-  | { readonly _tag: "Read"; readonly grant: GrantRef.Grant; readonly offset: number; readonly into: Uint8Array }
-  | { readonly _tag: "Write"; readonly grant: GrantRef.Grant; readonly offset: number; readonly from: Uint8Array }
+  | {
+    readonly _tag: "Read"
+    /** The page. */
+    readonly grant: GrantRef.Grant
+    /** Where the piece begins in it, in bytes. */
+    readonly offset: number
+    /** What it is copied to, as long as the piece. */
+    readonly into: Uint8Array
+  }
+  | {
+    readonly _tag: "Write"
+    /** The page. */
+    readonly grant: GrantRef.Grant
+    /** Where the piece begins in it, in bytes. */
+    readonly offset: number
+    /** What is copied into it, as long as the piece. */
+    readonly from: Uint8Array
+  }
 
 /**
  * A number of pages, and what changes it.
@@ -130,7 +154,9 @@ export type CopySegment =
  * @since 0.1.0
  */
 export interface Limit {
+  /** How many, at most. */
   readonly pages: number
+  /** What raises it. */
   readonly knob: GrantTableError.Knob
 }
 
@@ -154,6 +180,7 @@ export interface Limits {
  * @since 0.1.0
  */
 export interface Held<Pages> {
+  /** The pages, as their user gets them. */
   readonly pages: Omit<Pages, "unmapNotify">
   /** Arms a notification, or cancels it, while the pages are held. */
   readonly arm: (notification: UnmapNotification | undefined) => Result.Result<void, GrantTableError.Reason>
@@ -173,13 +200,17 @@ export interface Held<Pages> {
  * @since 0.1.0
  */
 export interface Driver {
+  /** Allocates zeroed pages and grants them to the peer. */
   readonly share: (request: ShareRequest) => Effect.Effect<Held<SharedPages>, GrantTableError.GrantTableError>
+  /** Maps a peer's pages side by side, in the order of the request. */
   readonly map: (request: MapRequest) => Effect.Effect<Held<MappedPages>, GrantTableError.GrantTableError>
   /** Copies the first `into.length` bytes of a page that it maps read-only, and unmaps, all in one synchronous step. */
   readonly read: (grant: GrantRef.Grant, into: Uint8Array) => Effect.Effect<void, GrantTableError.GrantTableError>
+  /** Copies pieces one after the other; fails with the first that is refused. */
   readonly copy: (
     segments: ReadonlyArray<CopySegment>
   ) => Effect.Effect<void, GrantTableError.GrantTableError>
+  /** What it can hold. */
   readonly limits: Effect.Effect<Limits, GrantTableError.GrantTableError>
 }
 

@@ -17,9 +17,15 @@ import { DeviceFailed, DeviceUnavailable, InvalidInput, Unsupported } from "./Re
  */
 export const Knob = Schema.Union([
   /** A file that takes the new number. */
-  Schema.TaggedStruct("File", { path: Schema.String }),
+  Schema.TaggedStruct("File", {
+    /** Where it is. */
+    path: Schema.String
+  }),
   /** An option of the program's own, where it makes the grant table. */
-  Schema.TaggedStruct("Option", { name: Schema.String })
+  Schema.TaggedStruct("Option", {
+    /** What it is called. */
+    name: Schema.String
+  })
 ])
 
 /**
@@ -74,9 +80,11 @@ export class OutOfGrants extends Schema.TaggedError<OutOfGrants>()("OutOfGrants"
  * @since 0.1.0
  */
 export class GrantRefused extends Schema.TaggedError<GrantRefused>()("GrantRefused", {
+  /** The grant that was refused. */
   grant: Grant,
   /** Position of the grant in the request, from 0. */
   index: Schema.Int,
+  /** What was to be done with the page. */
   access: Access,
   /** Xen's name for the status (`GNTST_*` in `xen/include/public/grant_table.h`), where it is known. */
   status: Schema.optionalKey(Schema.String),
@@ -105,8 +113,11 @@ export class GrantRefused extends Schema.TaggedError<GrantRefused>()("GrantRefus
  * @since 0.1.0
  */
 export class OutOfMappings extends Schema.TaggedError<OutOfMappings>()("OutOfMappings", {
+  /** Whose pages were to be mapped. */
   peer: DomainId,
+  /** Pages asked for. */
   requested: Schema.Int,
+  /** What is used up, in words. */
   detail: Schema.String
 }) {
   override get message() {
@@ -160,6 +171,7 @@ export class GrantTableError extends Schema.TaggedError<GrantTableError>()("Gran
     "allocForFrontend",
     "walk"
   ]),
+  /** Why it refused, and what helps. */
   reason: Reason
 }) {
   override get message() {

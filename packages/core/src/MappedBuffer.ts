@@ -16,6 +16,7 @@ import type * as SharedMemory from "./SharedMemory.ts"
  * @since 0.2.0
  */
 export interface MappedBuffer<A extends Access = Access> {
+  /** Whose buffer it is. */
   readonly peer: DomainId.DomainId
   /** Writing to a read-only buffer kills the process. */
   readonly access: A

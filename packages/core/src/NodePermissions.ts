@@ -34,7 +34,12 @@ export const Permissions = Schema.Struct({
   /** What all may do who are not named. */
   others: NodeAccess,
   /** What some domains may do. */
-  domains: Schema.Array(Schema.Struct({ domain: DomainId, access: NodeAccess }))
+  domains: Schema.Array(Schema.Struct({
+    /** Who. */
+    domain: DomainId,
+    /** What this one may do. */
+    access: NodeAccess
+  }))
 })
 
 /**
@@ -52,7 +57,15 @@ export interface Permissions extends Schema.Schema.Type<typeof Permissions> {}
  * @since 0.2.0
  */
 export interface PermissionsInput {
+  /** Whose quota the node counts towards. */
   readonly owner: number
+  /** What all may do who are not named. */
   readonly others: NodeAccess
-  readonly domains?: ReadonlyArray<{ readonly domain: number; readonly access: NodeAccess }> | undefined
+  /** What some domains may do; none are named unless set. */
+  readonly domains?: ReadonlyArray<{
+    /** Who. */
+    readonly domain: number
+    /** What this one may do. */
+    readonly access: NodeAccess
+  }> | undefined
 }

@@ -27,6 +27,7 @@ const TypeId = "~@xen-shbuf/core/PageDirectory"
  * @since 0.1.0
  */
 export interface PageDirectory {
+  /** Tells it from anything else. */
   readonly [TypeId]: typeof TypeId
   /** Directory pages, 1 to 1026. */
   readonly pages: number

@@ -36,6 +36,7 @@ import type * as SharedMemory from "./SharedMemory.ts"
  * @since 0.1.0
  */
 export interface AllocatedBuffer {
+  /** Who may map it: the frontend whose directory lists it. */
   readonly peer: DomainId.DomainId
   /** What the frontend may do with the buffer; we may always write. */
   readonly access: Access
@@ -264,7 +265,12 @@ export interface Walk {
   /** Whose references stand in it: pages of the peer's, or of our own, which `allocForFrontend` has entered. */
   readonly filledBy: "peer" | "us"
   /** The directory's pages that could be read, in order, with their references. */
-  readonly directory: ReadonlyArray<{ readonly ref: GrantRef.GrantRef; readonly page: PageDirectory.PageDirectory }>
+  readonly directory: ReadonlyArray<{
+    /** The page's own reference. */
+    readonly ref: GrantRef.GrantRef
+    /** A copy of the page. */
+    readonly page: PageDirectory.PageDirectory
+  }>
   /** What keeps the buffer from being mapped; nothing if all is well. */
   readonly problem: DirectoryError.DirectoryError | GrantTableError | undefined
 }

@@ -13,8 +13,11 @@ import * as Schema from "effect/Schema"
  * @since 0.2.0
  */
 export class InvalidInput extends Schema.TaggedError<InvalidInput>()("InvalidInput", {
+  /** The name of the argument. */
   argument: Schema.String,
+  /** What was given, in words. */
   value: Schema.String,
+  /** What it must be, in words. */
   expected: Schema.String
 }) {
   override get message() {
@@ -29,9 +32,11 @@ export class InvalidInput extends Schema.TaggedError<InvalidInput>()("InvalidInp
  * @since 0.2.0
  */
 export class DeviceUnavailable extends Schema.TaggedError<DeviceUnavailable>()("DeviceUnavailable", {
+  /** The file of the device. */
   device: Schema.String,
   /** The operating system's word for it, such as ENOENT. */
   errno: Schema.String,
+  /** What an administrator can do, in words. */
   remedy: Schema.String
 }) {
   override get message() {
@@ -46,8 +51,11 @@ export class DeviceUnavailable extends Schema.TaggedError<DeviceUnavailable>()("
  * @since 0.2.0
  */
 export class DeviceFailed extends Schema.TaggedError<DeviceFailed>()("DeviceFailed", {
+  /** The file of the device. */
   device: Schema.String,
+  /** The call that failed, such as mmap. */
   call: Schema.String,
+  /** The operating system's word for it, such as ENOMEM. */
   errno: Schema.String
 }) {
   override get message() {
@@ -62,7 +70,9 @@ export class DeviceFailed extends Schema.TaggedError<DeviceFailed>()("DeviceFail
  * @since 0.2.0
  */
 export class Unsupported extends Schema.TaggedError<Unsupported>()("Unsupported", {
+  /** What is not there, in words. */
   feature: Schema.String,
+  /** Why not, in words. */
   detail: Schema.String
 }) {
   override get message() {

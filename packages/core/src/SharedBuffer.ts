@@ -35,6 +35,7 @@ import * as SharedMemory from "./SharedMemory.ts"
  * @since 0.1.0
  */
 export interface SharedBuffer {
+  /** Who may map it. */
   readonly peer: DomainId.DomainId
   /** What the peer may do with buffer and directory; we may always write. */
   readonly access: Access
@@ -62,6 +63,7 @@ export interface SharedBuffer {
  * @since 0.1.0
  */
 export interface SharedDirectory {
+  /** Who is to allocate the buffer. */
   readonly peer: DomainId.DomainId
   /** The reference to tell the backend, with the size. */
   readonly directory: GrantRef

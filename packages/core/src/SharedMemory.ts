@@ -67,7 +67,9 @@ export type WithAccess<A extends Access> = A extends "read-write" ? Writable : R
  * @since 0.2.0
  */
 export interface Range {
+  /** Where it begins, in bytes; 0 unless set. */
   readonly offset?: number | undefined
+  /** How long it is, in bytes; all the rest unless set. */
   readonly length?: number | undefined
 }
 
@@ -80,6 +82,7 @@ export interface Range {
 export class OutOfRange extends Schema.TaggedError<OutOfRange>()("OutOfRange", {
   /** As asked for, in words: perhaps not even a whole number. */
   offset: Schema.String,
+  /** As asked for, in words. */
   length: Schema.String,
   /** Bytes that there are. */
   size: Schema.Int
@@ -186,6 +189,7 @@ export const viewAs: {
  * @since 0.2.0
  */
 export interface ElementsConstructor<A> {
+  /** Bytes in an element. */
   readonly BYTES_PER_ELEMENT: number
   new(buffer: ArrayBuffer, byteOffset: number, length: number): A
 }

@@ -51,4 +51,9 @@ export const ofDomain = (id: number): StorePath => `/local/domain/${id}` as Stor
  * @category constants
  * @since 0.2.0
  */
-export const special = { introduceDomain: "@introduceDomain", releaseDomain: "@releaseDomain" } as const
+export const special = {
+  /** Changes when a domain has come. */
+  introduceDomain: "@introduceDomain",
+  /** Changes when a domain has gone. */
+  releaseDomain: "@releaseDomain"
+} as const

@@ -52,7 +52,9 @@ export interface Nodes {
   readonly makeDirectory: (path: string) => Effect.Effect<void, XenStoreError>
   /** Removes a node with all below it. One that is not there is no failure, unless the one above it is missing too. */
   readonly remove: (path: string) => Effect.Effect<void, XenStoreError>
+  /** Who may do what with a node. */
   readonly permissions: (path: string) => Effect.Effect<Permissions, XenStoreError>
+  /** Says who may do what with a node; only its owner, and dom0, can. */
   readonly setPermissions: (path: string, permissions: PermissionsInput) => Effect.Effect<void, XenStoreError>
 }
 
@@ -83,15 +85,22 @@ export interface Watch {
  * @since 0.2.0
  */
 export interface Driver {
+  /** The bytes of a node. */
   readonly read: (path: string, transaction: TransactionId) => Effect.Effect<Uint8Array, XenStoreError>
+  /** Writes a node, and makes it and those above it where they are missing. */
   readonly write: (path: string, value: Uint8Array, transaction: TransactionId) => Effect.Effect<void, XenStoreError>
+  /** The names of the nodes right below a node. */
   readonly directory: (
     path: string,
     transaction: TransactionId
   ) => Effect.Effect<ReadonlyArray<string>, XenStoreError>
+  /** Makes an empty node unless there is one. */
   readonly makeDirectory: (path: string, transaction: TransactionId) => Effect.Effect<void, XenStoreError>
+  /** Removes a node with all below it. */
   readonly remove: (path: string, transaction: TransactionId) => Effect.Effect<void, XenStoreError>
+  /** Who may do what with a node. */
   readonly permissions: (path: string, transaction: TransactionId) => Effect.Effect<Permissions, XenStoreError>
+  /** Says who may do what with a node. */
   readonly setPermissions: (
     path: string,
     permissions: Permissions,

@@ -15,7 +15,9 @@ import * as SystemCalls from "./SystemCalls.ts"
  * @since 0.2.0
  */
 export interface Device {
+  /** Where the file is. */
   readonly path: string
+  /** The module, as modprobe knows it. */
   readonly module?: string
 }
 

@@ -19,8 +19,11 @@ const native = () => SystemCalls.withPagesOfXen(SystemCalls.native())
  * @since 0.1.0
  */
 export interface Piece {
+  /** The open file. */
   readonly fd: number
+  /** Where the piece begins in it. */
   readonly offset: number
+  /** How long it is. */
   readonly byteLength: number
 }
 
@@ -31,7 +34,9 @@ export interface Piece {
  * @since 0.1.0
  */
 export interface Region {
+  /** Where it begins. */
   readonly address: bigint
+  /** How long it is. */
   readonly byteLength: number
   /** The whole region. Views made of it have length 0 once it is unmapped. */
   readonly buffer: ArrayBuffer
@@ -44,7 +49,9 @@ export interface Region {
  * @since 0.1.0
  */
 export interface MapFailure {
+  /** The errno's name. */
   readonly errno: string
+  /** Which piece was refused, from 0. */
   readonly piece: number
 }
 

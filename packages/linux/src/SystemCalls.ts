@@ -25,11 +25,15 @@ export interface SystemCalls {
   readonly pageSize: number
   /** What may be done with the memory in the place of pages that have ended: PROT_READ, and PROT_WRITE where it is free. */
   readonly lateAccess: number
+  /** Opens a file, and gives its descriptor. */
   readonly open: (path: string, flags: number) => number
+  /** Closes a descriptor. */
   readonly close: (fd: number) => number
+  /** Asks a device for something of its own; the argument is read and written. */
   readonly ioctl: (fd: number, request: number, argument: Uint32Array) => number
   /** Reads as many bytes as there are, `into.length` at most; EAGAIN where there are none and the file does not block. */
   readonly read: (fd: number, into: Uint8Array) => number
+  /** Writes bytes, and says how many. */
   readonly write: (fd: number, bytes: Uint8Array) => number
   /** Makes a pipe, and notes the end to read from and the one to write to. */
   readonly pipe: (ends: Int32Array, flags: number) => number
@@ -37,6 +41,7 @@ export interface SystemCalls {
   readonly duplicate: (fd: number, onto: number, flags: number) => number
   /** 0 where Linux can tell when a file has something to read; EPERM where it can't. */
   readonly canWait: (fd: number) => number
+  /** Maps a file or memory, and gives the address. */
   readonly mmap: (
     address: bigint | null,
     byteLength: number,
@@ -45,9 +50,13 @@ export interface SystemCalls {
     fd: number,
     offset: number
   ) => bigint
+  /** Unmaps. */
   readonly munmap: (address: bigint, byteLength: number) => number
+  /** Says how memory will be used. */
   readonly madvise: (address: bigint, byteLength: number, advice: number) => number
+  /** Makes a file in memory, and gives its descriptor. */
   readonly memfd: (name: string, flags: number) => number
+  /** Sets how long a file is. */
   readonly ftruncate: (fd: number, byteLength: number) => number
   /** Copies from `address` on; never called with an address that `mmap` did not give. */
   readonly memcpy: (into: Uint8Array, address: bigint, byteLength: number) => void

@@ -31,10 +31,15 @@ export type Services = GrantTable | EventChannels.EventChannels | XenStore.XenSt
  * @since 0.1.0
  */
 export interface Party {
+  /** The domain. */
   readonly id: DomainId.DomainId
+  /** All its services. */
   readonly services: Context.Context<Services>
+  /** Its grant table. */
   readonly table: GrantTable["Service"]
+  /** Its event channels. */
   readonly channels: EventChannels.EventChannels["Service"]
+  /** Its xenstore. */
   readonly store: XenStore.XenStore["Service"]
 }
 
@@ -81,7 +86,9 @@ export interface Channel {
  * @since 0.1.0
  */
 export class Domains extends Context.Service<Domains, {
+  /** The one that shares. */
   readonly frontend: Party
+  /** The one that maps. */
   readonly backend: Party
   /** Whether refusals must carry Xen's status; a device only says that it was refused. */
   readonly tellsStatus: boolean

@@ -45,14 +45,27 @@ export type Disturbance =
   | { readonly _tag: "None" }
   | {
     readonly _tag: "Fail"
+    /** Whose service it is. */
     readonly domain: number
     /** The name of the service. */
     readonly service: string
+    /** Which of its operations fails. */
     readonly at: number
+    /** Why it fails. */
     readonly reason: Reason
   }
-  | { readonly _tag: "Interrupt"; readonly at: number; readonly whom: "running" | "first" }
-  | { readonly _tag: "End"; readonly with: "failure" | "defect" | "interruption" }
+  | {
+    readonly _tag: "Interrupt"
+    /** At which step. */
+    readonly at: number
+    /** The fiber that runs then, or the first of all. */
+    readonly whom: "running" | "first"
+  }
+  | {
+    readonly _tag: "End"
+    /** How the scope ends. */
+    readonly with: "failure" | "defect" | "interruption"
+  }
 
 /**
  * Where a program runs.
@@ -76,8 +89,11 @@ export interface Stage<Services = GrantTable> {
  * @since 0.1.0
  */
 export interface Report {
+  /** All runs. */
   readonly runs: number
+  /** Runs in which an operation failed. */
   readonly failures: number
+  /** Runs that were interrupted. */
   readonly interruptions: number
 }
 
@@ -88,7 +104,9 @@ export interface Report {
  * @since 0.1.0
  */
 export class ExplorationError extends Data.TaggedError("ExplorationError")<{
+  /** What was done to the program. */
   readonly disturbance: Disturbance
+  /** What went wrong then, in words. */
   readonly detail: string
 }> {
   override get message() {
@@ -126,6 +144,7 @@ export interface Subject<Service> {
     failing: { readonly at: number; readonly reason: Reason } | undefined,
     note: (bytes: SharedMemory.Readable) => void
   ) => Effect.Effect<{
+    /** The service. */
     readonly context: Context.Context<Service>
     /** The operations begun so far: all reasons that each can have to fail. */
     readonly asked: Effect.Effect<ReadonlyArray<ReadonlyArray<Reason>>>
@@ -333,8 +352,11 @@ const attempt = Effect.fnUntraced(function*<One extends Subject<never>, E>(
  * @since 0.1.0
  */
 export interface Options {
+  /** Steps of the runtime before a fiber lets others run; 2048 unless set. */
   readonly stepsPerTurn?: number | undefined
+  /** Whether the first fiber is interrupted, too, and not the running one alone. */
   readonly firstFiber?: boolean | undefined
+  /** How long a run may take; 3 seconds unless set. */
   readonly within?: Duration.Input | undefined
 }
 

@@ -75,9 +75,27 @@ export const reasons: { readonly [operation in Operation]: ReadonlyArray<GrantTa
  * @since 0.1.0
  */
 export type Fault<Reason = GrantTableError.Reason> =
-  | { readonly _tag: "Fail"; readonly at: number; readonly reason: Reason }
-  | { readonly _tag: "Delay"; readonly at: number; readonly duration: Duration.Input }
-  | { readonly _tag: "Interrupt"; readonly at: number; readonly when: "before" | "after" }
+  | {
+    readonly _tag: "Fail"
+    /** Which operation, from 1. */
+    readonly at: number
+    /** Why it fails. */
+    readonly reason: Reason
+  }
+  | {
+    readonly _tag: "Delay"
+    /** Which operation, from 1. */
+    readonly at: number
+    /** How long it sleeps before it begins. */
+    readonly duration: Duration.Input
+  }
+  | {
+    readonly _tag: "Interrupt"
+    /** Which operation, from 1. */
+    readonly at: number
+    /** As it begins, or when it has succeeded. */
+    readonly when: "before" | "after"
+  }
 
 /**
  * All that is to go wrong. Faults of one operation take effect in the plan's order.
@@ -139,6 +157,7 @@ export const interruptAt = (at: number, when: "before" | "after"): Fault<never> 
  * @since 0.2.0
  */
 export class FaultsNotFired extends Data.TaggedError("FaultsNotFired")<{
+  /** Those that did not take effect. */
   readonly faults: Plan<unknown>
   /** Operations that were begun. */
   readonly operations: number
@@ -205,7 +224,9 @@ export const decorator = <Name extends string, Reason, E>(
   plan: Plan<Reason>,
   error: (operation: Name, reason: Reason) => E
 ): {
+  /** Puts the faults around an operation. */
   readonly decorate: <A, R>(operation: Name, self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  /** What was asked, and which faults took effect. */
   readonly journal: Journal<Name>
 } => {
   const operations: Array<Name> = []
@@ -241,7 +262,12 @@ export const decorator = <Name extends string, Reason, E>(
 export const make = (
   table: GrantTable["Service"],
   plan: Plan
-): { readonly table: GrantTable["Service"]; readonly faults: Faults["Service"] } => {
+): {
+  /** The table with the faults. */
+  readonly table: GrantTable["Service"]
+  /** What was asked of it, and which faults took effect. */
+  readonly faults: Faults["Service"]
+} => {
   const { decorate, journal } = decorator(plan, (operation: Operation, reason) =>
     new GrantTableError.GrantTableError({ operation, reason }))
   const pages = <A extends { readonly unmapNotify: UnmapNotify }>(pages: A): A => ({

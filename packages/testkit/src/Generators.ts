@@ -148,7 +148,9 @@ export const shuffled = <A>(seed: number, items: ArrayLike<A>): Array<A> => {
  * @since 0.1.0
  */
 export interface Directory {
+  /** The references of its own pages, in order. */
   readonly links: Uint32Array<ArrayBuffer>
+  /** The references of the buffer's pages, in order. */
   readonly refs: Uint32Array<ArrayBuffer>
 }
 
@@ -202,19 +204,50 @@ export const directory = (size: Size = {}): Arbitrary.Arbitrary<Directory> =>
  */
 export const Damage = Schema.TaggedUnion({
   /** A page before the last has no link to the next. */
-  EndsEarly: { page: Schema.Int },
+  EndsEarly: {
+    /** The page. */
+    page: Schema.Int
+  },
   /** The last page links on. */
-  GoesOn: { word: Schema.Int },
+  GoesOn: {
+    /** What stands there as a link. */
+    word: Schema.Int
+  },
   /** A page links to itself or to an earlier one. */
-  Cycle: { page: Schema.Int, to: Schema.Int },
+  Cycle: {
+    /** The page. */
+    page: Schema.Int,
+    /** The page that it links to. */
+    to: Schema.Int
+  },
   /** A page before the last links to what can't be a reference. */
-  BadLink: { page: Schema.Int, word: Schema.Int },
+  BadLink: {
+    /** The page. */
+    page: Schema.Int,
+    /** What stands there as a link. */
+    word: Schema.Int
+  },
   /** A word that can't be a reference stands where one must be. */
-  BadRef: { index: Schema.Int, word: Schema.Int },
+  BadRef: {
+    /** The page of the buffer. */
+    index: Schema.Int,
+    /** What stands there as its reference. */
+    word: Schema.Int
+  },
   /** A reference stands twice. */
-  Repeated: { index: Schema.Int, first: Schema.Int },
+  Repeated: {
+    /** The page of the buffer whose reference it is the second time. */
+    index: Schema.Int,
+    /** The one whose reference it is first. */
+    first: Schema.Int
+  },
   /** A page of the directory is a page of the buffer too. */
-  OwnPage: { index: Schema.Int, page: Schema.Int }
+  OwnPage: {
+    /** The page of the buffer. */
+    index: Schema.Int,
+    /** The page of the directory. */
+    page: Schema.Int
+  }
 })
 
 /**
@@ -232,7 +265,9 @@ export type Damage = typeof Damage.Type
  * @since 0.1.0
  */
 export interface Hostile {
+  /** Pages of the buffer. */
   readonly pages: Page.PageCount
+  /** What is wrong. */
   readonly damage: Damage
 }
 
@@ -243,7 +278,9 @@ export interface Hostile {
  * @since 0.1.0
  */
 export const kinds = {
+  /** To the references. */
   refs: ["BadRef", "OwnPage", "Repeated"],
+  /** To the links. */
   links: ["Cycle", "GoesOn", "EndsEarly", "BadLink"]
 } as const
 
@@ -296,7 +333,12 @@ export const hostile = (
 export const damaged = (
   { links, refs }: Directory,
   damage: Damage
-): { readonly bytes: Uint8Array<ArrayBuffer>; readonly reason: DirectoryError.Reason } => {
+): {
+  /** The pages of the directory. */
+  readonly bytes: Uint8Array<ArrayBuffer>
+  /** What must be said of it. */
+  readonly reason: DirectoryError.Reason
+} => {
   const bytes = layOut({ links, refs })
   const words = new Uint32Array(bytes.buffer)
   const expected = links.length

@@ -27,7 +27,10 @@ import { InterruptingScheduler } from "./internal/InterruptingScheduler.ts"
  * @category errors
  * @since 0.1.0
  */
-export class LawViolation extends Schema.TaggedError<LawViolation>()("LawViolation", { detail: Schema.String }) {
+export class LawViolation extends Schema.TaggedError<LawViolation>()("LawViolation", {
+  /** What was seen, in words. */
+  detail: Schema.String
+}) {
   override get message() {
     return this.detail
   }
@@ -42,6 +45,7 @@ export class LawViolation extends Schema.TaggedError<LawViolation>()("LawViolati
 export interface OperationError {
   readonly _tag: string
   readonly message: string
+  /** What is wrong. */
   readonly reason: { readonly _tag: string; readonly message: string }
 }
 
@@ -60,8 +64,11 @@ export type Failure = LawViolation | OperationError
  * @since 0.1.0
  */
 export interface Law {
+  /** What it is a law of. */
   readonly suite: string
+  /** The sentence. */
   readonly name: string
+  /** Fails unless the law holds. */
   readonly check: Effect.Effect<void, Failure, Domains>
 }
 
@@ -220,8 +227,11 @@ export const interrupted = <R>(
  * @since 0.1.0
  */
 export interface Outcome {
+  /** The law. */
   readonly law: Law
+  /** How long it took. */
   readonly duration: Duration.Duration
+  /** What is wrong, in words; undefined where the law holds. */
   readonly failure: string | undefined
 }
 

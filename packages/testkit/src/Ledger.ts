@@ -16,7 +16,10 @@ const count = (n: number, noun: string) => `${n} ${noun}${n === 1 ? "" : "s"}`
  * @category errors
  * @since 0.1.0
  */
-export class LeakError extends Data.TaggedError("LeakError")<{ readonly leaks: ReadonlyArray<Holding> }> {
+export class LeakError extends Data.TaggedError("LeakError")<{
+  /** What is still held. */
+  readonly leaks: ReadonlyArray<Holding>
+}> {
   override get message() {
     return [`${count(this.leaks.length, "leak")}:`, ...this.leaks.map(describe)].join("\n")
   }

@@ -54,8 +54,11 @@ export interface Capacity {
 export interface ActiveGrant {
   /** The domain that granted the page; it may be dead. */
   readonly domain: number
+  /** Its reference in that table. */
   readonly ref: number
+  /** Who may map it. */
   readonly peer: number
+  /** What the peer may do with it. */
   readonly access: Access
   /** Mappings that can read only. */
   readonly readers: number
@@ -75,8 +78,11 @@ export interface Holding {
   readonly id: number
   /** The domain that shares, shared or maps. */
   readonly domain: number
+  /** The domain on the other side. */
   readonly peer: number
+  /** What the peer may do, or for a mapping, what its maker may. */
   readonly access: Access
+  /** The references of the pages, in order. */
   readonly refs: ReadonlyArray<number>
   /** The calls that made it, the innermost first, as lines of a stack trace. */
   readonly madeBy: ReadonlyArray<string>

@@ -24,7 +24,9 @@ import * as Options from "./internal/Options.ts"
  * @since 0.1.0
  */
 export interface Point {
+  /** What was looked at. */
   readonly name: string
+  /** Whether it is as it must be. */
   readonly ok: boolean
   /** What was found, in one line. */
   readonly detail: string

@@ -44,7 +44,9 @@ export const serve: <E, R, AE = never, AR = never>(
  * @since 0.2.0
  */
 export interface OpenRing {
+  /** Our half. */
   readonly ring: Ring.Back
+  /** The channel, joined. */
   readonly channel: EventChannels.EventChannel
   /** The ring's pages. The frontend may change them at any time. */
   readonly bytes: SharedMemory.Writable
@@ -57,7 +59,9 @@ export interface OpenRing {
  * @since 0.2.0
  */
 export interface OpenEvents {
+  /** Our half. */
   readonly events: EventPage.Producer
+  /** The channel, joined. */
   readonly channel: EventChannels.EventChannel
   /** The page. The frontend may change it at any time. */
   readonly bytes: SharedMemory.Writable
@@ -86,7 +90,12 @@ export const open: (
   connection: Device,
   published: Published
 ) => Effect.Effect<
-  { readonly bytes: SharedMemory.Writable; readonly channel: EventChannels.EventChannel },
+  {
+    /** The pages, side by side. The frontend may change them at any time. */
+    readonly bytes: SharedMemory.Writable
+    /** The channel, joined. */
+    readonly channel: EventChannels.EventChannel
+  },
   ConnectionError,
   EventChannels.EventChannels | GrantTable | Scope.Scope
 > = Effect.fnUntraced(function*(connection, { port, ref }) {

@@ -67,7 +67,9 @@ export interface Published {
  * @since 0.2.0
  */
 export interface SharedRing extends Publication {
+  /** Our half. */
   readonly ring: Ring.Front
+  /** The channel; the backend joins it. */
   readonly channel: EventChannels.EventChannel
   /** The ring's pages. The backend may change them at any time. */
   readonly bytes: SharedMemory.Writable
@@ -80,7 +82,9 @@ export interface SharedRing extends Publication {
  * @since 0.2.0
  */
 export interface SharedEvents extends Publication {
+  /** Our half. */
   readonly events: EventPage.Consumer
+  /** The channel; the backend joins it. */
   readonly channel: EventChannels.EventChannel
   /** The page. The backend may change it at any time. */
   readonly bytes: SharedMemory.Writable
@@ -96,7 +100,14 @@ export const share: (
   device: Device,
   published: Published
 ) => Effect.Effect<
-  { readonly bytes: SharedMemory.Writable; readonly channel: EventChannels.EventChannel; readonly nodes: Nodes },
+  {
+    /** The pages. The backend may change them at any time. */
+    readonly bytes: SharedMemory.Writable
+    /** The channel; the backend joins it. */
+    readonly channel: EventChannels.EventChannel
+    /** What to publish. */
+    readonly nodes: Nodes
+  },
   ConnectionError,
   EventChannels.EventChannels | GrantTable | Scope.Scope
 > = Effect.fnUntraced(function*(device, { port, ref }) {

@@ -30,6 +30,7 @@ export class PeerIndex {
   broken: Result.Result<never, RingError> | undefined
   /** Its name, for errors. */
   readonly index: string
+  /** The memory that it is in. */
   readonly words: Words
   /** Which word it is. */
   readonly at: number

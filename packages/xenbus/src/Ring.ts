@@ -169,6 +169,7 @@ export interface Half {
  * @since 0.2.0
  */
 export interface Front extends Half {
+  /** Which half it is. */
   readonly half: "front"
 }
 
@@ -179,6 +180,7 @@ export interface Front extends Half {
  * @since 0.2.0
  */
 export interface Back extends Half {
+  /** Which half it is. */
   readonly half: "back"
 }
 

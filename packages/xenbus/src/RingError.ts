@@ -39,7 +39,9 @@ export class TooFar extends Schema.TaggedError<TooFar>()("TooFar", {
 export class Backwards extends Schema.TaggedError<Backwards>()("Backwards", {
   /** Its name in the protocol's header. */
   index: Schema.String,
+  /** What it is now. */
   value: Schema.Int,
+  /** What it was before. */
   seen: Schema.Int
 }) {
   override get message() {
@@ -70,7 +72,10 @@ export type Reason = typeof Reason.Type
  * @category errors
  * @since 0.2.0
  */
-export class RingError extends Schema.TaggedError<RingError>()("RingError", { reason: Reason }) {
+export class RingError extends Schema.TaggedError<RingError>()("RingError", {
+  /** What the peer did. */
+  reason: Reason
+}) {
   override get message() {
     return this.reason.message
   }

@@ -47,11 +47,17 @@ export interface Address {
  * @since 0.2.0
  */
 export interface Listed {
+  /** Its type, such as vdispl. */
   readonly type: string
+  /** The domain of its frontend. */
   readonly frontend: number
+  /** The domain of its backend. */
   readonly backend: number
+  /** Its number among the frontend's devices of the type. */
   readonly id: number
+  /** The frontend's nodes. */
   readonly frontendPath: string
+  /** The backend's nodes. */
   readonly backendPath: string
   /** The frontend's state; left out where there is none to be read. */
   readonly frontendState?: XenbusState.XenbusState
