@@ -1,13 +1,19 @@
 // Calls a module as an import does, and gives it the comment at the head of its file. What is the same everywhere gets
-// the same words: the field that tells one of several from the others, the message of an error, and the values of a table
-// of constants, which is documented as a whole.
+// the same words: the field that tells one of several from the others, the message of an error, the values of a table of
+// constants, and the parts of what a function gives, which are documented as a whole.
 import { readFileSync } from "node:fs"
 import { Comment, Converter, IntrinsicType, LiteralType, MinimalSourceFile, ReflectionKind } from "typedoc"
 
+/** The function that a reflection is in the type of, if it is in one. */
+const signatureOf = ({ parent }) =>
+  parent === undefined || parent.kindOf(ReflectionKind.CallSignature) ? parent : signatureOf(parent)
+
 const words = (reflection) => {
-  if (reflection.name === "_tag") return "Tells which of several it is."
-  if (reflection.name === "message") return "What is wrong, where, and what can be done, for people."
-  const { type } = reflection
+  const { name, type } = reflection
+  if (name === "_tag" || name === "type" && type instanceof LiteralType) return "Tells which of several it is."
+  if (name === "message") return "What is wrong, where, and what can be done, for people."
+  const given = signatureOf(reflection)
+  if (given !== undefined) return `A part of what \`${given.name}\` takes or gives.`
   const isConstant = type instanceof LiteralType || type instanceof IntrinsicType && type.name === "number"
   if (!reflection.flags?.isReadonly || !isConstant) return undefined
   const table = reflection.parent?.parent

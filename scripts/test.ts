@@ -3,7 +3,7 @@
  * published. Ends with one line that adds up everything, `N passed, N failed`.
  */
 import { spawn } from "node:child_process"
-import { mkdtempSync, readFileSync, rmSync } from "node:fs"
+import { globSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { createRequire } from "node:module"
 import { tmpdir } from "node:os"
 import { basename, join } from "node:path"
@@ -32,6 +32,13 @@ const diagnostics = async () => {
   // The root's project goes on to all that it refers to, so this is every file.
   const options = ["--project", "tsconfig.json", "--strict", "--severity", "error,warning"]
   await step("Effect diagnostics: effect-tsgo", () => Steps.run(["effect-tsgo", "diagnostics", ...options]))
+}
+
+/** The compiler drops a comment with the import that it stands before; one with an empty line behind it stays. */
+const heads = async () => {
+  const all = globSync("packages/*/dist/*.d.ts", { cwd: Steps.root }).filter((path) => !path.endsWith("/index.d.ts"))
+  const lost = all.filter((path) => !/^(#!.*\n)?\/\*\*/.test(readFileSync(join(Steps.root, path), "utf8")))
+  return { ok: lost.length === 0, text: `put an empty line behind the comment at the head of:\n${lost.join("\n")}` }
 }
 
 const packages = async () => {
@@ -70,6 +77,7 @@ const steps = async () => {
   await diagnostics()
   await step("figures: every ratio in the docs is one that a benchmark has printed", () =>
     Steps.run(["node", "scripts/figures.ts"]))
+  await step("declarations: each module has the comment at its head", heads)
   await packages()
 }
 const [outcome] = await Promise.all([suites(), steps()])

@@ -45,10 +45,12 @@ export class NoTestXen extends Data.TaggedError("NoTestXen")<{
  * @since 0.2.0
  */
 export class NotListening extends Data.TaggedError("NotListening")<{
+  /** Where it was to listen. */
   readonly address: string
   /** As Linux names it, such as EADDRINUSE. */
   readonly reason: { readonly _tag: string }
 }> {
+  /** The error for what Node says. */
   static from(address: string, cause: unknown) {
     const code = typeof cause === "object" && cause !== null && "code" in cause ? String(cause.code) : "Unknown"
     return new NotListening({ address, reason: { _tag: code } })

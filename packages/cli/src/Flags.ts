@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+
 import * as DomainId from "@xen-shbuf/core/DomainId"
 import * as GrantRef from "@xen-shbuf/core/GrantRef"
 import * as Page from "@xen-shbuf/core/Page"

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Cause from "effect/Cause"
 import * as CliError from "effect/cli/CliError"

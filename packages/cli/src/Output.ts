@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+
 import * as Console from "effect/Console"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+
 import * as Page from "@xen-shbuf/core/Page"
 import * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import * as TestCard from "./TestCard.ts"

@@ -20,7 +20,9 @@ import { type FileHandle, open } from "node:fs/promises"
 export interface Sound {
   /** Frames a second. */
   readonly rate: number
+  /** How a sample is stored. */
   readonly format: SampleFormat
+  /** Samples in a frame. */
   readonly channels: number
 }
 
@@ -31,8 +33,11 @@ export interface Sound {
  * @since 0.2.0
  */
 export class WavError extends Data.TaggedError("WavError")<{
+  /** The file. */
   readonly file: string
+  /** What went wrong with it. */
   readonly reason: { readonly _tag: "NotWritten" | "NotRead" | "OtherSound" | "NoSuchForm" }
+  /** The same in words. */
   readonly detail: string
 }> {
   override get message() {

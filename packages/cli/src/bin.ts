@@ -4,6 +4,7 @@
  *
  * @since 0.1.0
  */
+
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import * as XenDevices from "@xen-shbuf/xen-devices/XenDevices"
 import * as Effect from "effect/Effect"

@@ -6,6 +6,7 @@
  *
  * @since 0.1.0
  */
+
 import * as Equivalence from "effect/Equivalence"
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"

@@ -14,7 +14,9 @@ import { fileURLToPath } from "node:url"
  * @since 0.2.0
  */
 export interface Asset {
+  /** Its media type. */
   readonly type: string
+  /** Its text. */
   readonly body: string
 }
 

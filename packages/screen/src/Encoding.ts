@@ -58,9 +58,11 @@ const pack = (encoding: Wire.Encoding, pixels: Uint8Array<ArrayBuffer>): Promise
  * @since 0.2.0
  */
 export interface Packed {
+  /** Their numbers, row by row from the upper left corner. */
   readonly tiles: ReadonlyArray<number>
   /** Bytes of their pixels before. */
   readonly byteLength: number
+  /** Their pixels, encoded. */
   readonly pixels: Uint8Array<ArrayBuffer>
 }
 

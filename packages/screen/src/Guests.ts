@@ -4,6 +4,7 @@
  *
  * @since 0.2.0
  */
+
 import type { DomainId } from "@xen-shbuf/core/DomainId"
 import type { EventChannels } from "@xen-shbuf/core/EventChannels"
 import type { GrantTable } from "@xen-shbuf/core/GrantTable"

@@ -37,9 +37,11 @@ const blueFirst = (words: Uint32Array) => {
 export class Picture {
   /** In pixels. */
   readonly width: number
+  /** In pixels. */
   readonly height: number
-  /** Tiles side by side, and one above the other. */
+  /** Tiles side by side. */
   readonly columns: number
+  /** Tiles one above the other. */
   readonly rows: number
   /** Row by row. */
   readonly words: Uint32Array<ArrayBuffer>

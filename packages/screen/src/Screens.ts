@@ -21,7 +21,10 @@ import type * as Wire from "./Wire.ts"
  * @category errors
  * @since 0.2.0
  */
-export class TooManyScreens extends Schema.TaggedError<TooManyScreens>()("TooManyScreens", { most: Schema.Int }) {
+export class TooManyScreens extends Schema.TaggedError<TooManyScreens>()("TooManyScreens", {
+  /** As many as there may be. */
+  most: Schema.Int
+}) {
   override get message() {
     return `There are ${this.most} screens already, which is as many as are shown here.`
   }
@@ -38,6 +41,7 @@ export interface Options {
   readonly guest: number
   /** The domain's name. */
   readonly name: string
+  /** Which of the domain's screens it is, from 0. */
   readonly connector: number
   /** Takes what people do into the guest. */
   readonly input: (input: Wire.Input) => Effect.Effect<void>
@@ -63,7 +67,9 @@ export interface Limits {
  * @since 0.2.0
  */
 export interface Screen {
+  /** Names it for as long as the server runs. */
   readonly id: number
+  /** What a page is told of it. */
   readonly info: Wire.ScreenInfo
   /** What is shown, undefined while nothing is. Another one for each size. */
   readonly picture: Picture.Picture | undefined
@@ -97,6 +103,7 @@ export class Screens extends Context.Service<Screens, {
   readonly open: (options: Options) => Effect.Effect<Screen, TooManyScreens, Scope.Scope>
   /** All screens, by their guests and connectors. */
   readonly all: () => ReadonlyArray<Screen>
+  /** The screen of this name, if there is one. */
   readonly find: (id: number) => Screen | undefined
   /** Calls back whenever a screen comes, goes or changes its size or state, for as long as the scope is open. */
   readonly onChange: (changed: () => void) => Effect.Effect<void, never, Scope.Scope>

@@ -7,6 +7,7 @@
  *
  * @since 0.2.0
  */
+
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as Effect from "effect/Effect"
 import * as HttpRouter from "effect/http/HttpRouter"

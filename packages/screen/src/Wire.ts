@@ -43,9 +43,11 @@ export interface ScreenInfo {
   readonly guest: number
   /** The domain's name. */
   readonly name: string
+  /** Which of the domain's screens it is, from 0. */
   readonly connector: number
   /** In pixels; 0 while it shows nothing. */
   readonly width: number
+  /** In pixels; 0 while it shows nothing. */
   readonly height: number
   /** What the guest's driver does, in a word. */
   readonly state: string
@@ -62,7 +64,9 @@ export interface ScreenInfo {
 export interface ServerMessage {
   /** All screens there are: first, and whenever one comes, goes or changes. */
   readonly type: "screens"
+  /** The number of the message. */
   readonly sequence: number
+  /** All of them. */
   readonly screens: ReadonlyArray<ScreenInfo>
 }
 
@@ -74,9 +78,19 @@ export interface ServerMessage {
  */
 export type ViewerMessage =
   /** Show this screen, in one of these encodings. */
-  | { readonly type: "watch"; readonly screen: number; readonly encodings: ReadonlyArray<Encoding> }
+  | {
+    readonly type: "watch"
+    /** Which. */
+    readonly screen: number
+    /** All that the page knows. */
+    readonly encodings: ReadonlyArray<Encoding>
+  }
   /** The message of this sequence, and all before it, are on the page. */
-  | { readonly type: "shown"; readonly sequence: number }
+  | {
+    readonly type: "shown"
+    /** The number of the message. */
+    readonly sequence: number
+  }
   | Input
 
 /**
@@ -87,18 +101,44 @@ export type ViewerMessage =
  */
 export type Input =
   /** A key, by the `code` of a KeyboardEvent. */
-  | { readonly type: "key"; readonly code: string; readonly down: boolean }
-  | { readonly type: "pointer"; readonly x: number; readonly y: number }
+  | {
+    readonly type: "key"
+    /** The key's place on the keyboard, such as KeyA. */
+    readonly code: string
+    /** Whether it went down, or up. */
+    readonly down: boolean
+  }
+  | {
+    readonly type: "pointer"
+    /** From the left. */
+    readonly x: number
+    /** From the top. */
+    readonly y: number
+  }
   /** A button: 0 the left one, 1 the middle, 2 the right. */
-  | { readonly type: "button"; readonly button: number; readonly down: boolean }
+  | {
+    readonly type: "button"
+    /** Which. */
+    readonly button: number
+    /** Whether it went down, or up. */
+    readonly down: boolean
+  }
   /** Steps of the wheel, downwards above 0. */
-  | { readonly type: "wheel"; readonly steps: number }
+  | {
+    readonly type: "wheel"
+    /** How many. */
+    readonly steps: number
+  }
   /** A finger, 0 to 9. */
   | {
     readonly type: "touch"
+    /** Which. */
     readonly finger: number
+    /** What it does. */
     readonly phase: "down" | "move" | "up"
+    /** From the left. */
     readonly x: number
+    /** From the top. */
     readonly y: number
   }
 
@@ -111,16 +151,21 @@ export type Input =
 export interface Tiles {
   /** Whose picture it is. */
   readonly screen: number
+  /** How the pixels travel. */
   readonly encoding: Encoding
   /** Of the whole picture, in pixels. */
   readonly width: number
+  /** Of the whole picture, in pixels. */
   readonly height: number
+  /** The number of the message. */
   readonly sequence: number
   /** Frames that the guest has shown so far. */
   readonly frames: number
   /** Bytes of the pixels once they are decoded. */
   readonly byteLength: number
+  /** Their numbers, row by row from the upper left corner. */
   readonly tiles: ReadonlyArray<number>
+  /** Their pixels, encoded. */
   readonly pixels: Uint8Array<ArrayBuffer>
 }
 

@@ -3,6 +3,7 @@
  *
  * @since 0.2.0
  */
+
 import type * as EventChannels from "@xen-shbuf/core/EventChannels"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Effect from "effect/Effect"

@@ -7,6 +7,7 @@
  *
  * @since 0.1.0
  */
+
 import * as DomainId from "@xen-shbuf/core/DomainId"
 import * as GrantRef from "@xen-shbuf/core/GrantRef"
 import { GrantTable, type UnmapNotify } from "@xen-shbuf/core/GrantTable"

@@ -4,6 +4,7 @@
  *
  * @since 0.2.0
  */
+
 import * as Chain from "@xen-shbuf/core/Chain"
 import * as GrantTable from "@xen-shbuf/core/GrantTable"
 import * as Page from "@xen-shbuf/core/Page"

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+
 import { Access } from "@xen-shbuf/core/Access"
 import { type GrantRef, isGrantRef } from "@xen-shbuf/core/GrantRef"
 import type * as GrantTable from "@xen-shbuf/core/GrantTable"

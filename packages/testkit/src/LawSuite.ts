@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+
 import { describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+
 import * as Chain from "@xen-shbuf/core/Chain"
 import * as DirectoryError from "@xen-shbuf/core/DirectoryError"
 import * as Ending from "@xen-shbuf/core/Ending"

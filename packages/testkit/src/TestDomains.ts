@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+
 import * as DomainId from "@xen-shbuf/core/DomainId"
 import { EventChannels } from "@xen-shbuf/core/EventChannels"
 import { GrantTable } from "@xen-shbuf/core/GrantTable"

@@ -5,6 +5,7 @@
  *
  * @since 0.2.0
  */
+
 import type { Permissions } from "@xen-shbuf/core/NodePermissions"
 import { NodeAccess } from "@xen-shbuf/core/NodePermissions"
 import * as StorePath from "@xen-shbuf/core/StorePath"

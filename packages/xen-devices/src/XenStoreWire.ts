@@ -6,6 +6,7 @@
  *
  * @since 0.2.0
  */
+
 import * as DomainId from "@xen-shbuf/core/DomainId"
 import type { NodeAccess, Permissions } from "@xen-shbuf/core/NodePermissions"
 import * as Result from "effect/Result"
@@ -71,6 +72,7 @@ export interface Message {
   readonly request: number
   /** A transaction, or 0. */
   readonly transaction: number
+  /** What it says. */
   readonly payload: Uint8Array
 }
 
@@ -224,9 +226,11 @@ export const names = (payload: Uint8Array): Result.Result<ReadonlyArray<string>,
 export interface Part {
   /** Changes whenever the node does: parts of different ones don't belong together. */
   readonly generation: string
+  /** Names of nodes. */
   readonly names: ReadonlyArray<string>
   /** Bytes by which the next part begins later than this one. */
   readonly byteLength: number
+  /** Whether no part comes after it. */
   readonly isLast: boolean
 }
 

@@ -5,6 +5,7 @@
  *
  * @since 0.1.0
  */
+
 import * as Page from "@xen-shbuf/core/Page"
 import * as Reason from "@xen-shbuf/core/Reason"
 import * as Device from "@xen-shbuf/linux/Device"

@@ -4,6 +4,7 @@
  *
  * @since 0.2.0
  */
+
 import * as EventChannelError from "@xen-shbuf/core/EventChannelError"
 import type { DomainId } from "@xen-shbuf/core/DomainId"
 import * as StorePath from "@xen-shbuf/core/StorePath"
