@@ -186,6 +186,8 @@ export const serve = <E, R>(
   Exclude<R, Scope.Scope> | GrantTable | EventChannels | XenStore.XenStore
 > =>
   Effect.suspend(() => {
+    const { frameRate = defaults.frameRate } = options
+    if (!(frameRate > 0)) return Effect.die(new RangeError(`frameRate is ${frameRate}, but must be more than 0`))
     const usages = new Map<DomainId.DomainId, Usage>()
     const usageOf = (guest: DomainId.DomainId) => {
       const usage = usages.get(guest) ?? new Usage()

@@ -26,13 +26,16 @@ const blank = { horizontal: 160, vertical: 30 } as const
 /** The largest numbers that a detailed timing has room for. */
 const most = { pixels: 4095, clock: 0xffff } as const
 
+/** As many as it would have with 96 dots an inch. */
+const millimetres = (pixels: number) => Math.round(pixels * 25.4 / 96)
+const centimetres = (pixels: number) => Math.min(255, Math.round(millimetres(pixels) / 10))
+
 /** The 18 bytes of a detailed timing; undefined where the numbers have no room in it. */
 const timing = ({ frameRate = 60, height, width }: Options): ReadonlyArray<number> | undefined => {
   const clock = Math.round((width + blank.horizontal) * (height + blank.vertical) * frameRate / 10_000)
   if (width < 1 || height < 1 || width > most.pixels || height > most.pixels || clock > most.clock) return undefined
   const { horizontal, vertical } = blank
-  // 96 dots an inch.
-  const [wide, high] = [width, height].map((pixels) => Math.round(pixels * 25.4 / 96))
+  const [wide, high] = [width, height].map(millimetres)
   return [
     clock & 0xff,
     clock >> 8,
@@ -89,8 +92,8 @@ export const make = (options: Options): Uint8Array<ArrayBuffer> | undefined => {
     ...makerBytes(options.maker ?? "XEN"),
     // Product and serial number; made in 2026; version 1.4.
     ...[1, 0, 1, 0, 0, 0, 0, 36, 1, 4],
-    // Digital, 8 bits a colour; its size is not said; gamma 2.2; sRGB, the preferred timing is the native one.
-    ...[0xa0, 0, 0, 120, 0x06],
+    // Digital, 8 bits a colour; its size; gamma 2.2; sRGB, the preferred timing is the native one.
+    ...[0xa0, centimetres(options.width), centimetres(options.height), 120, 0x06],
     // The colours of sRGB.
     ...[0xee, 0x91, 0xa3, 0x54, 0x4c, 0x99, 0x26, 0x0f, 0x50, 0x54],
     // No established and no standard timings.

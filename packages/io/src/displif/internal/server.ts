@@ -32,6 +32,9 @@ const writeEdid = (
   if (bufferSize < Protocol.edidMaxSize) return Effect.succeed(-XenErrno.EINVAL)
   // Nobody needs more for the largest of them: what the frontend claims beyond is no reason to map it.
   if (bufferSize > 4 * Protocol.edidMaxSize) return Effect.succeed(-XenErrno.EINVAL)
+  if (edid.length > Protocol.edidMaxSize || edid.length % 128 !== 0) {
+    return Effect.die(new RangeError(`An EDID does not have ${edid.length} bytes`))
+  }
   return Effect.scoped(Effect.map(
     PeerBuffer.map({ peer, directory, byteLength: bufferSize }),
     ({ bytes }) => {
