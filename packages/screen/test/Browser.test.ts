@@ -1,0 +1,185 @@
+import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import * as PixelFormat from "@xen-shbuf/io/displif/PixelFormat"
+import type * as Screens from "@xen-shbuf/screen/Screens"
+import type * as TestXen from "@xen-shbuf/testkit/TestXen"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Queue from "effect/Queue"
+import * as Scope from "effect/Scope"
+import { readFileSync } from "node:fs"
+import { createRequire } from "node:module"
+import type { Browser, Page } from "playwright-core"
+import * as World from "./World.ts"
+
+let browser: Browser
+beforeAll(async () => {
+  browser = await World.launch()
+}, 60_000)
+afterAll(() => browser?.close())
+
+const inXen = (name: string, test: () => Effect.Effect<void, unknown, TestXen.TestXen | Screens.Screens | Scope.Scope>) =>
+  it.live(name, () => World.checked(test()), 20_000)
+
+const run = <A>(program: () => Promise<A>) => Effect.promise(program)
+
+/** A guest's screen, a page that looks at it, and what is on both. */
+const screenOf = Effect.fnUntraced(function*(id: number, resolution: string, seed: number) {
+  yield* World.addGuest(id, `guest-${id}`, resolution)
+  const monitor = yield* World.openMonitor(id)
+  const pixels = World.noise(monitor.width * monitor.height, seed)
+  yield* monitor.show(pixels)
+  return { monitor, pixels }
+})
+
+const violations = async (page: Page) => {
+  await page.evaluate(readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8"))
+  const found = await page.evaluate(`axe.run().then(({ violations }) => violations.map(({ id, nodes }) => id + ": " + nodes.map(({ html }) => html).join(" ")))`)
+  return found as ReadonlyArray<string>
+}
+
+describe("a browser", () => {
+  inXen("shows a guest's pixels, every one, and what has changed since", () =>
+    Effect.gen(function*() {
+      yield* World.showGuests()
+      const { monitor, pixels } = yield* screenOf(3, "333x217", 1)
+      const page = yield* World.open(browser, yield* World.serve())
+      yield* World.shows(page, World.toCanvas(pixels))
+      for (const at of [0, 100 * 333 + 64, 333 * 217 - 1]) {
+        pixels.set([1, 2, 3, 0], at * 4)
+        yield* monitor.show(pixels)
+        yield* World.shows(page, World.toCanvas(pixels))
+      }
+      // Whoever comes late sees all of it.
+      const late = yield* World.open(browser, new URL(page.url()))
+      yield* World.shows(late, World.toCanvas(pixels))
+      yield* monitor.disable
+      yield* run(() => page.getByText("guest-3, connector 0 shows nothing now.").waitFor())
+    }))
+
+  inXen("shows other formats, and the screen that is chosen", () =>
+    Effect.gen(function*() {
+      yield* World.showGuests()
+      const first = yield* screenOf(3, "64x64", 2)
+      yield* World.addGuest(4, "other", "70x10")
+      const monitor = yield* World.openMonitor(4, PixelFormat.fromCode(PixelFormat.codeOf("RG16"))!)
+      const words = Uint16Array.from({ length: 700 }, (_, i) => [0xf800, 0x07e0, 0x001f, 0xffff][i % 4]!)
+      yield* monitor.show(new Uint8Array(words.buffer))
+      const page = yield* World.open(browser, yield* World.serve())
+      yield* World.shows(page, World.toCanvas(first.pixels))
+      yield* run(() => page.getByRole("button", { name: "other" }).click())
+      const colours = [[255, 0, 0, 255], [0, 255, 0, 255], [0, 0, 255, 255], [255, 255, 255, 255]]
+      const expected = Uint8Array.from(Array.from({ length: 700 }, (_, i) => colours[i % 4]!).flat())
+      yield* World.shows(page, expected)
+      // Where a guest has gone its viewers wait for it, and see no other.
+      const again = yield* World.open(browser, new URL(page.url()))
+      yield* World.shows(again, expected)
+    }))
+
+  inXen("takes keys, pointer, wheel and touch into the guest, and nothing else", () =>
+    Effect.gen(function*() {
+      yield* World.showGuests()
+      yield* screenOf(3, "400x300", 3)
+      const keyboard = yield* World.openKeyboard(3)
+      const page = yield* World.open(browser, yield* World.serve(), { hasTouch: true })
+      yield* run(() => page.getByRole("button", { name: "Type into the guest", disabled: false }).waitFor())
+      const canvas = page.locator("canvas")
+      const key = (code: number, pressed: boolean) => ({ _tag: "Key" as const, pressed, code })
+      const next = Queue.take(keyboard)
+      yield* run(async () => {
+        await page.keyboard.press("b")
+        await canvas.focus()
+        await page.keyboard.press("Enter")
+        await page.keyboard.press("a")
+        await page.keyboard.press("Shift+KeyZ")
+      })
+      assert.deepStrictEqual(yield* Effect.all(Array.from({ length: 6 }, () => next)), [
+        key(30, true), key(30, false), key(42, true), key(44, true), key(44, false), key(42, false)
+      ])
+      yield* run(() => canvas.click({ position: { x: 399, y: 0 }, button: "right" }))
+      const corner = { _tag: "Position" as const, x: 32_767, y: 0, wheel: 0 }
+      const seen = new Set<string>()
+      for (const event of [corner, key(0x111, true), key(0x111, false)]) {
+        while (!seen.has(JSON.stringify(event))) seen.add(JSON.stringify(yield* next))
+      }
+      yield* run(async () => {
+        await canvas.hover({ position: { x: 200, y: 150 } })
+        await page.mouse.wheel(0, 200)
+      })
+      for (let wheel = 0; wheel === 0;) {
+        const event = yield* next
+        if (event._tag === "Position") wheel = event.wheel
+        assert.include([0, -2], wheel)
+      }
+      yield* run(() => canvas.tap({ position: { x: 0, y: 299 } }))
+      const touches = yield* Effect.all(Array.from({ length: 4 }, () => next))
+      assert.deepStrictEqual(touches, [
+        { _tag: "Touch", touch: { _tag: "Down", contact: 0, x: 0, y: 32_767 } },
+        { _tag: "Touch", touch: { _tag: "Sync", contact: 0 } },
+        { _tag: "Touch", touch: { _tag: "Up", contact: 0 } },
+        { _tag: "Touch", touch: { _tag: "Sync", contact: 0 } }
+      ])
+      // What is held goes up when the person lets go.
+      yield* run(async () => {
+        await page.keyboard.down("x")
+        await page.keyboard.down("Control")
+        await page.keyboard.down("Alt")
+        await page.keyboard.down("Shift")
+        await page.keyboard.press("q")
+      })
+      const held = yield* Effect.all(Array.from({ length: 6 }, () => next))
+      assert.sameDeepMembers(held, [45, 29, 56].flatMap((code) => [key(code, true), key(code, false)]))
+      assert.strictEqual(yield* Queue.size(keyboard), 0)
+    }))
+
+  inXen("comes back by itself when the connection was lost, and shows all", () =>
+    Effect.gen(function*() {
+      yield* World.showGuests()
+      const { monitor, pixels } = yield* screenOf(3, "200x100", 4)
+      const first = yield* Scope.make()
+      const url = yield* Scope.provide(World.serve(), first)
+      const page = yield* World.open(browser, url)
+      yield* World.shows(page, World.toCanvas(pixels))
+      yield* Scope.close(first, Exit.void)
+      yield* run(() => page.getByText("Connection lost, trying again …").waitFor())
+      pixels.fill(0x77)
+      yield* monitor.show(pixels)
+      yield* World.serve({ port: Number(url.port) })
+      yield* World.shows(page, World.toCanvas(pixels))
+      yield* run(() => page.getByText("Connected").waitFor())
+    }))
+
+  inXen("types nothing where viewers only look", () =>
+    Effect.gen(function*() {
+      yield* World.showGuests()
+      yield* screenOf(3, "64x64", 5)
+      const keyboard = yield* World.openKeyboard(3)
+      const url = yield* World.serve({ viewOnly: true, token: "secret", path: "/some/where" })
+      const page = yield* World.open(browser, url)
+      yield* run(() => page.locator("canvas:not([hidden])").waitFor())
+      assert.isTrue(yield* run(() => page.getByRole("button", { name: "Type into the guest" }).isDisabled()))
+      yield* run(async () => {
+        await page.locator("canvas").click()
+        await page.keyboard.press("a")
+      })
+      assert.strictEqual(yield* run(() => page.locator("canvas").getAttribute("data-grabbed")), null)
+      assert.strictEqual(yield* Queue.size(keyboard), 0)
+    }))
+
+  inXen("has a page for everybody, on a phone, too", () =>
+    Effect.gen(function*() {
+      yield* World.showGuests()
+      const { pixels } = yield* screenOf(3, "800x600", 6)
+      const url = yield* World.serve()
+      for (const viewport of [{ width: 1280, height: 900 }, { width: 360, height: 740 }]) {
+        const page = yield* World.open(browser, url, { viewport })
+        yield* World.shows(page, World.toCanvas(pixels))
+        assert.deepStrictEqual(yield* run(() => violations(page)), [])
+        const inner: number = yield* run(() => page.evaluate("innerWidth"))
+        const scroll: number = yield* run(() => page.evaluate("document.documentElement.scrollWidth"))
+        assert.isAtMost(scroll, inner)
+        const box = yield* run(() => page.locator("canvas").boundingBox())
+        assert.isAtMost(box!.width, inner)
+        assert.approximately(box!.width / box!.height, 800 / 600, 0.02)
+      }
+    }))
+})

@@ -1,0 +1,188 @@
+// Guests in memory whose screens are served, and a browser that looks at them.
+import { DomainId } from "@xen-shbuf/core/DomainId"
+import type { EventChannels } from "@xen-shbuf/core/EventChannels"
+import type { GrantTable } from "@xen-shbuf/core/GrantTable"
+import * as StorePath from "@xen-shbuf/core/StorePath"
+import { XenStore } from "@xen-shbuf/core/XenStore"
+import * as DisplayFrontend from "@xen-shbuf/io/displif/Frontend"
+import * as PixelFormat from "@xen-shbuf/io/displif/PixelFormat"
+import * as KeyboardFrontend from "@xen-shbuf/io/kbdif/Frontend"
+import type { Event } from "@xen-shbuf/io/kbdif/Protocol"
+import * as Guests from "@xen-shbuf/screen/Guests"
+import * as Screens from "@xen-shbuf/screen/Screens"
+import * as Server from "@xen-shbuf/screen/Server"
+import * as Ledger from "@xen-shbuf/testkit/Ledger"
+import * as TestXen from "@xen-shbuf/testkit/TestXen"
+import * as Toolstack from "@xen-shbuf/xenbus/Toolstack"
+import * as Wire from "@xen-shbuf/screen/Wire"
+import Chromium from "@sparticuz/chromium"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as HttpServer from "effect/http/HttpServer"
+import * as Layer from "effect/Layer"
+import * as Queue from "effect/Queue"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { createHash } from "node:crypto"
+import { existsSync } from "node:fs"
+import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core"
+
+/** Debian's Chromium where it is installed, else the one from the npm registry. */
+export const launch = async (): Promise<Browser> => {
+  const installed = "/usr/bin/chromium"
+  return existsSync(installed)
+    ? chromium.launch({ executablePath: installed, args: ["--no-sandbox"] })
+    : chromium.launch({ executablePath: await Chromium.executablePath(), args: Chromium.args })
+}
+
+type Services = GrantTable | EventChannels | XenStore | Screens.Screens
+
+export const inDomain = (id: number) => <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.provide(effect, TestXen.layerDomain(id))
+
+const dom0 = inDomain(0)
+
+/** A Xen of its own for a test, in which nothing is left at the end. */
+export const checked = <A, E>(test: Effect.Effect<A, E, TestXen.TestXen | Screens.Screens | Scope.Scope>) =>
+  Ledger.checked(test).pipe(Effect.provide(Layer.merge(TestXen.layer({ sharedPages: 8192 }), Screens.layer())))
+
+/** The toolstack makes a guest with a display, and a keyboard unless told otherwise. */
+export const addGuest = Effect.fnUntraced(function*(
+  id: number,
+  name: string,
+  resolution: string,
+  options: { readonly hasKeyboard?: boolean } = {}
+) {
+  yield* inDomain(id)(Effect.void)
+  yield* dom0(Effect.gen(function*() {
+    const { write } = yield* XenStore
+    yield* write(`${StorePath.ofDomain(DomainId.make(id))}/name`, name)
+    yield* Toolstack.addDevice({ type: "vdispl", frontend: id, frontendNodes: { "0/resolution": resolution } })
+    if (options.hasKeyboard !== false) yield* Toolstack.addDevice({ type: "vkbd", frontend: id })
+  }))
+})
+
+/** Shows guests on screens beside the test. */
+export const showGuests = (options: Guests.Options = {}): Effect.Effect<void, never, TestXen.TestXen | Screens.Screens | Scope.Scope> =>
+  Guests.serve({ frameRate: Infinity, ...options }).pipe(
+    (serving: Effect.Effect<never, unknown, Services>) => dom0(serving),
+    Effect.forkScoped,
+    Effect.asVoid
+  )
+
+/** Serves the page until the scope ends, and gives its address. */
+export const serve = (options: Partial<Server.Listening> = {}): Effect.Effect<URL, unknown, Screens.Screens | Scope.Scope> =>
+  Effect.map(Layer.build(Server.layer({ port: 0, ...options })), (context) => {
+    const { address } = Context.get(context, HttpServer.HttpServer)
+    const url = new URL(`http://127.0.0.1:${"port" in address ? address.port : 0}${Server.pathOf(options)}`)
+    if (options.token !== undefined) url.searchParams.set("token", options.token)
+    return url
+  })
+
+/** A guest's monitor, on: `show` draws pixels of XR24 there and waits until they are taken. */
+export const openMonitor = Effect.fnUntraced(function*(id: number, format: PixelFormat.PixelFormat = PixelFormat.XR24) {
+  return yield* inDomain(id)(Effect.gen(function*() {
+    const display = yield* DisplayFrontend.connect()
+    const connector = display.connectors[0]!
+    const { resolution } = connector
+    const buffer = yield* display.createBuffer({ ...resolution, format })
+    const framebuffer = yield* buffer.attach()
+    yield* connector.configure(framebuffer)
+    const lineLength = resolution.width * format.bytesPerPixel
+    const show = (pixels: Uint8Array) =>
+      Effect.suspend(() => {
+        for (let y = 0; y < resolution.height; y++) {
+          buffer.bytes.set(pixels.subarray(y * lineLength, (y + 1) * lineLength), y * buffer.pitch)
+        }
+        return connector.flip(framebuffer)
+      })
+    return { ...resolution, show, disable: connector.disable }
+  }))
+})
+
+/** A guest's keyboard: what happens there, one after the other. */
+export const openKeyboard = Effect.fnUntraced(function*(id: number) {
+  return yield* inDomain(id)(Effect.gen(function*() {
+    const { events } = yield* KeyboardFrontend.connect()
+    const queue = yield* Queue.unbounded<Event>()
+    yield* Effect.forkScoped(Effect.ignore(Stream.runForEach(events, (event) => Queue.offer(queue, event))))
+    return queue
+  }))
+})
+
+/** Pixels of XR24 that differ everywhere. */
+export const noise = (count: number, seed: number): Uint8Array<ArrayBuffer> => {
+  const words = new Uint32Array(count)
+  let state = seed
+  for (let i = 0; i < count; i++) {
+    state = Math.imul(state ^ state >>> 15, 0x2c1b_3c6d) + 0x9e37_79b9 | 0
+    words[i] = state
+  }
+  return new Uint8Array(words.buffer)
+}
+
+/** What a canvas has of pixels of XR24. */
+export const toCanvas = (pixels: Uint8Array): Uint8Array => {
+  const rgba = new Uint8Array(pixels.length)
+  for (let i = 0; i < pixels.length; i += 4) rgba.set([pixels[i + 2]!, pixels[i + 1]!, pixels[i]!, 255], i)
+  return rgba
+}
+
+const hash = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex")
+
+/** Waits until a page's canvas shows just these pixels. */
+export const shows = (page: Page, rgba: Uint8Array): Effect.Effect<void> =>
+  Effect.promise(async () => {
+    await page.waitForFunction(`(async () => {
+      const canvas = document.querySelector("canvas")
+      const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height)
+      const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", data))
+      return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("") === "${hash(rgba)}"
+    })()`, undefined, { timeout: 5000 })
+  })
+
+/** Opens a page, for as long as the scope is open. */
+export const open = (browser: Browser, url: URL, options: BrowserContextOptions = {}): Effect.Effect<Page, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.promise(async () => {
+      const context = await browser.newContext({ viewport: { width: 1000, height: 800 }, ...options })
+      const page = await context.newPage()
+      await page.goto(url.href)
+      return page
+    }),
+    (page) => Effect.promise(() => page.context().close())
+  )
+
+/** A viewer that is no page of ours, and may say anything. */
+export const connect = (url: URL, options: { readonly origin?: string } = {}) =>
+  Effect.gen(function*() {
+    const messages = yield* Queue.unbounded<string | ArrayBuffer>()
+    const closed = yield* Deferred.make<{ readonly code: number; readonly reason: string }>()
+    const address = new URL(`socket${url.search}`, url)
+    address.protocol = "ws:"
+    const socket: WebSocket = yield* Effect.acquireRelease(
+      Effect.sync(() => new WebSocket(address, { headers: { origin: options.origin ?? url.origin } })),
+      (socket) => Effect.sync(() => socket.close())
+    )
+    socket.binaryType = "arraybuffer"
+    socket.addEventListener("message", ({ data }: MessageEvent) => Queue.offerUnsafe(messages, data as string | ArrayBuffer))
+    socket.addEventListener("close", ({ code, reason }) => Deferred.doneUnsafe(closed, Effect.succeed({ code, reason })))
+    yield* Effect.callback<void>((resume) => {
+      for (const outcome of ["open", "close"] as const) socket.addEventListener(outcome, () => resume(Effect.void))
+    })
+    const send = (message: Wire.ViewerMessage) => socket.send(JSON.stringify(message))
+    return {
+      /** Sends anything. */
+      say: (data: string | Uint8Array<ArrayBuffer>) => socket.send(data),
+      send,
+      /** The next message as it is. */
+      next: Queue.take(messages),
+      waiting: Queue.size(messages),
+      /** The next list of screens. */
+      nextList: Effect.map(Queue.take(messages), (text): Wire.ServerMessage => JSON.parse(text as string)),
+      /** The next tiles. */
+      nextTiles: Effect.map(Queue.take(messages), (bytes) => Wire.decodeTiles(bytes as ArrayBuffer)!),
+      closed: Deferred.await(closed)
+    }
+  })
