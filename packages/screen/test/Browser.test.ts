@@ -61,7 +61,7 @@ describe("a browser", () => {
       yield* World.showGuests()
       const first = yield* screenOf(3, "64x64", 2)
       yield* World.addGuest(4, "other", "70x10")
-      const monitor = yield* World.openMonitor(4, PixelFormat.fromCode(PixelFormat.codeOf("RG16"))!)
+      const monitor = yield* World.openMonitor(4, PixelFormat.fromCode(PixelFormat.codeOf("RG16")))
       const words = Uint16Array.from({ length: 700 }, (_, i) => [0xf800, 0x07e0, 0x001f, 0xffff][i % 4]!)
       yield* monitor.show(new Uint8Array(words.buffer))
       const page = yield* World.open(browser, yield* World.serve())
@@ -145,7 +145,7 @@ describe("a browser", () => {
       yield* monitor.show(pixels)
       yield* World.serve({ port: Number(url.port) })
       yield* World.shows(page, World.toCanvas(pixels))
-      yield* run(() => page.getByText("Connected").waitFor())
+      yield* run(() => page.getByText("Connected", { exact: true }).waitFor())
     }))
 
   inXen("types nothing where viewers only look", () =>
@@ -174,8 +174,9 @@ describe("a browser", () => {
         const page = yield* World.open(browser, url, { viewport })
         yield* World.shows(page, World.toCanvas(pixels))
         assert.deepStrictEqual(yield* run(() => violations(page)), [])
-        const inner: number = yield* run(() => page.evaluate("innerWidth"))
-        const scroll: number = yield* run(() => page.evaluate("document.documentElement.scrollWidth"))
+        const [inner, scroll] = yield* run(() =>
+          page.evaluate<[number, number]>("[innerWidth, document.documentElement.scrollWidth]")
+        )
         assert.isAtMost(scroll, inner)
         const box = yield* run(() => page.locator("canvas").boundingBox())
         assert.isAtMost(box!.width, inner)

@@ -133,14 +133,19 @@ const hash = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("h
 
 /** Waits until a page's canvas shows just these pixels. */
 export const shows = (page: Page, rgba: Uint8Array): Effect.Effect<void> =>
-  Effect.promise(async () => {
-    await page.waitForFunction(`(async () => {
+  Effect.promise(() =>
+    page.evaluate(`(async () => {
       const canvas = document.querySelector("canvas")
-      const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height)
-      const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", data))
-      return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("") === "${hash(rgba)}"
-    })()`, undefined, { timeout: 5000 })
-  })
+      const end = performance.now() + 5000
+      while (performance.now() < end) {
+        const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height)
+        const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", data))
+        if (Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("") === "${hash(rgba)}") return
+        await new Promise((resolve) => requestAnimationFrame(resolve))
+      }
+      throw new Error("the canvas does not show what it should")
+    })()`)
+  )
 
 /** Opens a page, for as long as the scope is open. */
 export const open = (browser: Browser, url: URL, options: BrowserContextOptions = {}): Effect.Effect<Page, never, Scope.Scope> =>
