@@ -27,12 +27,15 @@ const page = 4096
 /** Formats as xenstore and as ALSA name them, with the bytes of a sample. */
 const formats = { u8: ["U8", 1], s16_le: ["S16_LE", 2], s32_le: ["S32_LE", 4], float_le: ["FLOAT_LE", 4] } as const
 
+/** `xl` has a name of its own for floating point, which Linux's driver passes over. */
+const forXl = Object.keys(formats).join(";").replace("float_", "f32_")
+
 const rates = [8000, 11025, 16000, 22050, 32000, 44100, 48000, 64000, 96000]
 
 /** Two devices: one that plays and records, and one more that plays. */
 const card = [
   `vsnd=[['card, backend=0, buffer-size=${1040 * page}, short-name=Lab, long-name=The lab, channels-min=1, channels-max=6, ` +
-  `sample-rates=${rates.join(";")}, sample-formats=${Object.keys(formats).join(";")}',`,
+  `sample-rates=${rates.join(";")}, sample-formats=${forXl}',`,
   "'pcm, name=both', 'stream, unique-id=0, type=P', 'stream, unique-id=1, type=C',",
   "'pcm, name=other', 'stream, unique-id=2, type=P']]"
 ].join(" ")
@@ -55,6 +58,8 @@ export const acquire = Effect.fnUntraced(function*(lab: Boot.Booted, kind: Kind)
   yield* serve()
   const started = yield* Boot.startGuest(lab, { name: `sound-${kind}`, kind, processor: 1, devices: [card] })
   const guest = yield* started
+  const node = `/local/domain/${guest.domain}/device/vsnd/0/sample-formats`
+  yield* output(dom0, ["xenstore-write", node, Object.keys(formats).join(",")])
   yield* sh(guest, "modprobe snd_xen_front; until [ -e /dev/snd/pcmC0D1p ]; do usleep 100000; done")
   const context: Context = { dom0, guest, serve, backend: () => backend! }
   yield* context.backend().expect("card")

@@ -320,13 +320,16 @@ const RateList: Schema.Codec<readonly [number, ...Array<number>], string> = Sche
 
 const isFormat = Schema.is(Sample.SampleFormat)
 
-/** Formats, in capitals or not, as Linux reads them; names that it does not know are passed over. */
+/** `xl` calls floating-point samples otherwise than the header does, and so does what it writes: Linux does not know it. */
+const inHeader = (word: string) => word.replace(/^f(32|64)_/, (_, bits) => bits === "32" ? "float_" : "float64_")
+
+/** Formats, in capitals or not, as Linux reads them; names that are not known are passed over. */
 const FormatList: Schema.Codec<readonly [Sample.SampleFormat, ...Array<Sample.SampleFormat>], string> = Schema.String.pipe(
   Schema.decodeTo(
     Schema.NonEmptyArray(Sample.SampleFormat),
     SchemaTransformation.transform<readonly [Sample.SampleFormat, ...Array<Sample.SampleFormat>], string>({
       decode: (value) =>
-        list(value.toLowerCase()).filter(isFormat) as [Sample.SampleFormat, ...Array<Sample.SampleFormat>],
+        list(value.toLowerCase()).map(inHeader).filter(isFormat) as [Sample.SampleFormat, ...Array<Sample.SampleFormat>],
       encode: (formats) => formats.join(",")
     })
   )

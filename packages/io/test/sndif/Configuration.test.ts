@@ -153,7 +153,7 @@ describe("sndif/Configuration", () => {
       const base = { "0/0/type": "P", "0/0/unique-id": "x\u001b[2J\u0007", "short-name": "n".repeat(100) }
       const card = yield* Configuration.read(readerOf({
         ...base,
-        "sample-formats": "S16_LE,s20_3le,U8",
+        "sample-formats": "S16_LE,s20_3le,U8,f32_be,f64_le",
         "sample-rates": "48000, 8000,fast",
         "0/5/type": "p",
         "0/x": "1",
@@ -161,7 +161,7 @@ describe("sndif/Configuration", () => {
       }))
       const [only] = Configuration.streamsOf(card)
       assert.lengthOf(Configuration.streamsOf(card), 1)
-      assert.deepStrictEqual(only!.settings.formats, ["s16_le", "u8"])
+      assert.deepStrictEqual(only!.settings.formats, ["s16_le", "u8", "float_be", "float64_le"])
       assert.deepStrictEqual(only!.settings.rates.only, [8000, 48_000])
       assert.notMatch(only!.uniqueId, /\p{Cc}/u)
       assert.lengthOf(card.shortName, 32)
