@@ -16,12 +16,14 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { demo } from "./commands/Demo.ts"
+import { device } from "./commands/Device.ts"
 import { doctor } from "./commands/Doctor.ts"
 import { map } from "./commands/Map.ts"
 import { provide } from "./commands/Provide.ts"
 import { screen } from "./commands/Screen.ts"
 import { share } from "./commands/Share.ts"
 import { sound } from "./commands/Sound.ts"
+import { store } from "./commands/Store.ts"
 import { vchan } from "./commands/Vchan.ts"
 import { walk } from "./commands/Walk.ts"
 import * as Failure from "./Failure.ts"
@@ -33,7 +35,7 @@ const version = "0.1.0"
 const command = Command.make("xen-shbuf").pipe(
   Command.withDescription("Share big buffers between Xen domains through page directories of grant references."),
   Command.withGlobalFlags([Flags.json]),
-  Command.withSubcommands([demo, doctor, share, map, provide, walk, screen, sound, vchan])
+  Command.withSubcommands([demo, doctor, share, map, provide, walk, screen, sound, vchan, device, store])
 )
 
 /** Help where it is asked for; errors are printed with all others. */

@@ -6,6 +6,7 @@
 import type { DirectoryError } from "@xen-shbuf/core/DirectoryError"
 import type { EventChannelError } from "@xen-shbuf/core/EventChannelError"
 import type { GrantTableError } from "@xen-shbuf/core/GrantTableError"
+import type { XenStoreError } from "@xen-shbuf/core/XenStoreError"
 import type { DisplayError } from "@xen-shbuf/io/displif/DisplayError"
 import type { ConfigurationError } from "@xen-shbuf/io/sndif/Configuration"
 import type { SoundError } from "@xen-shbuf/io/sndif/SoundError"
@@ -71,6 +72,7 @@ export type Error =
   | GrantTableError
   | DirectoryError
   | EventChannelError
+  | XenStoreError
   | ConnectionError
   | RingError
   | DisplayError

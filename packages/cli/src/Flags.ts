@@ -67,6 +67,48 @@ export const peer = number("peer", DomainId.DomainId, DomainId.expected).pipe(
 )
 
 /**
+ * `--frontend`: the domain that a device is for.
+ *
+ * @category flags
+ * @since 0.2.0
+ */
+export const frontend = number("frontend", DomainId.DomainId, DomainId.expected).pipe(
+  Flag.withDescription("Id of the domain that the device is for (xl list shows it); required")
+)
+
+/**
+ * `--backend`: the domain that serves a device, if it is another one.
+ *
+ * @category flags
+ * @since 0.2.0
+ */
+export const backend = number("backend", DomainId.DomainId, DomainId.expected).pipe(
+  Flag.optional,
+  Flag.withDescription("Id of the domain that serves it; this one unless given")
+)
+
+/**
+ * `--id`: which device of a domain.
+ *
+ * @category flags
+ * @since 0.2.0
+ */
+export const device = number(
+  "id",
+  Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 0xffff_ffff })),
+  "a whole number from 0 to 4294967295"
+)
+
+/**
+ * A flag for a time in whole seconds, 0 to a day.
+ *
+ * @category flags
+ * @since 0.2.0
+ */
+export const seconds = (name: string) =>
+  number(name, Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 86_400 })), "a number of seconds from 0 to 86400")
+
+/**
  * `--directory`: where a peer's directory begins.
  *
  * @category flags
