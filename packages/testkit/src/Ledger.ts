@@ -7,7 +7,7 @@
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import { type Holding, TestXen } from "./TestXen.ts"
+import { type HeldPages, type Holding, TestXen } from "./TestXen.ts"
 
 const count = (n: number, noun: string) => `${n} ${noun}${n === 1 ? "" : "s"}`
 
@@ -35,16 +35,31 @@ const listed = 8
  * @category formatting
  * @since 0.1.0
  */
-export const describe = ({ _tag, access, domain, madeBy, peer, refs }: Holding): string => {
-  const pages = count(refs.length, "page")
-  const what = {
-    Share: `domain ${domain} shares ${pages} with domain ${peer}, ${access}`,
-    Deferred: `domain ${domain} has let go of ${pages} that domain ${peer} still maps`,
-    Mapping: `domain ${domain} maps ${pages} of domain ${peer}, ${access}`
-  }[_tag]
-  const names = refs.slice(0, listed).join(", ") + (refs.length > listed ? ", …" : "")
-  return [`${what} (references ${names})`, ...madeBy.map((call) => `    at ${call}`)].join("\n")
+export const describe = (holding: Holding): string =>
+  [`domain ${holding.domain} ${what(holding)}`, ...holding.madeBy.map((call) => `    at ${call}`)].join("\n")
+
+/** What its domain does with it. */
+const what = (holding: Holding): string => {
+  switch (holding._tag) {
+    case "Share":
+      return `shares ${pages(holding)} with domain ${holding.peer}, ${holding.access} ${references(holding)}`
+    case "Deferred":
+      return `has let go of ${pages(holding)} that domain ${holding.peer} still maps ${references(holding)}`
+    case "Mapping":
+      return `maps ${pages(holding)} of domain ${holding.peer}, ${holding.access} ${references(holding)}`
+    case "Channel":
+      return `has port ${holding.port} open, ${holding.isJoined ? "joined with" : "kept for"} domain ${holding.peer}`
+    case "Watch":
+      return `watches ${holding.path}`
+    case "Transaction":
+      return "has begun a transaction of xenstore"
+  }
 }
+
+const pages = ({ refs }: HeldPages) => count(refs.length, "page")
+
+const references = ({ refs }: HeldPages) =>
+  `(references ${refs.slice(0, listed).join(", ") + (refs.length > listed ? ", …" : "")})`
 
 /**
  * Everything that is held: by living domains, and by dead ones whose peers still map their pages.

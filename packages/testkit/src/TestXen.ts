@@ -20,10 +20,11 @@ import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import { callers, tellingCaller } from "./internal/callers.ts"
+import { callers, channelsTellingCaller, storeTellingCaller, tellingCaller } from "./internal/callers.ts"
 import * as Driver from "./internal/driver.ts"
 import * as Hypervisor from "./internal/hypervisor.ts"
 import * as Linux from "./internal/linux.ts"
+import type * as Store from "./internal/store.ts"
 
 /**
  * What a domain can hold. What is left out is as on a real Xen with Linux.
@@ -66,27 +67,65 @@ export interface ActiveGrant {
   readonly writers: number
 }
 
+/** What is known of all that is held. */
+interface Held {
+  /** Counts up in the order in which everything is made. */
+  readonly id: number
+  /** The domain that holds it, or held it until it let go. */
+  readonly domain: number
+  /** The calls that made it, the innermost first, as lines of a stack trace. */
+  readonly madeBy: ReadonlyArray<string>
+}
+
 /**
- * Something that a domain holds: pages it shares, pages it has let go of but its peer has not, or pages it has mapped.
+ * Pages that a domain shares, pages that it has let go of but its peer has not, or pages that it has mapped.
  *
  * @category models
- * @since 0.1.0
+ * @since 0.2.0
  */
-export interface Holding {
+export interface HeldPages extends Held {
   readonly _tag: "Share" | "Deferred" | "Mapping"
-  /** Counts up in the order in which shares and mappings are made. */
-  readonly id: number
-  /** The domain that shares, shared or maps. */
-  readonly domain: number
   /** The domain on the other side. */
   readonly peer: number
   /** What the peer may do, or for a mapping, what its maker may. */
   readonly access: Access
   /** The references of the pages, in order. */
   readonly refs: ReadonlyArray<number>
-  /** The calls that made it, the innermost first, as lines of a stack trace. */
-  readonly madeBy: ReadonlyArray<string>
 }
+
+/**
+ * An event channel that is open.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface HeldChannel extends Held {
+  readonly _tag: "Channel"
+  /** The domain at the other end, or the only one that may join. */
+  readonly peer: number
+  /** The domain's own port. */
+  readonly port: number
+  /** Whether somebody is at the other end. */
+  readonly isJoined: boolean
+}
+
+/**
+ * A watch of a path, or a transaction that has begun.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type HeldInStore =
+  | Held & { readonly _tag: "Watch"; readonly path: string }
+  | Held & { readonly _tag: "Transaction" }
+
+/**
+ * Something that a domain holds.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Holding = HeldPages | HeldChannel | HeldInStore
 
 /**
  * The hypervisor, as nobody inside a domain can see it.
@@ -129,8 +168,10 @@ export class TestXen extends Context.Service<TestXen, {
   readonly activeGrants: Effect.Effect<ReadonlyArray<ActiveGrant>>
   /** Pages of memory that are granted or still mapped. */
   readonly framesInUse: Effect.Effect<number>
-  /** What all domains hold, in the order in which it was made. */
+  /** What all domains hold, in the order in which it was made; ports that `bindPort` has opened are nobody's. */
   readonly holdings: Effect.Effect<ReadonlyArray<Holding>>
+  /** The paths of all nodes of xenstore, in their order, whoever may see them. */
+  readonly nodes: Effect.Effect<ReadonlyArray<string>>
 }>()("@xen-shbuf/testkit/TestXen") {}
 
 /** What is missing: a system, a file in memory, koffi, or pages of the right size. */
@@ -188,27 +229,61 @@ const activeGrants = (xen: Hypervisor.Hypervisor): ReadonlyArray<ActiveGrant> =>
     )
   ).filter(({ readers, writers }) => readers + writers > 0).toSorted((a, b) => a.domain - b.domain || a.ref - b.ref)
 
+const heldPages = ({ domain: { id: domain }, mappings, shares }: Linux.Linux): ReadonlyArray<Holding> => [
+  ...Array.from(shares, (share): Holding => ({
+    _tag: share.held ? "Share" : "Deferred",
+    id: share.id,
+    domain,
+    peer: share.peer,
+    access: share.access,
+    refs: [...Linux.granted(share)],
+    madeBy: callers(share.caller)
+  })),
+  ...Array.from(mappings, ({ access, caller, granter, id, refs }): Holding => ({
+    _tag: "Mapping",
+    id,
+    domain,
+    peer: granter.domain.id,
+    access,
+    refs: [...refs],
+    madeBy: callers(caller)
+  }))
+  ]
+
+const heldChannels = ({ channels, domain: { id: domain } }: Linux.Linux): ReadonlyArray<Holding> =>
+  [...channels.ends.values()].filter(Driver.isHeld).map(({ caller, id, other, peer, port }) => ({
+    _tag: "Channel",
+    id,
+    domain,
+    peer,
+    port,
+    isJoined: other !== undefined,
+    madeBy: callers(caller)
+  }))
+
+const heldInStore = ({ client, domain: { id: domain } }: Linux.Linux): ReadonlyArray<Holding> => [
+  ...[...client.store.watches].filter((watch) => watch.client === client).map(({ caller, made, path }): Holding => ({
+    _tag: "Watch",
+    id: made,
+    domain,
+    path,
+    madeBy: callers(caller)
+  })),
+  ...Array.from(client.transactions.values(), ({ caller, made }): Holding => ({
+    _tag: "Transaction",
+    id: made,
+    domain,
+    madeBy: callers(caller)
+  }))
+]
+
 const holdings = (xen: Hypervisor.Hypervisor): ReadonlyArray<Holding> =>
-  Hypervisor.all(xen).flatMap(({ domain: { id: domain }, mappings, shares }) => [
-    ...Array.from(shares, (share): Holding => ({
-      _tag: share.held ? "Share" : "Deferred",
-      id: share.id,
-      domain,
-      peer: share.peer,
-      access: share.access,
-      refs: [...Linux.granted(share)],
-      madeBy: callers(share.caller)
-    })),
-    ...Array.from(mappings, ({ access, caller, granter, id, refs }): Holding => ({
-      _tag: "Mapping",
-      id,
-      domain,
-      peer: granter.domain.id,
-      access,
-      refs: [...refs],
-      madeBy: callers(caller)
-    }))
-  ]).toSorted((a, b) => a.id - b.id)
+  Hypervisor.all(xen).flatMap((linux) => [...heldPages(linux), ...heldChannels(linux), ...heldInStore(linux)])
+    .toSorted((a, b) => a.id - b.id)
+
+/** The paths of all nodes below one. */
+const paths = (path: string, { children }: Store.Node): ReadonlyArray<string> =>
+  [...children].flatMap(([name, node]) => [`${path}/${name}`, ...paths(`${path}/${name}`, node)])
 
 /**
  * Starts a hypervisor without any domains. It stops with its scope: all domains are destroyed, all views end.
@@ -239,8 +314,8 @@ export const make: (limits?: Capacity) => Effect.Effect<TestXen["Service"], neve
     }
     return TestXen.of({
       domain: (id, limits) => Effect.sync(() => tellingCaller(GrantTable.make(Driver.grantTable(xen, find(id, limits))))),
-      eventChannels: (id, limits) => Effect.sync(() => EventChannels.make(Driver.eventChannels(xen, find(id, limits)))),
-      store: (id, limits) => Effect.sync(() => XenStore.make(Driver.store(find(id, limits)))),
+      eventChannels: (id, limits) => Effect.sync(() => channelsTellingCaller(EventChannels.make(Driver.eventChannels(xen, find(id, limits))))),
+      store: (id, limits) => Effect.sync(() => storeTellingCaller(XenStore.make(Driver.store(find(id, limits))))),
       setSharedPages: (id, pages) =>
         Effect.sync(() => {
           checkCapacity({ sharedPages: pages })
@@ -259,7 +334,8 @@ export const make: (limits?: Capacity) => Effect.Effect<TestXen["Service"], neve
       framesInUse: Effect.sync(() =>
         Hypervisor.all(xen).flatMap(({ shares }) => [...shares]).reduce((sum, { frames }) => sum + frames, 0)
       ),
-      holdings: Effect.sync(() => holdings(xen))
+      holdings: Effect.sync(() => holdings(xen)),
+      nodes: Effect.sync(() => paths("", xen.store.root).toSorted())
     })
   }
 )

@@ -189,7 +189,7 @@ const othersAreNoConflict = law("what others change elsewhere is no conflict", f
 const until = Effect.fnUntraced(function*(store: Domains.Party["store"], watched: string, last: string, paths?: number) {
   const ready = yield* Deferred.make<void>()
   const told: Array<string> = []
-  const fiber = yield* Effect.forkChild(
+  const fiber = yield* Effect.forkScoped(
     Stream.runDrain(Stream.takeUntil(
       Stream.tap(store.watch(watched, { paths }), (path) => {
         told.push(path)

@@ -206,7 +206,8 @@ export const compare = Effect.fnUntraced(function*(sequence: ReadonlyArray<Comma
   })
 
   /** The references of what was shared last. */
-  const newest = Effect.map(xen.holdings, (holdings) => holdings.findLast(({ _tag }) => _tag === "Share")!.refs)
+  const newest = Effect.map(xen.holdings, (holdings) =>
+    holdings.filter((held) => "refs" in held).findLast(({ _tag }) => _tag === "Share")!.refs)
 
   /** Notes a share that was made: with a directory, or without. */
   const noteShare = Effect.fnUntraced(function*(
@@ -481,7 +482,9 @@ export const compare = Effect.fnUntraced(function*(sequence: ReadonlyArray<Comma
     })
     yield* sameLines(
       "what is held",
-      (yield* xen.holdings).map(({ _tag, domain, peer, refs }) => `${_tag} ${domain} ${peer} ${refs}`),
+      (yield* xen.holdings).filter((held) => "refs" in held).map(({ _tag, domain, peer, refs }) =>
+        `${_tag} ${domain} ${peer} ${refs}`
+      ),
       held
     )
     for (const domain of domains.filter(({ alive }) => alive)) {

@@ -18,6 +18,9 @@ import * as Machine from "./Machine.ts"
 
 type Machine = Effect.Success<typeof Machine.make>
 
+/** What is shared and mapped. */
+const pages = ({ xen }: Effect.Success<typeof Machine.make>) => Effect.map(xen.holdings, (all) => all.filter((held) => "refs" in held))
+
 const inXen = (name: string, test: (machine: Machine) => Effect.Effect<void, unknown, TestXen.TestXen | Scope.Scope>) =>
   it.live(name, () => Ledger.checked(Effect.flatMap(Machine.make, test)).pipe(Effect.provide(TestXen.layer())))
 
@@ -170,7 +173,7 @@ describe("a device", () => {
       yield* guest.kill
       yield* machine.store.remove("/local/domain/3")
       yield* machine.until(`${ours}/state`, "6")
-      assert.lengthOf(yield* machine.xen.holdings, 0)
+      assert.lengthOf(yield* pages(machine), 0)
       assert.isTrue(yield* machine.toolstack(Toolstack.removeDevice(device)))
       yield* Fiber.interrupt(server)
     }))
@@ -439,11 +442,11 @@ describe("a frontend", () => {
       yield* machine.until(`${theirs}/state`, "5")
       yield* says(machine, 5)
       yield* Effect.yieldNow
-      assert.lengthOf(yield* machine.xen.holdings, 2)
+      assert.lengthOf(yield* pages(machine), 2)
       assert.isDefined(yield* machine.text(`${theirs}/ring-ref`))
       yield* says(machine, 6)
       yield* Fiber.join(end)
-      assert.lengthOf(yield* machine.xen.holdings, 0)
+      assert.lengthOf(yield* pages(machine), 0)
       assert.include(machine.log, "3: Closed")
     }))
 
@@ -454,7 +457,7 @@ describe("a frontend", () => {
       const end = yield* Effect.forkChild(Fiber.interrupt(fiber))
       yield* machine.until(`${theirs}/state`, "5")
       yield* TestClock.adjust("2999 millis")
-      assert.lengthOf(yield* machine.xen.holdings, 2)
+      assert.lengthOf(yield* pages(machine), 2)
       yield* TestClock.adjust("1 millis")
       yield* Fiber.join(end)
       assert.include(machine.log, "3: Closed")

@@ -95,7 +95,7 @@ export const make = Effect.gen(function*() {
   const noteState = (id: number) => (path: string, value: XenStore.Value) =>
     path.endsWith("/state")
       ? Effect.map(xen.holdings, (all) => {
-        const held = all.filter(({ domain }) => domain === id).length
+        const held = all.filter((held) => "refs" in held && held.domain === id).length
         log.push(`${id}: ${XenbusState.names[Number(value)]}${held > 0 ? `, holding ${held}` : ""}`)
       })
       : Effect.void

@@ -1,8 +1,10 @@
 /**
- * Tells who called, from the frames that `Effect.fn`, spans and {@link tellingCaller} leave on a fiber.
+ * Tells who called, from the frames that `Effect.fn`, spans and those below leave on a fiber.
  */
 import * as CallSite from "@xen-shbuf/core/CallSite"
+import type { EventChannels } from "@xen-shbuf/core/EventChannels"
 import type { GrantTable } from "@xen-shbuf/core/GrantTable"
+import type { XenStore } from "@xen-shbuf/core/XenStore"
 import type * as References from "effect/References"
 
 /** The same grant table, but a share or a mapping knows who made it; the table itself takes no time for that. */
@@ -10,6 +12,18 @@ export const tellingCaller = (table: GrantTable["Service"]): GrantTable["Service
   ...table,
   share: CallSite.named("GrantTable.share", table.share),
   map: CallSite.named("GrantTable.map", table.map)
+})
+
+/** The same event channels, but a channel knows who opened it. */
+export const channelsTellingCaller = (channels: EventChannels["Service"]): EventChannels["Service"] => ({
+  listen: CallSite.named("EventChannels.listen", channels.listen),
+  join: CallSite.named("EventChannels.join", channels.join)
+})
+
+/** The same xenstore, but a transaction knows who began it. */
+export const storeTellingCaller = (store: XenStore["Service"]): XenStore["Service"] => ({
+  ...store,
+  transaction: CallSite.named("XenStore.transaction", store.transaction)
 })
 
 // "at name (place)" or "at place": what is left of an error's stack.

@@ -3,6 +3,11 @@
  */
 import type { DomainId } from "@xen-shbuf/core/DomainId"
 
+/** Counts what domains make, so that it can be told in its order. */
+export interface Counter {
+  made: number
+}
+
 export interface Domain {
   readonly id: DomainId
   /** No more once it is destroyed; what others have mapped of it stays. */

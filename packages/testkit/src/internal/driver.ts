@@ -88,36 +88,40 @@ export const eventChannels = (xen: Hypervisor.Hypervisor, { channels, domain }: 
   })
   const run = (
     operation: EventChannelError["operation"],
-    open: () => Result.Result<Channels.End, EventChannelError["reason"]>
+    open: (caller: References.StackFrame | undefined) => Result.Result<Channels.End, EventChannelError["reason"]>
   ) =>
-    Effect.suspend(() => {
-      const opened = domain.alive ? open() : Result.fail(gone(domain.id))
+    Effect.withFiber((fiber) => {
+      const opened = domain.alive ? open(fiber.cache.stackFrame) : Result.fail(gone(domain.id))
       return Result.isSuccess(opened)
         ? Effect.succeed(bound(opened.success))
         : Effect.fail(new EventChannelError({ operation, reason: opened.failure }))
     })
   const channelsOf = (id: DomainId) => xen.domains.get(id)?.channels
   return {
-    listen: ({ peer }, listener) => run("listen", () => Channels.listen(channels, peer, listener)),
-    join: (request, listener) => run("join", () => Channels.join(channels, channelsOf(request.peer), request, listener))
+    listen: ({ peer }, listener) => run("listen", (caller) => Channels.listen(channels, peer, listener, caller)),
+    join: (request, listener) => run("join", (caller) =>
+        Channels.join(channels, channelsOf(request.peer), request, listener, caller))
   }
 }
 
 const deaf: EventChannels.Listener = { signal: () => {}, end: () => {} }
 
+/** Whether it is the program's to close: not one that is open for no other reason than to be signalled. */
+export const isHeld = ({ listener }: Channels.End): boolean => listener !== undefined && listener !== deaf
+
 /** A port that is open, and no more. */
 export const bindPort = ({ channels, domain }: Linux.Linux): Port =>
-  Result.getOrThrow(Channels.listen(channels, domain.id, deaf)).port
+  Result.getOrThrow(Channels.listen(channels, domain.id, deaf, undefined)).port
 
 /** Xenstore as a domain sees it. */
 export const store = (linux: Linux.Linux): XenStore.Driver => {
   const { domain } = linux
   const run = <A>(
     operation: XenStoreError["operation"],
-    work: (client: Store.Client) => Result.Result<A, StoreReason>
+    work: (client: Store.Client, caller: References.StackFrame | undefined) => Result.Result<A, StoreReason>
   ) =>
-    Effect.suspend(() => {
-      const result = domain.alive ? work(linux.client) : Result.fail(gone(domain.id))
+    Effect.withFiber((fiber) => {
+      const result = domain.alive ? work(linux.client, fiber.cache.stackFrame) : Result.fail(gone(domain.id))
       return Result.isSuccess(result)
         ? Effect.succeed(result.success)
         : Effect.fail(new XenStoreError({ operation, reason: result.failure }))
@@ -137,7 +141,8 @@ export const store = (linux: Linux.Linux): XenStore.Driver => {
     commit: (id) => run("transaction", (client) => Store.commit(client, id)),
     abort: (id) => Effect.sync(() => Store.abort(linux.client, id)),
     watch: (path, changed, ended) =>
-      run("watch", (client) => Result.map(Store.watch(client, path, changed, ended), (release) => ({ release }))),
+      run("watch", (client, caller) =>
+        Result.map(Store.watch(client, path, changed, ended, caller), (release) => ({ release }))),
     ownId: Effect.succeed(domain.id)
   }
 }

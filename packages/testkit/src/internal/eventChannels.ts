@@ -6,11 +6,14 @@ import type { DomainId } from "@xen-shbuf/core/DomainId"
 import * as EventChannelError from "@xen-shbuf/core/EventChannelError"
 import type { Listener } from "@xen-shbuf/core/EventChannels"
 import type { Port } from "@xen-shbuf/core/Port"
+import type { StackFrame } from "effect/References"
 import * as Result from "effect/Result"
-import type { Domain } from "./domain.ts"
+import type { Counter, Domain } from "./domain.ts"
 
 /** One end of a channel. */
 export interface End {
+  readonly id: number
+  readonly caller: StackFrame | undefined
   readonly channels: EventChannels
   readonly port: Port
   /** The domain at the other end, or the only one that may join. */
@@ -31,10 +34,16 @@ export interface EventChannels {
   readonly domain: Domain
   /** How many ports it may have. */
   readonly limit: number
+  readonly counter: Counter
   readonly ends: Map<Port, End>
 }
 
-export const make = (domain: Domain, limit: number): EventChannels => ({ domain, limit, ends: new Map() })
+export const make = (domain: Domain, limit: number, counter: Counter): EventChannels => ({
+  domain,
+  limit,
+  counter,
+  ends: new Map()
+})
 
 /** The lowest port that is free. */
 const freePort = ({ ends, limit }: EventChannels): Port | undefined => {
@@ -47,11 +56,23 @@ const freePort = ({ ends, limit }: EventChannels): Port | undefined => {
 const open = (
   channels: EventChannels,
   peer: DomainId,
-  listener: Listener | undefined
+  listener: Listener | undefined,
+  caller: StackFrame | undefined
 ): Result.Result<End, EventChannelError.Reason> => {
   const port = freePort(channels)
   if (port === undefined) return Result.fail(new EventChannelError.OutOfPorts({}))
-  const end: End = { channels, port, peer, other: undefined, pending: false, silent: false, listener, holders: 1 }
+  const end: End = {
+    id: ++channels.counter.made,
+    caller,
+    channels,
+    port,
+    peer,
+    other: undefined,
+    pending: false,
+    silent: false,
+    listener,
+    holders: 1
+  }
   channels.ends.set(port, end)
   return Result.succeed(end)
 }
@@ -64,14 +85,15 @@ export const join = (
   channels: EventChannels,
   peer: EventChannels | undefined,
   { peer: id, port }: { readonly peer: DomainId; readonly port: Port },
-  listener: Listener | undefined
+  listener: Listener | undefined,
+  caller: StackFrame | undefined
 ): Result.Result<End, EventChannelError.Reason> => {
   if (peer === undefined) return Result.fail(new EventChannelError.NoSuchDomain({ peer: id }))
   const other = peer.ends.get(port)
   if (other === undefined || other.other !== undefined || other.peer !== channels.domain.id) {
     return Result.fail(new EventChannelError.PortRefused({ peer: id, port }))
   }
-  return Result.map(open(channels, id, listener), (end) => {
+  return Result.map(open(channels, id, listener, caller), (end) => {
     end.other = other
     other.other = end
     signal(end)

@@ -9,6 +9,7 @@ import type { CopySegment, MapRequest, ShareRequest } from "@xen-shbuf/core/Gran
 import type * as GrantTableError from "@xen-shbuf/core/GrantTableError"
 import type { StackFrame } from "effect/References"
 import * as Result from "effect/Result"
+import type { Counter } from "./domain.ts"
 import * as Grants from "./grants.ts"
 import * as Linux from "./linux.ts"
 import * as Store from "./store.ts"
@@ -19,15 +20,15 @@ export interface Hypervisor {
   readonly store: Store.Store
   /** Dead domains; those whose pages others still have mapped can be found. */
   readonly dead: Set<Linux.Linux>
-  /** Shares and mappings made so far. */
-  made: number
+  readonly counter: Counter
 }
 
 /** All that run in this process: a domain may be sought in the wrong one. */
 const running = new Set<Hypervisor>()
 
 export const make = (): Hypervisor => {
-  const xen: Hypervisor = { domains: new Map(), store: Store.make(), dead: new Set(), made: 0 }
+  const counter: Counter = { made: 0 }
+  const xen: Hypervisor = { domains: new Map(), store: Store.make(counter), dead: new Set(), counter }
   running.add(xen)
   return xen
 }
@@ -92,13 +93,13 @@ const granter = (
 
 /** Allocates pages in a domain and grants them. */
 export const share = (xen: Hypervisor, by: Linux.Linux, request: ShareRequest, caller: StackFrame | undefined) =>
-  Linux.share(by, ++xen.made, request, caller)
+  Linux.share(by, ++xen.counter.made, request, caller)
 
 /** Maps grants of a domain in another. */
 export const map = (xen: Hypervisor, by: Linux.Linux, request: MapRequest, caller: StackFrame | undefined) =>
   Result.flatMap(
     granter(xen, request.peer, request.refs[0]!, request.access),
-    (granter) => Linux.map(by, granter, ++xen.made, request, caller)
+    (granter) => Linux.map(by, granter, ++xen.counter.made, request, caller)
   )
 
 /** Copies from a page of a domain. */

@@ -94,7 +94,7 @@ export const make = (domain: Domain, store: Store.Store, limits: Limits): Linux 
   domain,
   table: Grants.make(domain, limits.grantRefs),
   track: { limit: limits.mappedPages, used: 0 },
-  channels: EventChannels.make(domain, limits.ports),
+  channels: EventChannels.make(domain, limits.ports, store.counter),
   signalled: [],
   client: Store.connect(store, domain.id),
   sharedLimit: limits.sharedPages,

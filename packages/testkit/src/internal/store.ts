@@ -8,7 +8,9 @@ import type { DomainId } from "@xen-shbuf/core/DomainId"
 import type { NodeAccess, Permissions } from "@xen-shbuf/core/NodePermissions"
 import * as Reason from "@xen-shbuf/core/Reason"
 import * as StoreError from "@xen-shbuf/core/XenStoreError"
+import type { StackFrame } from "effect/References"
 import * as Result from "effect/Result"
+import type { Counter } from "./domain.ts"
 
 type Outcome<A> = Result.Result<A, StoreError.Reason>
 
@@ -21,7 +23,13 @@ export interface Node {
   readonly generation: number
 }
 
-interface Watch {
+/** What is held, and may be forgotten. */
+interface Held {
+  readonly made: number
+  readonly caller: StackFrame | undefined
+}
+
+interface Watch extends Held {
   readonly client: Client
   /** As it was given, which is how changes are told. */
   readonly path: string
@@ -43,7 +51,7 @@ export interface Quotas {
 /** What xenstored allows a guest unless told otherwise. */
 export const quotas: Quotas = { nodes: 1000, watches: 128, transactions: 10, size: 2048 }
 
-interface Transaction {
+interface Transaction extends Held {
   readonly base: Node
   root: Node
   /** The paths that it looked at or changed. */
@@ -75,6 +83,7 @@ export interface Store {
   /** Transactions begun so far. */
   begun: number
   readonly quotas: Quotas
+  readonly counter: Counter
   readonly watches: Set<Watch>
 }
 
@@ -88,11 +97,12 @@ export interface Client {
 const nobody = (owner: number): Permissions => ({ owner: owner as DomainId, others: "none", domains: [] })
 const empty = new Uint8Array()
 
-export const make = (limits: Quotas = quotas): Store => ({
+export const make = (counter: Counter, limits: Quotas = quotas): Store => ({
   root: { value: empty, permissions: nobody(0), children: new Map(), generation: 0 },
   generations: 0,
   begun: 0,
   quotas: limits,
+  counter,
   watches: new Set()
 })
 
@@ -341,7 +351,8 @@ export const watch = (
   client: Client,
   path: string,
   changed: (path: string) => void,
-  ended: (reason: StoreError.Reason) => void
+  ended: (reason: StoreError.Reason) => void,
+  caller: StackFrame | undefined
 ): Outcome<() => void> => {
   const { id, store } = client
   const own = [...store.watches].filter((watch) => watch.client === client).length
@@ -350,19 +361,19 @@ export const watch = (
   }
   // What begins with @ is no path; nothing is ever written there.
   const names = path.startsWith("@") ? [path] : split(absolute(client, path))
-  const watch: Watch = { client, path, names, changed, ended }
+  const watch: Watch = { made: ++store.counter.made, caller, client, path, names, changed, ended }
   store.watches.add(watch)
   changed(path)
   return Result.succeed(() => void store.watches.delete(watch))
 }
 
-export const begin = (client: Client): Outcome<number> => {
+export const begin = (client: Client, caller: StackFrame | undefined): Outcome<number> => {
   const { id, store, transactions } = client
   if (id !== 0 && transactions.size >= store.quotas.transactions) {
     return Result.fail(new StoreError.QuotaExceeded({ path: "/", quota: "transactions" }))
   }
   const transaction = ++store.begun
-  transactions.set(transaction, { base: store.root, root: store.root, used: new Map(), changes: [] })
+  transactions.set(transaction, { made: ++store.counter.made, caller, base: store.root, root: store.root, used: new Map(), changes: [] })
   return Result.succeed(transaction)
 }
 
