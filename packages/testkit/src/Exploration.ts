@@ -3,13 +3,15 @@
  * every reason that it can have, the fiber is interrupted before each step of Effect's runtime, and the scope ends in
  * every way.
  *
- * After each run nothing may be held, every view must have ended, and what was done to the program must be what came
- * out of it. That is no sample: whatever a single fault at a single place can break is found.
+ * After each run nothing may be held, every view must have ended, xenstore must have the nodes that it had before, and
+ * what was done to the program must be what came out of it. That is no sample: whatever a single fault at a single place can break is found.
  *
  * @since 0.1.0
  */
+import { EventChannels } from "@xen-shbuf/core/EventChannels"
 import { GrantTable } from "@xen-shbuf/core/GrantTable"
 import type * as SharedMemory from "@xen-shbuf/core/SharedMemory"
+import { XenStore } from "@xen-shbuf/core/XenStore"
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
@@ -129,8 +131,8 @@ const describe = (disturbance: Disturbance): string => {
 }
 
 /**
- * A service that is explored: its operations fail one by one, for each of their reasons. {@link grantTable} is one, and
- * {@link subject} makes others.
+ * A service that is explored: its operations fail one by one, for each of their reasons. {@link grantTable},
+ * {@link eventChannels} and {@link xenStore} are there, and {@link subject} makes others.
  *
  * @category models
  * @since 0.2.0
@@ -211,6 +213,38 @@ export const grantTable: Subject<GrantTable> = subject({
     const xen = yield* TestXen
     const { faults, table } = Faults.make(watched(yield* xen.domain(domain), note), plan)
     return { context: Context.make(GrantTable, table), journal: faults }
+  })
+})
+
+/**
+ * The event channels of each domain.
+ *
+ * @category subjects
+ * @since 0.2.0
+ */
+export const eventChannels: Subject<EventChannels> = subject({
+  name: "event channels",
+  reasons: Faults.channelReasons,
+  make: Effect.fnUntraced(function*(domain, plan) {
+    const xen = yield* TestXen
+    const { channels, faults } = Faults.eventChannels(yield* xen.eventChannels(domain), plan)
+    return { context: Context.make(EventChannels, channels), journal: faults }
+  })
+})
+
+/**
+ * Xenstore as each domain sees it.
+ *
+ * @category subjects
+ * @since 0.2.0
+ */
+export const xenStore: Subject<XenStore> = subject({
+  name: "xenstore",
+  reasons: Faults.storeReasons,
+  make: Effect.fnUntraced(function*(domain, plan) {
+    const xen = yield* TestXen
+    const { faults, store } = Faults.xenStore(yield* xen.store(domain), plan)
+    return { context: Context.make(XenStore, store), journal: faults }
   })
 })
 
@@ -307,6 +341,7 @@ const attempt = Effect.fnUntraced(function*<One extends Subject<never>, E>(
 ) {
   const xen = yield* TestXen
   const { all, stage } = yield* begin(subjects, domains, disturbance)
+  const before = yield* xen.nodes
   const scheduler = disturbance._tag === "Interrupt"
     ? new InterruptingScheduler(disturbance.at, disturbance.whom)
     : new InterruptingScheduler(0)
@@ -339,6 +374,9 @@ const attempt = Effect.fnUntraced(function*<One extends Subject<never>, E>(
   if (left.some((count) => count > 0)) {
     return yield* wrong(`left are ${left[0]} active grants, ${left[1]} frames, ${left[2]} views`)
   }
+  const nodes = yield* xen.nodes
+  const changed = [...nodes.filter((path) => !before.includes(path)), ...before.filter((path) => !nodes.includes(path))]
+  if (changed.length > 0) return yield* wrong(`there are other nodes in xenstore than before: ${changed.join(", ")}`)
   return { all, steps: scheduler.steps }
 })
 

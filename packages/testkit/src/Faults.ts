@@ -1,7 +1,8 @@
 /**
  * Makes a service misbehave: fails an operation, delays it, or interrupts its caller.
  *
- * It decorates any grant table, in memory or of a device, and with `decorator` any other service. Operations are counted
+ * It decorates grant tables, event channels and xenstore, in memory or of a device, and with `decorator` any other
+ * service. Operations are counted
  * from 1, in the order in which they begin: run once without faults to learn how many there are, then once for every
  * operation and fault.
  *
@@ -9,15 +10,21 @@
  */
 
 import * as DomainId from "@xen-shbuf/core/DomainId"
+import * as EventChannelError from "@xen-shbuf/core/EventChannelError"
+import { type EventChannel, EventChannels } from "@xen-shbuf/core/EventChannels"
 import * as GrantRef from "@xen-shbuf/core/GrantRef"
 import { GrantTable, type UnmapNotify } from "@xen-shbuf/core/GrantTable"
 import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
+import * as Port from "@xen-shbuf/core/Port"
 import * as Reason from "@xen-shbuf/core/Reason"
+import { type Nodes, XenStore } from "@xen-shbuf/core/XenStore"
+import * as XenStoreError from "@xen-shbuf/core/XenStoreError"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Stream from "effect/Stream"
 
 /**
  * What a grant table does that can go wrong.
@@ -67,6 +74,76 @@ export const reasons: { readonly [operation in Operation]: ReadonlyArray<GrantTa
     new Reason.Unsupported({ feature: "copy", detail: "injected" })
   ],
   limits: [unavailable, failed]
+}
+
+/**
+ * What event channels, and a channel, do that can go wrong.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type ChannelOperation = EventChannelError.EventChannelError["operation"]
+
+const port = Port.Port.make(1)
+const gone = new EventChannelError.ChannelGone({ port, detail: "injected" })
+
+/**
+ * The reasons that each operation on event channels can have to fail, one of each kind.
+ *
+ * @category constants
+ * @since 0.2.0
+ */
+export const channelReasons: { readonly [operation in ChannelOperation]: ReadonlyArray<EventChannelError.Reason> } = {
+  listen: [invalid, new EventChannelError.OutOfPorts({}), unavailable, failed],
+  join: [
+    invalid,
+    new EventChannelError.NoSuchDomain({ peer: DomainId.DomainId.make(0) }),
+    new EventChannelError.PortRefused({ peer: DomainId.DomainId.make(0), port }),
+    new EventChannelError.OutOfPorts({}),
+    unavailable,
+    failed
+  ],
+  notify: [gone, failed],
+  wait: [gone, failed]
+}
+
+/**
+ * What xenstore does that can go wrong.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type StoreOperation = XenStoreError.XenStoreError["operation"]
+
+const path = "/injected"
+const storeGone = new XenStoreError.StoreGone({ detail: "injected" })
+const denied = new XenStoreError.AccessDenied({ path })
+const reading = [new XenStoreError.NotFound({ path }), denied, storeGone, failed]
+const tooLong = new XenStoreError.TooLong({ path, byteLength: 4097, limit: 4096 })
+const writing = [denied, new XenStoreError.QuotaExceeded({ path, quota: "nodes" }), storeGone, failed]
+
+/**
+ * The reasons that each operation on xenstore can have to fail, one of each kind.
+ *
+ * @category constants
+ * @since 0.2.0
+ */
+export const storeReasons: { readonly [operation in StoreOperation]: ReadonlyArray<XenStoreError.Reason> } = {
+  read: [...reading, new XenStoreError.InvalidValue({ path, detail: "injected" })],
+  write: [...writing, tooLong],
+  directory: reading,
+  makeDirectory: writing,
+  remove: reading,
+  permissions: reading,
+  setPermissions: [...reading, tooLong],
+  transaction: [
+    new XenStoreError.QuotaExceeded({ path, quota: "transactions" }),
+    new XenStoreError.Conflict({ attempts: 1 }),
+    storeGone,
+    failed
+  ],
+  watch: [new XenStoreError.QuotaExceeded({ path, quota: "watches" }), denied, storeGone, unavailable, failed],
+  ownId: [storeGone, unavailable, failed]
 }
 
 /**
@@ -298,3 +375,72 @@ export const layer = (plan: Plan): Layer.Layer<GrantTable | Faults, never, Grant
     const { faults, table } = make(decorated, plan)
     return Context.make(GrantTable, table).pipe(Context.add(Faults, faults))
   }))
+
+/**
+ * Decorates event channels: they, and each channel that they open, go wrong as planned, and what they do is recorded.
+ * Every element of a channel's stream is a `wait`.
+ *
+ * @category constructors
+ * @since 0.2.0
+ */
+export const eventChannels = (
+  channels: EventChannels["Service"],
+  plan: Plan<EventChannelError.Reason>
+): { readonly channels: EventChannels["Service"]; readonly faults: Journal<ChannelOperation> } => {
+  const { decorate, journal } = decorator(plan, (operation: ChannelOperation, reason: EventChannelError.Reason) =>
+    new EventChannelError.EventChannelError({ operation, reason }))
+  const opened = (channel: EventChannel): EventChannel => {
+    const wait = decorate("wait", channel.wait)
+    return {
+      ...channel,
+      notify: decorate("notify", channel.notify),
+      wait,
+      signals: Stream.fromEffectRepeat(wait)
+    }
+  }
+  return {
+    channels: EventChannels.of({
+      listen: (options) => Effect.map(decorate("listen", channels.listen(options)), opened),
+      join: (options) => Effect.map(decorate("join", channels.join(options)), opened)
+    }),
+    faults: journal
+  }
+}
+
+/**
+ * Decorates xenstore: it goes wrong as planned, in transactions and out of them, and what it does is recorded. A
+ * transaction is an operation itself, before those of its body, which count each time that it runs; a watch is one when
+ * its stream begins.
+ *
+ * @category constructors
+ * @since 0.2.0
+ */
+export const xenStore = (
+  store: XenStore["Service"],
+  plan: Plan<XenStoreError.Reason>
+): { readonly store: XenStore["Service"]; readonly faults: Journal<StoreOperation> } => {
+  const { decorate, journal } = decorator(plan, (operation: StoreOperation, reason: XenStoreError.Reason) =>
+    new XenStoreError.XenStoreError({ operation, reason }))
+  const decorated = (nodes: Nodes): Nodes => ({
+    read: (path) => decorate("read", nodes.read(path)),
+    readText: (path) => decorate("read", nodes.readText(path)),
+    readSchema: (path, schema) => decorate("read", nodes.readSchema(path, schema)),
+    write: (path, value) => decorate("write", nodes.write(path, value)),
+    directory: (path) => decorate("directory", nodes.directory(path)),
+    makeDirectory: (path) => decorate("makeDirectory", nodes.makeDirectory(path)),
+    remove: (path) => decorate("remove", nodes.remove(path)),
+    permissions: (path) => decorate("permissions", nodes.permissions(path)),
+    setPermissions: (path, permissions) => decorate("setPermissions", nodes.setPermissions(path, permissions))
+  })
+  const begins = (operation: StoreOperation) => decorate(operation, Effect.void)
+  return {
+    store: XenStore.of({
+      ...decorated(store),
+      transaction: (body, options) =>
+        Effect.andThen(begins("transaction"), store.transaction((nodes) => body(decorated(nodes)), options)),
+      watch: (path, options) => Stream.unwrap(Effect.as(begins("watch"), store.watch(path, options))),
+      ownId: decorate("ownId", store.ownId)
+    }),
+    faults: journal
+  }
+}
