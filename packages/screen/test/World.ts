@@ -59,7 +59,7 @@ export const addGuest = Effect.fnUntraced(function*(
     const { write } = yield* XenStore
     yield* write(`${StorePath.ofDomain(DomainId.make(id))}/name`, name)
     yield* Toolstack.addDevice({ type: "vdispl", frontend: id, frontendNodes: { "0/resolution": resolution } })
-    if (options.hasKeyboard !== false) yield* Toolstack.addDevice({ type: "vkbd", frontend: id })
+    if (options.hasKeyboard !== false) yield* Toolstack.addDevice({ type: "vkbd", backendType: "vinput", frontend: id })
   }))
 })
 
