@@ -6,6 +6,7 @@ import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
 import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
 import * as Ledger from "@xen-shbuf/testkit/Ledger"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
+import * as ConnectionError from "@xen-shbuf/xenbus/ConnectionError"
 import * as RingError from "@xen-shbuf/xenbus/RingError"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -45,6 +46,8 @@ describe("docs/errors.md", () => {
     assert.deepStrictEqual(listed(page, "GrantTableError"), tags(GrantTableError.Reason))
     assert.deepStrictEqual(listed(page, "DirectoryError"), tags(DirectoryError.Reason))
     assert.deepStrictEqual(listed(page, "RingError"), tags(RingError.Reason))
+    const connection = tags(ConnectionError.Reason)
+    assert.deepStrictEqual(listed(page, "ConnectionError"), connection.slice(0, connection.indexOf("NotFound")))
   })
 })
 
