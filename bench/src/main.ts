@@ -12,6 +12,7 @@ import * as Language from "./language.ts"
 import * as Memory from "./memory.ts"
 import * as Overhead from "./overhead.ts"
 import * as Report from "./Report.ts"
+import * as Services from "./services.ts"
 import * as Views from "./views.ts"
 import * as Waiting from "./waiting.ts"
 
@@ -22,9 +23,19 @@ const topics = {
   views: Views.run,
   cycles: Cycles.run,
   memory: Memory.run,
+  services: Services.run,
   waiting: Waiting.run
 }
-const names = ["codec", "overhead", "language", "views", "cycles", "memory", "waiting"] as const satisfies ReadonlyArray<keyof typeof topics>
+const names = [
+  "codec",
+  "overhead",
+  "language",
+  "views",
+  "cycles",
+  "memory",
+  "services",
+  "waiting"
+] as const satisfies ReadonlyArray<keyof typeof topics>
 
 const only = Flag.Literals("only", names).pipe(
   Flag.atLeast(0),
