@@ -94,6 +94,8 @@ export interface Bound {
   readonly unmask: () => Result.Result<void, Reason>
   /** Told when the first one begins to wait, and when nobody waits any more: what listens need not keep a process alive. */
   readonly awaited?: (isAwaited: boolean) => void
+  /** Set where an event loop calls `signal`, and not a peer in the middle of what it does: who waits goes on at once. */
+  readonly isOfLoop?: boolean
   /** Closes the port. Called once, however the scope ends; must not throw. No call to the listener comes after it. */
   readonly release: () => void
 }
@@ -147,6 +149,7 @@ class Signals implements Listener {
   readonly #waiting = new Set<(effect: Effect.Effect<void, EventChannelError>) => void>()
   #unmask: Bound["unmask"] = () => Result.succeed(undefined)
   #awaited: Bound["awaited"]
+  #isOfLoop = false
 
   signal = () => {
     this.#pending = true
@@ -168,9 +171,10 @@ class Signals implements Listener {
     return this.#over
   }
 
-  bind({ awaited, unmask }: Bound) {
+  bind({ awaited, isOfLoop = false, unmask }: Bound) {
     this.#unmask = unmask
     this.#awaited = awaited
+    this.#isOfLoop = isOfLoop
   }
 
   #wake() {
@@ -178,7 +182,8 @@ class Signals implements Listener {
     const waiting = [...this.#waiting]
     this.#waiting.clear()
     this.#awaited?.(false)
-    for (const resume of waiting) resume(this.#later)
+    const taking = this.#isOfLoop ? this.#take : this.#later
+    for (const resume of waiting) resume(taking)
   }
 
   /** Of all who were woken by one signal, the first one takes it; one who is interrupted before leaves it to the next. */

@@ -48,8 +48,7 @@ describe("EvtChn", () => {
       const channels = yield* service(fake)
       const listening = yield* channels.listen({ peer: 0 })
       const joined = yield* channels.join({ peer: 0, port: listening.port })
-      // Both are signalled by the joining.
-      yield* listening.wait
+      // Who joins is signalled by that.
       yield* joined.wait
       for (let n = 0; n < 5; n++) yield* joined.notify
       yield* listening.wait
@@ -152,6 +151,8 @@ describe("EvtChn", () => {
       assert.isTrue(fake.isHeld())
       fake.raise(other.port)
       yield* Fiber.join(more)
+      // Those who are woken go on while the others are told.
+      yield* settled
       assert.isFalse(fake.isHeld())
       const last = yield* Effect.forkChild(Effect.scoped(Effect.flatMap(channels.listen({ peer: 3 }), ({ wait }) => wait)), {
         startImmediately: true

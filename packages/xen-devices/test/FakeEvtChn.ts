@@ -116,10 +116,9 @@ export const make = (rules: Rules = {}) => {
     if (own === undefined ? theirs === undefined || theirs.joined : own.peer !== 0 || own.remote !== undefined) return -EINVAL
     const local = bind({ peer, remote: port, masked: false, pending: false })
     if (local < 0) return local
-    if (own !== undefined) {
-      own.remote = local
-      raise(port)
-    } else theirs!.joined = true
+    if (own !== undefined) own.remote = local
+    else theirs!.joined = true
+    // Only who joins is signalled by that.
     raise(local)
     return local
   }
@@ -233,7 +232,6 @@ export const make = (rules: Rules = {}) => {
     /** A peer joins a port of ours. */
     joinBy: (port: number, remote: number) => {
       bound.get(port)!.remote = remote
-      raise(port)
     },
     /** A peer signals a port of ours. */
     raise,

@@ -63,16 +63,25 @@ export const make = (options: { readonly domain?: number; readonly watchQuota?: 
   const children = (from: ReadonlyMap<string, Node>, path: string) =>
     [...from.keys()].filter((one) => one !== "/" && parent(one) === path).map((one) => one.slice(one.lastIndexOf("/") + 1))
 
+  /** The names below a node are a part of it. */
+  const touch = (all: Map<string, Node>, path: string) => {
+    const node = all.get(path)
+    if (node !== undefined) all.set(path, { ...node, generation: ++generation })
+  }
+
   const put = (into: Map<string, Node>, path: string, value: Uint8Array, noted: Set<string>) => {
     if (!into.has(path) && into.size >= nodeQuota) refuse("ENOSPC")
     if (path !== "/" && !into.has(parent(path))) put(into, parent(path), new Uint8Array(0), noted)
     const permissions = into.get(path)?.permissions ?? into.get(parent(path))!.permissions
+    const isNew = !into.has(path)
     into.set(path, { value, permissions, generation: ++generation })
+    if (isNew) touch(into, parent(path))
     noted.add(path)
   }
 
   const remove = (from: Map<string, Node>, path: string, noted: Set<string>) => {
     for (const one of [...from.keys()]) if (one === path || one.startsWith(`${path}/`)) from.delete(one)
+    touch(from, parent(path))
     noted.add(path)
   }
 

@@ -29,6 +29,8 @@ class Ports {
   readonly #listeners = new Map<number, EventChannels.Listener>()
   #reading: Arrivals.Reading | undefined
   #awaited = 0
+  #isHeld = false
+  #isTelling = false
 
   constructor(kernel: Kernel, path: string, fd: number) {
     this.#kernel = kernel
@@ -44,7 +46,7 @@ class Ports {
       return Result.fail(new Reason.DeviceFailed({ device: this.#path, call: "epoll", errno: reading.failure }))
     }
     this.#reading = reading.success
-    if (this.#awaited > 0) this.#reading.hold(true)
+    if (this.#isHeld) this.#reading.hold(true)
     return done
   }
 
@@ -67,6 +69,7 @@ class Ports {
       notify: () => answer("NOTIFY", system.ioctl(this.#fd, Abi.NOTIFY, word)),
       unmask: () => answer("write", system.write(this.#fd, bytes)),
       awaited: this.#await,
+      isOfLoop: true,
       release: () => {
         this.#listeners.delete(port)
         system.ioctl(this.#fd, Abi.UNBIND, word)
@@ -89,15 +92,26 @@ class Ports {
 
   #await = (isAwaited: boolean) => {
     this.#awaited += isAwaited ? 1 : -1
-    if (this.#awaited === (isAwaited ? 1 : 0)) this.#reading?.hold(isAwaited)
+    if (!this.#isTelling) this.#hold()
+  }
+
+  #hold() {
+    const isHeld = this.#awaited > 0
+    if (isHeld === this.#isHeld) return
+    this.#isHeld = isHeld
+    this.#reading?.hold(isHeld)
   }
 
   /** The device tells whole ports only, and not one of them again before it is unmasked. */
   #signalled = (bytes: Uint8Array) => {
     const ports = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length >>> 2)
-    if (ports.length === 1) return this.#listeners.get(ports[0]!)?.signal()
-    // Who is signalled may close other ports, or read on.
-    for (const port of ports.slice()) this.#listeners.get(port)?.signal()
+    // Who was waiting waits again as a rule.
+    this.#isTelling = true
+    if (ports.length === 1) this.#listeners.get(ports[0]!)?.signal()
+    // Who is signalled may close other ports.
+    else for (const port of ports.slice()) this.#listeners.get(port)?.signal()
+    this.#isTelling = false
+    this.#hold()
   }
 
   #stopped = (errno: string) => {
