@@ -146,7 +146,7 @@ class Scene {
       Effect.gen({ self: this }, function*() {
         const [event, answer] = yield* Dice.double(connection, 21)
         // Where a page is said to be the other one, what comes is anything.
-        if (event !== 21 || answer !== 42) return yield* Effect.fail(new Error("another answer"))
+        if (event !== 21 || answer !== 42) return yield* Effect.fail("another answer" as const)
         this.count("answer")
         this.answers++
         return yield* Effect.never

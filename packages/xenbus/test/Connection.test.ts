@@ -209,9 +209,11 @@ describe("a handler", () => {
       yield* machine.toolstack(Toolstack.addDevice({ ...device, frontend: 4 }))
       let failures = 2
       const errors: Array<string> = []
+      // @effect-diagnostics-next-line globalErrorInEffectFailure:off a handler may fail with anything
+      const own = Effect.fail(new Error("the handler's own"))
       const handler = (connection: Backend.Connection) =>
         connection.frontend === 3 && failures-- > 0
-          ? Effect.andThen(connection.ready, failures === 1 ? Effect.fail(new Error("the handler's own")) : Effect.die("a defect"))
+          ? Effect.andThen(connection.ready, failures === 1 ? own : Effect.die("a defect"))
           : Dice.handler(() => {})(connection)
       const server = yield* backend.start(Backend.serve({ type: Dice.type, handler }).pipe(Effect.provide(logged("Error", errors))))
       const answer = yield* guest.start(Frontend.run({

@@ -10,8 +10,7 @@ const played = (play: typeof Keyboard.takers, outcomes: ReadonlyArray<string>) =
     const seed = Math.floor(Math.random() * 2 ** 31)
     const tally = new Map<string, number>()
     return Ledger.checked(play(seed, 10_000, tally)).pipe(
-      Effect.provide(TestXen.layer()),
-      Effect.provide(Logger.layer([])),
+      Effect.provide([TestXen.layer(), Logger.layer([])]),
       Effect.tapCause(() => Effect.logError(`seed ${seed}`)),
       Effect.map(() => assert.includeMembers([...tally.keys()], [...outcomes]))
     )
