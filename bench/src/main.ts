@@ -12,6 +12,7 @@ import * as Language from "./language.ts"
 import * as Memory from "./memory.ts"
 import * as Overhead from "./overhead.ts"
 import * as Report from "./Report.ts"
+import * as Rings from "./rings.ts"
 import * as Services from "./services.ts"
 import * as Views from "./views.ts"
 import * as Waiting from "./waiting.ts"
@@ -23,6 +24,7 @@ const topics = {
   views: Views.run,
   cycles: Cycles.run,
   memory: Memory.run,
+  rings: Rings.run,
   services: Services.run,
   waiting: Waiting.run
 }
@@ -33,6 +35,7 @@ const names = [
   "views",
   "cycles",
   "memory",
+  "rings",
   "services",
   "waiting"
 ] as const satisfies ReadonlyArray<keyof typeof topics>
