@@ -116,7 +116,11 @@ export interface HeldChannel extends Held {
  * @since 0.2.0
  */
 export type HeldInStore =
-  | Held & { readonly _tag: "Watch"; readonly path: string }
+  | Held & {
+    readonly _tag: "Watch"
+    /** What is watched, with all below it. */
+    readonly path: string
+  }
   | Held & { readonly _tag: "Transaction" }
 
 /**
