@@ -142,6 +142,11 @@ const ofStore: { readonly [fault: string]: (store: Store) => Store } = {
     ...store,
     transaction: (body, { attempts = 16 } = {}) => store.transaction(body, { attempts: attempts + 1 })
   }),
+  "looks at more than it was asked to in a transaction": (store) => ({
+    ...store,
+    transaction: (body, options) =>
+      store.transaction((nodes) => Effect.andThen(Effect.ignore(nodes.read("data/laws/b")), body(nodes)), options)
+  }),
   "runs every transaction twice": (store) => ({
     ...store,
     transaction: (body, options) => Effect.andThen(store.transaction(body, options), store.transaction(body, options))
