@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import type * as EventChannels from "@xen-shbuf/core/EventChannels"
 import * as XenStore from "@xen-shbuf/core/XenStore"
+import type { XenStoreError } from "@xen-shbuf/core/XenStoreError"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -140,6 +141,63 @@ describe("xenstore in memory", () => {
       assert.strictEqual(yield* reason(guest.read("data/c")), "NotFound")
       // Others' doing elsewhere is no conflict.
       yield* guest.transaction((nodes) => Effect.andThen(dom0.write("/tool/x", "1"), nodes.write("data/c", "1")), { attempts: 1 })
+    }))
+
+  inXen("who may not write where a node is missing is denied, and does not learn that it is", (xen) =>
+    Effect.gen(function*() {
+      const [guest, other] = [yield* xen.store(1), yield* xen.store(2)]
+      yield* guest.write("data/open/x", "")
+      yield* guest.setPermissions("data/open", { owner: 1, others: "read" })
+      const there = "/local/domain/1/data/open"
+      assert.strictEqual(yield* reason(other.read(`${there}/none`)), "NotFound")
+      assert.strictEqual(yield* reason(other.remove(`${there}/none`)), "AccessDenied")
+      assert.strictEqual(yield* reason(other.remove(`${there}/none/below`)), "AccessDenied")
+      assert.strictEqual(yield* reason(other.write(`${there}/none`, "")), "AccessDenied")
+      assert.strictEqual(yield* reason(other.setPermissions(`${there}/none`, { owner: 2, others: "none" })), "AccessDenied")
+      assert.strictEqual(yield* reason(other.read("/local/domain/1/data/none")), "AccessDenied")
+    }))
+
+  inXen("two who make nodes in one directory are in each other's way, and so are two who remove them", (xen) =>
+    Effect.gen(function*() {
+      const [dom0, guest] = [yield* xen.store(0), yield* xen.store(1)]
+      yield* guest.write("data/d/x", "")
+      const once = (inside: (nodes: XenStore.Nodes) => Effect.Effect<unknown, XenStoreError>, meanwhile: Effect.Effect<void, XenStoreError>) =>
+        reason(guest.transaction((nodes) => Effect.andThen(inside(nodes), meanwhile), { attempts: 1 }))
+      const there = "/local/domain/1/data/d"
+      assert.strictEqual(yield* once((nodes) => nodes.write("data/d/a", ""), dom0.write(`${there}/b`, "")), "Conflict")
+      assert.strictEqual(yield* once((nodes) => nodes.write("data/d/a/b/c", ""), dom0.remove(`${there}/b`)), "Conflict")
+      assert.strictEqual(yield* once((nodes) => nodes.remove("data/d/x"), dom0.write(`${there}/b`, "")), "Conflict")
+      // A node that is there stands for itself.
+      yield* guest.transaction((nodes) => Effect.andThen(nodes.write("data/d/x", "1"), dom0.write(`${there}/c`, "")), { attempts: 1 })
+      assert.deepStrictEqual(yield* guest.directory("data/d"), ["x", "b", "c"])
+    }))
+
+  inXen("a watch tells who can read the node, before or after, or the one above it, and dom0 alone of domains", (xen) =>
+    Effect.gen(function*() {
+      const [guest, other] = [yield* xen.store(1), yield* xen.store(2)]
+      const there = "/local/domain/1/data/w"
+      yield* guest.write("data/w/x", "")
+      const seen: Array<string> = []
+      for (const path of [there, "@introduceDomain", "@releaseDomain"]) {
+        yield* Effect.forkScoped(Stream.runForEach(other.watch(path), (told) => Effect.sync(() => seen.push(told))), {
+          startImmediately: true
+        })
+      }
+      const taken = Effect.andThen(Effect.repeat(Effect.yieldNow, { times: 5 }), Effect.sync(() => seen.splice(0)))
+      yield* taken
+      yield* guest.write("data/w/x", "1")
+      assert.deepStrictEqual(yield* taken, [], "it can read neither")
+      yield* guest.setPermissions("data/w", { owner: 1, others: "read" })
+      assert.deepStrictEqual(yield* taken, [there], "it can read now")
+      yield* guest.setPermissions("data/w/x", { owner: 1, others: "none" })
+      yield* guest.write("data/w/x", "2")
+      assert.deepStrictEqual(yield* taken, [`${there}/x`], "it can read the list that the node is in")
+      yield* guest.setPermissions("data/w", { owner: 1, others: "none" })
+      assert.deepStrictEqual(yield* taken, [there], "it could read until now")
+      yield* guest.remove("data/w")
+      yield* xen.store(9)
+      yield* xen.destroy(9)
+      assert.deepStrictEqual(yield* taken, [])
     }))
 
   inXen("a watch tells at once, then each path once, and of what went with one above", (xen) =>

@@ -72,8 +72,8 @@ interface Told {
   readonly names: ReadonlyArray<string>
   /** Only watches of this very path hear of it: it went with one above it. */
   readonly exact: boolean
-  /** Who may hear of it. */
-  readonly permissions: Permissions
+  /** Who can read by any of these may hear of it: the node's, before and after, and of the one above, which lists it. */
+  readonly permissions: ReadonlyArray<Permissions>
 }
 
 /** All there is. */
@@ -194,9 +194,11 @@ const ensure = (
   return Result.succeed({ root: tree, node: find(tree, names)!, isNew: true })
 }
 
-const told = (names: ReadonlyArray<string>, { permissions }: Node): ReadonlyArray<Told> => [
-  { names, exact: false, permissions }
+const told = (root: Node, names: ReadonlyArray<string>, ...nodes: ReadonlyArray<Node>): ReadonlyArray<Told> => [
+  { names, exact: false, permissions: permissionsOf(find(root, names.slice(0, -1))!, ...nodes) }
 ]
+
+const permissionsOf = (...nodes: ReadonlyArray<Node>) => nodes.map(({ permissions }) => permissions)
 
 const writing = (client: Client, path: string, names: ReadonlyArray<string>, value: Uint8Array): Change => (root) =>
   Result.flatMap(ensure(client, root, path, names), ({ node, root }) => {
@@ -205,52 +207,59 @@ const writing = (client: Client, path: string, names: ReadonlyArray<string>, val
     if (id !== 0 && sizeOf(written) > store.quotas.size) {
       return Result.fail(new StoreError.QuotaExceeded({ path, quota: "size" }))
     }
-    return Result.succeed({ root: replace(store, root, names, written), told: told(names, written) })
+    return Result.succeed({ root: replace(store, root, names, written), told: told(root, names, written) })
   })
 
 const making = (client: Client, path: string, names: ReadonlyArray<string>): Change => (root) =>
   Result.map(ensure(client, root, path, names), ({ isNew, node, root }) => ({
     root,
-    told: isNew ? told(names, node) : []
+    told: isNew ? told(root, names, node) : []
   }))
 
 /** All below a node. */
-const below = (names: ReadonlyArray<string>, { children }: Node): ReadonlyArray<Told> =>
-  [...children].flatMap(([name, child]) => {
+const below = (names: ReadonlyArray<string>, node: Node): ReadonlyArray<Told> =>
+  [...node.children].flatMap(([name, child]) => {
     const part = [...names, name]
-    return [{ names: part, exact: true, permissions: child.permissions }, ...below(part, child)]
+    return [{ names: part, exact: true, permissions: permissionsOf(node, child) }, ...below(part, child)]
   })
 
 const removing = (client: Client, path: string, names: ReadonlyArray<string>): Change => (root) => {
   const node = find(root, names)
   if (names.length === 0) return Result.fail(invalidPath(path, "a path below /, which can't be removed"))
   if (node === undefined) {
-    const above = find(root, names.slice(0, -1))
-    return above === undefined ? Result.fail(missing(client, root, path, names)) : Result.succeed({ root, told: [] })
+    const reason = missing(client, root, path, names, "write")
+    const isThereOneAbove = find(root, names.slice(0, -1)) !== undefined
+    return reason._tag === "NotFound" && isThereOneAbove ? Result.succeed({ root, told: [] }) : Result.fail(reason)
   }
   if (!may(node.permissions, client.id, "write")) return denied(path)
   return Result.succeed({
     root: replace(client.store, root, names, undefined),
-    told: [...told(names, node), ...below(names, node)]
+    told: [...told(root, names, node), ...below(names, node)]
   })
 }
 
 const permitting =
   (client: Client, path: string, names: ReadonlyArray<string>, permissions: Permissions): Change => (root) =>
-    Result.flatMap(reading(client, root, path, names, "read"), (node) => {
+    Result.flatMap(reading(client, root, path, names, "write"), (node) => {
       const { id, store } = client
       const { owner } = node.permissions
       if (id !== 0 && (id !== owner || permissions.owner !== owner)) return denied(path)
       const changed = { ...node, permissions, generation: ++store.generations }
-      return Result.succeed({ root: replace(store, root, names, changed), told: told(names, changed) })
+      return Result.succeed({ root: replace(store, root, names, changed), told: told(root, names, node, changed) })
     })
 
 const invalidPath = (path: string, expected: string) =>
   new Reason.InvalidInput({ argument: "path", value: path, expected })
 
-/** Who may not see that a node is missing only learns that it is denied. */
-const missing = ({ id }: Client, root: Node, path: string, names: ReadonlyArray<string>): StoreError.Reason =>
-  may(nearest(root, names).permissions, id, "read")
+/** Who may not do the same with what is there above it only learns that it is denied. */
+const missing = (
+  { id }: Client,
+  root: Node,
+  path: string,
+  names: ReadonlyArray<string>,
+  what: "read" | "write"
+): StoreError.Reason =>
+  may(nearest(root, names).permissions, id, what)
     ? new StoreError.NotFound({ path })
     : new StoreError.AccessDenied({ path })
 
@@ -262,7 +271,7 @@ const reading = (
   what: "read" | "write"
 ): Outcome<Node> => {
   const node = find(root, names)
-  if (node === undefined) return Result.fail(missing(client, root, path, names))
+  if (node === undefined) return Result.fail(missing(client, root, path, names, what))
   return may(node.permissions, client.id, what) ? Result.succeed(node) : denied(path)
 }
 
@@ -297,11 +306,21 @@ const change = (
     return Result.map(change(root), (changed) => {
       if (transaction === undefined) apply(client.store, changed)
       else {
+        noteAbove(transaction, names, changed.root)
         transaction.root = changed.root
         transaction.changes.push(change)
       }
     })
   })
+
+/** Who makes or removes a node changes the list of the one above it, too: others who do so are in the way. */
+const noteAbove = ({ base, root, used }: Transaction, names: ReadonlyArray<string>, after: Node): void => {
+  if ((find(root, names) === undefined) === (find(after, names) === undefined)) return
+  let depth = names.length - 1
+  while (depth > 0 && find(base, names.slice(0, depth)) === undefined) depth--
+  const above = names.slice(0, depth)
+  used.set(`/${above.join("/")}`, above)
+}
 
 export const write = (client: Client, path: string, value: Uint8Array, transaction: number) =>
   longest < path.length + 1 + value.length
@@ -333,16 +352,16 @@ const fire = (store: Store, { exact, names, permissions }: Told): void => {
   for (const watch of [...store.watches]) {
     const { changed, client, names: watched, path } = watch
     const hears = exact ? watched.length === names.length && startsWith(names, watched) : startsWith(names, watched)
-    if (!hears || !may(permissions, client.id, "read")) continue
+    if (!hears || !permissions.some((permissions) => may(permissions, client.id, "read"))) continue
     const rest = names.slice(watched.length)
     changed(rest.length === 0 ? path : `${path === "/" ? "" : path}/${rest.join("/")}`)
   }
 }
 
-/** Tells those who watch for domains that come or go. */
+/** Tells dom0 that domains come or go; guests may not hear of others. */
 export const fireSpecial = (store: Store, path: string): void => {
   for (const watch of [...store.watches]) {
-    if (watch.path === path) watch.changed(path)
+    if (watch.path === path && watch.client.id === 0) watch.changed(path)
   }
 }
 
