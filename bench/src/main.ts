@@ -12,6 +12,7 @@ import * as Language from "./language.ts"
 import * as Memory from "./memory.ts"
 import * as Overhead from "./overhead.ts"
 import * as Report from "./Report.ts"
+import * as Screen from "./screen.ts"
 import * as Rings from "./rings.ts"
 import * as Services from "./services.ts"
 import * as Views from "./views.ts"
@@ -24,6 +25,7 @@ const topics = {
   views: Views.run,
   cycles: Cycles.run,
   memory: Memory.run,
+  screen: Screen.run,
   rings: Rings.run,
   services: Services.run,
   waiting: Waiting.run
@@ -35,6 +37,7 @@ const names = [
   "views",
   "cycles",
   "memory",
+  "screen",
   "rings",
   "services",
   "waiting"
