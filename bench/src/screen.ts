@@ -213,12 +213,15 @@ const watch = Effect.fnUntraced(function*(browser: Browser, change: Change | "no
     WebSocket.prototype.send = function(text) { if (text.includes('"shown"')) shown++; return send.call(this, text) }
   `))
   yield* Effect.promise(() => page.goto(`http://127.0.0.1:${"port" in address ? address.port : 0}/`))
-  yield* Effect.promise(() => page.waitForFunction("shown >= 2"))
+  yield* Effect.promise(() => page.evaluate(`(async () => {
+    while (shown < 2) await new Promise((resolve) => requestAnimationFrame(resolve))
+  })()`))
   const before = process.cpuUsage()
   const begin = performance.now()
   const first: number = yield* Effect.promise(() => page.evaluate<number>("shown"))
+  if (change === "no frames") yield* Effect.sleep(seconds * 1000)
   for (let frame = 1; performance.now() - begin < seconds * 1000; frame++) {
-    if (change !== "no frames") screen.show(frames[frame % 2]!)
+    screen.show(frames[frame % 2]!)
     yield* Effect.sleep(Math.max(0, begin + frame * 1000 / 60 - performance.now()))
   }
   const { system, user } = process.cpuUsage(before)
