@@ -58,6 +58,7 @@ class Desk<E, R> {
   readonly application: Application<E, R>
   readonly scope: Scope.Scope
   readonly failed: Deferred.Deferred<never, Failure<E>>
+  hasWarned = false
   /** The session that is open, with the scope that it lives in. */
   current: { readonly session: Session<E, R>; readonly scope: Scope.Closeable } | undefined
 
@@ -88,7 +89,10 @@ const open = Effect.fnUntraced(function*<E, R>(desk: Desk<E, R>, request: Reques
         // A page whose index can't be is no use any more.
         if (error instanceof RingError) return Effect.fail(error)
         const errno = isDirectoryError(error) ? -XenErrno.EINVAL : errnoOf(error)
-        return Effect.as(Effect.logWarning("A stream could not be opened", error), errno)
+        // Once in a card's life: a guest can ask as often as it likes.
+        const log = desk.hasWarned ? Effect.void : Effect.logWarning("A stream could not be opened", error)
+        desk.hasWarned = true
+        return Effect.as(log, errno)
       })
     }
     const session = made.value
