@@ -7,6 +7,7 @@
  *
  * @since 0.2.0
  */
+
 import * as Schema from "effect/Schema"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 

@@ -3,6 +3,7 @@
  *
  * @since 0.2.0
  */
+
 import type { DirectoryError } from "@xen-shbuf/core/DirectoryError"
 import type { EventChannel } from "@xen-shbuf/core/EventChannels"
 import type { EventChannelError } from "@xen-shbuf/core/EventChannelError"
