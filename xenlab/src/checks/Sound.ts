@@ -216,8 +216,8 @@ const recorded: Check<Context> = {
     const { dom0, guest, serve } = context
     const sound = way({ frames: 40 * 1024 })
     // What the guest plays becomes a file of dom0's, and is what it records then.
-    yield* serve(["--wav", "/tmp/wav"])
     yield* sh(dom0, "rm -rf /tmp/wav")
+    yield* serve(["--wav", "/tmp/wav"])
     yield* next(context.backend(), "card")
     const sha256 = yield* compose(guest, "/tmp/sound", sizeOf(sound))
     yield* settled(guest)
