@@ -15,6 +15,7 @@ import * as Report from "./Report.ts"
 import * as Rings from "./rings.ts"
 import * as Screen from "./screen.ts"
 import * as Services from "./services.ts"
+import * as Sound from "./sound.ts"
 import * as Views from "./views.ts"
 import * as Waiting from "./waiting.ts"
 
@@ -28,6 +29,7 @@ const topics = {
   screen: Screen.run,
   rings: Rings.run,
   services: Services.run,
+  sound: Sound.run,
   waiting: Waiting.run
 }
 const names = [
@@ -40,6 +42,7 @@ const names = [
   "screen",
   "rings",
   "services",
+  "sound",
   "waiting"
 ] as const satisfies ReadonlyArray<keyof typeof topics>
 
