@@ -208,7 +208,7 @@ class Scene {
         return this.kill("frontend")
       case "add device":
         return Effect.andThen(
-          Effect.forEach([1, 3], machine.process),
+          Effect.forEach([1, 3], (id) => machine.process(id)),
           Effect.ignore(machine.toolstack(Toolstack.addDevice(device)))
         )
       case "remove device":
@@ -222,7 +222,7 @@ class Scene {
           Effect.ignore(machine.store.remove("/local/domain/3"))
         )
       case "write":
-        return Effect.andThen(Effect.forEach([1, 3], machine.process), machine.store.write(at, value))
+        return Effect.andThen(Effect.forEach([1, 3], (id) => machine.process(id)), machine.store.write(at, value))
       case "remove node":
         return Effect.ignore(machine.store.remove(at))
       case "settle":

@@ -20,6 +20,15 @@ export interface Process {
   readonly held: Held
 }
 
+/** Something that a process asks for; each counts from 1. */
+export interface Operation {
+  readonly service: "store" | "grants" | "channels"
+  readonly at: number
+}
+
+/** What happens in the place of an operation, if anything but the operation itself does. */
+export type Disturb = (operation: Operation) => Effect.Effect<never, unknown> | undefined
+
 /** What a process holds besides pages. */
 export interface Held {
   watches: number
@@ -30,14 +39,16 @@ const mortal = (
   services: Context.Context<Services>,
   isDead: () => boolean,
   held: Held,
-  count: () => void,
+  disturb: (service: Operation["service"]) => Effect.Effect<never, unknown> | undefined,
   wrote: (path: string, value: XenStore.Value) => Effect.Effect<void>
 ): Context.Context<Services> => {
-  const guard = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  const guarded = (service: Operation["service"]) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
     Effect.suspend(() => {
-      count()
+      const disturbance = disturb(service) as Effect.Effect<never, E> | undefined
+      if (disturbance !== undefined && !isDead()) return disturbance
       return isDead() ? Effect.never : Effect.flatMap(effect, (a) => isDead() ? Effect.never : Effect.succeed(a))
     })
+  const guard = guarded("store")
   const nodes = (inner: XenStore.Nodes): XenStore.Nodes => ({
     read: (path) => guard(inner.read(path)),
     readText: (path) => guard(inner.readText(path)),
@@ -57,12 +68,12 @@ const mortal = (
   const channels = Context.get(services, EventChannels.EventChannels)
   return Context.make(GrantTable, {
     ...table,
-    share: (options) => guard(table.share(options)),
-    map: (options) => guard(table.map(options))
+    share: (options) => guarded("grants")(table.share(options)),
+    map: (options) => guarded("grants")(table.map(options))
   }).pipe(
     Context.add(EventChannels.EventChannels, {
-      listen: (options) => Effect.andThen(counted("ports"), guard(channels.listen(options))),
-      join: (options) => Effect.andThen(counted("ports"), guard(channels.join(options)))
+      listen: (options) => Effect.andThen(counted("ports"), guarded("channels")(channels.listen(options))),
+      join: (options) => Effect.andThen(counted("ports"), guarded("channels")(channels.join(options)))
     }),
     Context.add(XenStore.XenStore, {
       ...nodes(store),
@@ -99,14 +110,19 @@ export const make = Effect.gen(function*() {
         log.push(`${id}: ${XenbusState.names[Number(value)]}${held > 0 ? `, holding ${held}` : ""}`)
       })
       : Effect.void
-  const process = Effect.fnUntraced(function*(id: number) {
+  const process = Effect.fnUntraced(function*(id: number, disturb: Disturb = () => undefined) {
     const services = Context.make(GrantTable, yield* xen.domain(id)).pipe(
       Context.add(EventChannels.EventChannels, yield* xen.eventChannels(id)),
       Context.add(XenStore.XenStore, yield* xen.store(id))
     )
     let dead = false
     const held = { watches: 0, ports: 0 }
-    const own = mortal(services, () => dead, held, () => void operations++, noteState(id))
+    let asked = 0
+    const disturbed = (service: Operation["service"]) => {
+      operations++
+      return disturb({ service, at: ++asked })
+    }
+    const own = mortal(services, () => dead, held, disturbed, noteState(id))
     const self: Process = {
       held,
       run: (program) => Effect.provide(program, own),
