@@ -71,7 +71,7 @@ export const serve = (sensor: Sensor) =>
       Effect.gen(function*() {
         const shared = yield* opened(connection)
         yield* connection.ready
-        yield* Effect.raceFirst(answering(sensor, shared), Effect.andThen(alarming(sensor, shared), Effect.never))
+        return yield* Effect.raceFirst(answering(sensor, shared), Effect.andThen(alarming(sensor, shared), Effect.never))
       })
   })
 

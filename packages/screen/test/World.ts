@@ -136,7 +136,7 @@ export const shows = (page: Page, rgba: Uint8Array): Effect.Effect<void> =>
   Effect.promise(() =>
     page.evaluate(`(async () => {
       const canvas = document.querySelector("canvas")
-      const end = performance.now() + 5000
+      const end = performance.now() + 30_000
       while (performance.now() < end) {
         const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height)
         const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", data))

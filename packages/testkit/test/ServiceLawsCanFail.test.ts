@@ -3,7 +3,7 @@ import { EventChannelError, PortRefused } from "@xen-shbuf/core/EventChannelErro
 import { type EventChannel, EventChannels } from "@xen-shbuf/core/EventChannels"
 import { InvalidInput } from "@xen-shbuf/core/Reason"
 import { type Nodes, XenStore } from "@xen-shbuf/core/XenStore"
-import { NotFound, XenStoreError } from "@xen-shbuf/core/XenStoreError"
+import { Conflict, NotFound, XenStoreError } from "@xen-shbuf/core/XenStoreError"
 import { Domains, party, type Party } from "@xen-shbuf/testkit/Domains"
 import * as EventChannelLaws from "@xen-shbuf/testkit/EventChannelLaws"
 import * as Law from "@xen-shbuf/testkit/Law"
@@ -146,6 +146,13 @@ const ofStore: { readonly [fault: string]: (store: Store) => Store } = {
     ...store,
     transaction: (body, options) =>
       store.transaction((nodes) => Effect.andThen(Effect.ignore(nodes.read("data/laws/b")), body(nodes)), options)
+  }),
+  "finds a conflict the first time": (store) => ({
+    ...store,
+    transaction: (body, { attempts = 16 } = {}) =>
+      attempts === 1
+        ? Effect.fail(new XenStoreError({ operation: "transaction", reason: new Conflict({ attempts }) }))
+        : store.transaction(body, { attempts: attempts - 1 })
   }),
   "runs every transaction twice": (store) => ({
     ...store,
