@@ -14,6 +14,7 @@ import type { ConnectionError } from "@xen-shbuf/xenbus/ConnectionError"
 import type { RingError } from "@xen-shbuf/xenbus/RingError"
 import * as CliError from "effect/cli/CliError"
 import * as Data from "effect/Data"
+import type { FilmError } from "./Film.ts"
 import type { Failure } from "./Output.ts"
 import type { PngNotWritten } from "./Png.ts"
 import type { WavError } from "./Wav.ts"
@@ -79,6 +80,7 @@ export type Error =
   | ConfigurationError
   | SoundError
   | PngNotWritten
+  | FilmError
   | WavError
   | NoTestXen
   | NotListening

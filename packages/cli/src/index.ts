@@ -4,6 +4,8 @@ export * as Cli from "./Cli.ts"
 export * as Digest from "./Digest.ts"
 /** Tells why a command failed. */
 export * as Failure from "./Failure.ts"
+/** Writes what a screen shows as a film. */
+export * as Film from "./Film.ts"
 /** Reads the flags that several commands have. */
 export * as Flags from "./Flags.ts"
 /** Runs a program as the process that it is. */

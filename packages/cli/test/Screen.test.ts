@@ -1,8 +1,16 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Film from "@xen-shbuf/cli/Film"
+import * as TestCard from "@xen-shbuf/cli/TestCard"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import { decode } from "fast-png"
+import { EncodedPacketSink, type EncodedPacket, FilePathSource, Input, WEBM } from "mediabunny"
+import { mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { createServer } from "node:net"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import sharp from "sharp"
 import { run, start } from "./fixtures/run.ts"
 
 const inXen = (name: string, test: () => Effect.Effect<void, unknown, TestXen.TestXen | Scope.Scope>) =>
@@ -23,7 +31,93 @@ const status = (url: string, options?: RequestInit) =>
     return response.status
   })
 
+const temporary = Effect.acquireRelease(
+  Effect.sync(() => mkdtempSync(join(tmpdir(), "xen-shbuf-"))),
+  (directory) => Effect.sync(() => rmSync(directory, { recursive: true }))
+)
+
+/** One colour all over. */
+const plain = (width: number, height: number, colour: readonly [number, number, number]): Film.Picture => ({
+  width,
+  height,
+  rgb: Uint8Array.from({ length: width * height * 3 }, (_, i) => colour[i % 3]!)
+})
+
+/** The packets of a film, and what it is. */
+const readFilm = (file: string) =>
+  Effect.promise(async () => {
+    const input = new Input({ source: new FilePathSource(file), formats: [WEBM] })
+    const track = (await input.getPrimaryVideoTrack())!
+    const packets: Array<EncodedPacket> = []
+    for await (const packet of new EncodedPacketSink(track).packets()) packets.push(packet)
+    return { track, packets }
+  })
+
+/** What a key frame of VP8 shows in the middle, by way of WebP. */
+const middleOf = (frame: Uint8Array) =>
+  Effect.promise(async () => {
+    const webp = Buffer.alloc(20 + frame.length + frame.length % 2)
+    webp.write("RIFF", 0)
+    webp.writeUInt32LE(webp.length - 8, 4)
+    webp.write("WEBPVP8 ", 8)
+    webp.writeUInt32LE(frame.length, 16)
+    webp.set(frame, 20)
+    const { data, info } = await sharp(webp).raw().toBuffer({ resolveWithObject: true })
+    const at = (Math.floor(info.height / 2) * info.width + Math.floor(info.width / 2)) * info.channels
+    return [...data.subarray(at, at + 3)]
+  })
+
+describe("Film", () => {
+  it.live("has every picture at its time, fitted into the first one's size", () =>
+    Effect.gen(function*() {
+      const file = join(yield* temporary, "film.webm")
+      const colours = [[200, 30, 40], [10, 220, 30], [20, 30, 240]] as const
+      yield* Effect.scoped(Effect.gen(function*() {
+        const { add } = yield* Film.open(file)
+        yield* add(plain(64, 48, colours[0]), 0, 0.1)
+        yield* add(plain(64, 48, colours[1]), 0.5, 0.1)
+        yield* add(plain(200, 100, colours[2]), 2, 0.1)
+      }))
+      const { packets, track } = yield* readFilm(file)
+      assert.deepStrictEqual([yield* Effect.promise(() => track.getCodec()), yield* Effect.promise(() => track.getCodedWidth())], ["vp8", 64])
+      assert.deepStrictEqual(packets.map(({ timestamp, type }) => [timestamp, type]), [[0, "key"], [0.5, "key"], [2, "key"]])
+      for (const [i, { data }] of packets.entries()) {
+        const middle = yield* middleOf(data)
+        for (const [channel, value] of colours[i]!.entries()) assert.approximately(middle[channel]!, value, 6)
+      }
+    }))
+
+  it.live("says why it can't be written", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(Effect.scoped(Effect.flatMap(Film.open("/proc/film.webm"), ({ add }) => add(plain(8, 8, [0, 0, 0]), 0, 1))))
+      assert.strictEqual(error.reason._tag, "NotWritten")
+    }))
+})
+
 describe("screen", () => {
+  inXen("--png and --record write what is shown, without a viewer", () =>
+    Effect.gen(function*() {
+      const folder = yield* temporary
+      const pngs = join(folder, "pictures")
+      const films = join(folder, "films")
+      const { interrupt, next } = yield* listening("--demo", "--listen", "0", "--png", pngs, "--record", films)
+      const files = new Map<unknown, string>()
+      while (files.size < 4) {
+        const { event, file, guest } = yield* next
+        files.set(`${event} ${guest}`, String(file))
+      }
+      yield* interrupt
+      const picture = decode(readFileSync(files.get("pictures 1")!))
+      const card = TestCard.draw(1280, 720)
+      assert.deepStrictEqual([picture.width, picture.height, picture.channels], [1280, 720, 3])
+      // All but the ball, and a frame around it.
+      let other = 0
+      for (let i = 0; i < 1280 * 720; i++) if (picture.data[3 * i] !== card[4 * i + 2]) other++
+      assert.isAtMost(other, 132 * 132)
+      yield* readFilm(files.get("film 2")!)
+    }))
+
+
   inXen("says its address, shows the page there, and ends at once when it is told to", () =>
     Effect.gen(function*() {
       const { interrupt, url } = yield* listening("--demo", "--listen", "0")

@@ -21,6 +21,7 @@ import { randomBytes } from "node:crypto"
 import { hostname } from "node:os"
 import { NotListening } from "../Failure.ts"
 import * as Flags from "../Flags.ts"
+import * as Recorder from "../internal/Recorder.ts"
 import * as Stage from "../internal/Stage.ts"
 import { Output } from "../Output.ts"
 
@@ -84,12 +85,22 @@ export const screen = Command.make("screen", {
     Flag.withoutNegation,
     Flag.withDescription("Allocate the buffers of guests that are configured so (be-alloc=1): they hold memory of this domain")
   ),
+  png: Flag.String("png").pipe(
+    Flag.withMetavar("folder"),
+    Flag.optional,
+    Flag.withDescription("Write what screens show to PNG files in this folder, a picture each time that something changes")
+  ),
+  record: Flag.String("record").pipe(
+    Flag.withMetavar("folder"),
+    Flag.optional,
+    Flag.withDescription("Film every screen to a WebM file in this folder, until it is gone; takes the package sharp")
+  ),
   demo: Flag.Boolean("demo").pipe(
     Flag.withDefault(false),
     Flag.withoutNegation,
     Flag.withDescription("Show two guests of an in-memory Xen: a test card that moves, and a terminal; takes Linux, but no Xen")
   )
-}, Effect.fnUntraced(function*({ allocate, demo, guests, listen: { host, port }, path, token, viewOnly, viewers }) {
+}, Effect.fnUntraced(function*({ allocate, demo, guests, listen: { host, port }, path, png, record, token, viewOnly, viewers }) {
   const given = Option.getOrUndefined(token)
   const options = { token: given ?? (isLoopback(host) ? undefined : randomBytes(16).toString("base64url")), path, viewOnly, viewers }
   const { hint } = yield* Output
@@ -100,7 +111,8 @@ export const screen = Command.make("screen", {
   yield* Effect.gen(function*() {
     yield* listen({ host, port, ...options })
     yield* hint("Ctrl-C ends it.")
-    return yield* serving
+    const recording = Recorder.record({ png: Option.getOrUndefined(png), film: Option.getOrUndefined(record) })
+    return yield* Effect.raceFirst(serving, recording)
   }).pipe(Effect.scoped, Effect.provide(Screens.layer()))
 })).pipe(
   Command.withDescription(

@@ -28,14 +28,18 @@ const inDomain = (xen: TestXen["Service"], id: number) => <A, E, R>(program: Eff
     return yield* Effect.provide(program, services)
   })
 
-/** A guest's only monitor, on: what is drawn there, and how it comes to be seen. */
+/** A guest's only monitor: what is drawn there, and how it comes to be seen, first of all and then anew. */
 const openMonitor = Effect.fnUntraced(function*() {
   const display = yield* DisplayFrontend.connect()
   const connector = display.connectors[0]!
   const buffer = yield* display.createBuffer(connector.resolution)
   const framebuffer = yield* buffer.attach()
-  yield* connector.configure(framebuffer)
-  return { ...connector.resolution, bytes: buffer.bytes, flip: connector.flip(framebuffer) }
+  return {
+    ...connector.resolution,
+    bytes: buffer.bytes,
+    turnOn: connector.configure(framebuffer),
+    flip: connector.flip(framebuffer)
+  }
 })
 
 /** Copies lines of a canvas into a buffer of the same size. */
@@ -58,11 +62,12 @@ const drawBall = (canvas: Canvas, centre: Point) => {
 
 /** The test card, and a ball that flies over it. */
 const card = Effect.fnUntraced(function*() {
-  const { bytes, flip, height, width } = yield* openMonitor()
+  const { bytes, flip, height, turnOn, width } = yield* openMonitor()
   const background = new Uint32Array(TestCard.draw(width, height).slice().buffer)
   const canvas = new Canvas(width, height)
   canvas.pixels.set(background)
   copyLines(bytes, canvas, 0, height)
+  yield* turnOn
   const around = radius + 6
   let before = 0
   for (let frame = 0;; frame++) {
@@ -126,17 +131,20 @@ const firstButton = 0x100
 
 /** The terminal. */
 const terminal = Effect.fnUntraced(function*() {
-  const { bytes, flip, height, width } = yield* openMonitor()
+  const { bytes, flip, height, turnOn, width } = yield* openMonitor()
   const { events, features } = yield* KeyboardFrontend.connect()
   const canvas = new Canvas(width, height)
   const shell = new Terminal(canvas, greeting)
   const pointers = new Pointers(canvas)
-  const changed = yield* Latch.make(true)
+  const changed = yield* Latch.make()
   const listening = Stream.runForEach(events, (event) => {
     if (event._tag === "Key" && event.code < firstButton) shell.press(event.code, event.pressed)
     else pointers.take(event, features)
     return changed.open
   })
+  shell.draw()
+  copyLines(bytes, canvas, 0, height)
+  yield* turnOn
   const drawing = Effect.forever(Effect.gen(function*() {
     yield* changed.await
     yield* changed.close
