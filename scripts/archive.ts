@@ -38,8 +38,8 @@ const bundle = Effect.fnUntraced(function*(outfile: string) {
         format: "esm",
         target: "node24",
         metafile: true,
-        // Only a clone builds the page.
-        external: ["esbuild"],
+        // Only a clone builds the page, and films take what is installed.
+        external: ["esbuild", "sharp"],
         // A CommonJS dependency inside an ES module still calls require.
         banner: { js: `import { createRequire as $require } from "node:module"; const require = $require(import.meta.url);` },
         logLevel: "silent"
