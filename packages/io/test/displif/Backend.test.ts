@@ -327,8 +327,7 @@ describe("displif", () => {
     Effect.gen(function*() {
       const xen = yield* TestXen.TestXen
       yield* World.addDisplay(3, ["64x48"])
-      // What a dead guest had does not count for the one that has its number next.
-      const displays = yield* World.startBackend({ maxBuffers: 2, maxFramebuffers: 2 })
+      const displays = yield* World.startBackend()
       for (let round = 0; round < 5; round++) {
         const running = yield* guest(Effect.scoped(Effect.gen(function*() {
           const frontend = yield* Frontend.connect()

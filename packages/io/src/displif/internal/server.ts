@@ -106,13 +106,11 @@ export const acknowledge = (
   interval: number
 ): Effect.Effect<never, RingError | EventChannelError> => {
   let turn = -Infinity
-  const waitForTurn = Effect.flatMap(Clock.currentTimeMillis, (now) => {
-    turn = Math.max(turn + interval, now)
-    return turn > now ? Effect.sleep(turn - now) : Effect.void
-  })
   const next = Effect.gen(function*() {
     const { cookie } = yield* pictures.taken
-    if (interval > 0) yield* waitForTurn
+    const now = yield* Clock.currentTimeMillis
+    turn = Math.max(turn + interval, now)
+    if (turn > now) yield* Effect.sleep(turn - now)
     const event = Protocol.encodeEvent({ _tag: "PgFlip", id: events.index & 0xffff, fbCookie: cookie })
     const isPut = yield* Effect.fromResult(events.put(event))
     // A frontend that takes no events needs no more of them; whether it has begun to is known at its next request.
