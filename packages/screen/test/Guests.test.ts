@@ -1,0 +1,84 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as Screens from "@xen-shbuf/screen/Screens"
+import * as TestXen from "@xen-shbuf/testkit/TestXen"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Queue from "effect/Queue"
+import * as Scope from "effect/Scope"
+import * as World from "./World.ts"
+
+const inXen = (name: string, test: () => Effect.Effect<void, unknown, TestXen.TestXen | Screens.Screens | Scope.Scope>) =>
+  it.live(name, () => World.checked(test()))
+
+/** Waits until the screens are as they should be. */
+const until = Effect.fnUntraced(function*(isSo: (screens: ReadonlyArray<Screens.Screen>) => boolean) {
+  const { all, onChange } = yield* Screens.Screens
+  const done = yield* Deferred.make<void>()
+  const look = () => {
+    if (isSo(all())) Deferred.doneUnsafe(done, Effect.void)
+  }
+  yield* onChange(look)
+  look()
+  yield* Deferred.await(done)
+  return all()
+}, Effect.scoped)
+
+const namesOf = (screens: ReadonlyArray<Screens.Screen>) => screens.map(({ info }) => info.name)
+
+describe("guests", () => {
+  inXen("are shown by their names or numbers, where some are named", () =>
+    Effect.gen(function*() {
+      yield* World.addGuest(3, "web", "8x8")
+      yield* World.addGuest(4, "mail", "8x8")
+      yield* World.addGuest(5, "files", "8x8")
+      yield* World.showGuests({ guests: new Set(["mail", "5"]) })
+      yield* Effect.all([World.openMonitor(4), World.openMonitor(5)])
+      yield* Effect.forkScoped(World.openMonitor(3))
+      const screens = yield* until((all) => all.length === 2 && all.every(({ info }) => info.width === 8))
+      assert.deepStrictEqual(namesOf(screens), ["mail", "files"])
+    }))
+
+  inXen("have a screen for as long as they have a display, and a keyboard where they have one", () =>
+    Effect.gen(function*() {
+      yield* World.addGuest(3, "web", "16x8")
+      yield* World.showGuests()
+      const boot = yield* Scope.make()
+      const monitor = yield* Scope.provide(World.openMonitor(3), boot)
+      const keyboard = yield* Scope.provide(World.openKeyboard(3), boot)
+      const pixels = World.noise(16 * 8, 1)
+      yield* monitor.show(pixels)
+      const [screen] = yield* until((all) => all.some(({ info }) => info.input && info.width === 16))
+      assert.deepStrictEqual(screen!.picture!.words, new Uint32Array(pixels.buffer))
+      yield* screen!.input({ type: "key", code: "KeyA", down: true })
+      yield* screen!.input({ type: "key", code: "No such key", down: true })
+      yield* screen!.input({ type: "wheel", steps: 3 })
+      assert.deepStrictEqual(yield* Effect.all([Queue.take(keyboard), Queue.take(keyboard)]), [
+        { _tag: "Key", pressed: true, code: 30 },
+        { _tag: "Position", x: 0, y: 0, wheel: -3 }
+      ])
+      yield* Scope.close(boot, Exit.void)
+      yield* until((all) => all.length === 0)
+      // Nobody is there to take it.
+      yield* screen!.input({ type: "key", code: "KeyA", down: false })
+      yield* World.openMonitor(3)
+      yield* until((all) => all.length === 1 && !all[0]!.info.input)
+    }))
+
+  inXen("that die take their screens with them, and no other's", () =>
+    Effect.gen(function*() {
+      const { destroy } = yield* TestXen.TestXen
+      yield* World.addGuest(3, "web", "16x8")
+      yield* World.addGuest(4, "mail", "16x8")
+      yield* World.showGuests()
+      const mail = yield* World.openMonitor(4)
+      yield* Effect.forkScoped(Effect.andThen(World.openMonitor(3), Effect.never))
+      yield* until((all) => all.length === 2)
+      yield* destroy(3)
+      assert.deepStrictEqual(namesOf(yield* until((all) => all.length === 1)), ["mail"])
+      const pixels = World.noise(16 * 8, 2)
+      yield* mail.show(pixels)
+      const [screen] = yield* until(() => true)
+      assert.deepStrictEqual(screen!.picture!.words, new Uint32Array(pixels.buffer))
+    }))
+})
