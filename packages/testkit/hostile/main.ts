@@ -8,14 +8,15 @@ import * as Vchan from "../../io/hostile/Vchan.ts"
 import * as Connections from "../../xenbus/hostile/Connections.ts"
 import * as Batch from "./Batch.ts"
 import * as Case from "./Case.ts"
+import * as Services from "./Services.ts"
 
 const usage = `npm run hostile -- [options]
 
-  --of WHAT       directories, which is what it plays unless told, connections, display,
-                  keyboard or vchan
+  --of WHAT       directories, which is what it plays unless told, services (xenstore and
+                  event channels), connections, display, keyboard or vchan
   --cases N       cases to play (1000000)
   --seed N        where their choice begins (random); the same seed plays the same cases
-  --replay TOKEN  play one failure again, as its report says; of a vchan it is --cases 1 with its seed
+  --replay TOKEN  play one failure again, as its report says; of services and a vchan it is --cases 1 with its seed
 `
 
 /** Cases that share a world: its books are checked when they are over. */
@@ -37,8 +38,8 @@ const parse = () => {
       help: { type: "boolean" }
     }
   })
-  if (!["directories", "connections", "vchan"].includes(values.of) && !Devices.isKind(values.of)) {
-    throw new Error(`--of takes directories, connections, display, keyboard or vchan, not ${values.of}.`)
+  if (!["directories", "services", "connections", "vchan"].includes(values.of) && !Devices.isKind(values.of)) {
+    throw new Error(`--of takes directories, services, connections, display, keyboard or vchan, not ${values.of}.`)
   }
   return {
     of: values.of,
@@ -135,6 +136,13 @@ const vchans = async (cases: number, seed: number) => {
   console.log(`${played}: each wrong index, order and reference was found out, and nothing else was read or written.`)
 }
 
+const services = async (cases: number, seed: number) => {
+  const tally = new Map<string, number>()
+  const played = await progress(cases, (done, runs) => Effect.runPromise(Services.run(seed + done, runs, tally)))
+  list(tally)
+  console.log(`${played}: each answer was the one that plain models give, each watch told what changed, and nothing was left.`)
+}
+
 const connections = async (cases: number, seed: number) => {
   const tally = new Map<string, number>()
   const played = await progress(cases, async (done, runs) => {
@@ -156,6 +164,7 @@ const main = async () => {
   }
   console.log(`${cases} hostile cases, seed ${seed}`)
   if (Devices.isKind(of)) await devices(of, cases, seed)
+  else if (of === "services") await services(cases, seed)
   else if (of === "connections") await connections(cases, seed)
   else await (of === "vchan" ? vchans(cases, seed) : directories(cases, seed))
 }

@@ -287,6 +287,7 @@ const treeOf = (client: Client, path: string, id: number): Outcome<{
   const transaction = client.transactions.get(id)
   if (transaction === undefined) return Result.fail(new StoreError.NotFound({ path }))
   transaction.used.set(whole, names)
+  if (find(transaction.root, names) === undefined) noteAbove(transaction, names)
   return Result.succeed({ names, root: transaction.root, transaction })
 }
 
@@ -306,16 +307,15 @@ const change = (
     return Result.map(change(root), (changed) => {
       if (transaction === undefined) apply(client.store, changed)
       else {
-        noteAbove(transaction, names, changed.root)
+        if (find(changed.root, names) === undefined) noteAbove(transaction, names)
         transaction.root = changed.root
         transaction.changes.push(change)
       }
     })
   })
 
-/** Who makes or removes a node changes the list of the one above it, too: others who do so are in the way. */
-const noteAbove = ({ base, root, used }: Transaction, names: ReadonlyArray<string>, after: Node): void => {
-  if ((find(root, names) === undefined) === (find(after, names) === undefined)) return
+/** A node that is missing, made or removed depends on the list of the nearest one above it, which others may change. */
+const noteAbove = ({ base, used }: Transaction, names: ReadonlyArray<string>): void => {
   let depth = names.length - 1
   while (depth > 0 && find(base, names.slice(0, depth)) === undefined) depth--
   const above = names.slice(0, depth)
