@@ -117,6 +117,8 @@ export const serve = <E, R>({ maxKeyboards, offer, serves, use }: Options<E, R>)
 > =>
   XenbusBackend.serve({
     type: Protocol.backendType,
+    // Linux may say Connected before it has published: who hears of the backend does not wait for who publishes.
+    publishes: Protocol.node.port,
     serves,
     advertise: advertise({ ...standard, ...offer }),
     maxDevices: maxKeyboards,

@@ -7,46 +7,78 @@ import * as Ledger from "@xen-shbuf/testkit/Ledger"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
+import * as Stream from "effect/Stream"
 
 const inDomain = (id: number) => <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.provide(effect, TestXen.layerDomain(id))
 
+const front = "/local/domain/3/device/vkbd/0"
+const back = "/local/domain/0/backend/vinput/3/0"
+
+/** As xl makes the device. */
+const toolstack = Effect.andThen(
+  inDomain(3)(Effect.void),
+  inDomain(0)(Effect.gen(function*() {
+    const store = yield* XenStore.XenStore
+    const frontendNodes = { backend: back, "backend-id": "0", state: "1", handle: "0" }
+    const backendNodes = { frontend: front, "frontend-id": "3", online: "1", state: "1" }
+    for (const [name, value] of Object.entries(backendNodes)) yield* store.write(`${back}/${name}`, value)
+    yield* store.setPermissions(back, { owner: 0, others: "none", domains: [{ domain: 3, access: "read" }] })
+    for (const [name, value] of Object.entries(frontendNodes)) yield* store.write(`${front}/${name}`, value)
+    for (const path of [front, ...Object.keys(frontendNodes).map((name) => `${front}/${name}`)]) {
+      yield* store.setPermissions(path, { owner: 3, others: "none", domains: [{ domain: 0, access: "read" }] })
+    }
+  }))
+)
+
+/** Shares the page and tells where it is, as xenkbd_connect_backend does. */
+const publish = Effect.gen(function*() {
+  const store = yield* XenStore.XenStore
+  const page = yield* (yield* GrantTable).share({ peer: 0, pages: 1 })
+  const channel = yield* (yield* EventChannels.EventChannels).listen({ peer: 0 })
+  yield* store.transaction((nodes) =>
+    Effect.gen(function*() {
+      yield* nodes.write(`${front}/page-ref`, "755123")
+      yield* nodes.write(`${front}/page-gref`, String(page.refs[0]))
+      yield* nodes.write(`${front}/event-channel`, String(channel.port))
+    }))
+})
+
+/** Waits for a state of the backend's. */
+const until = (state: string) =>
+  inDomain(0)(Effect.flatMap(XenStore.XenStore, (store) =>
+    store.watch(`${back}/state`).pipe(
+      Stream.mapEffect(() => store.readText(`${back}/state`)),
+      Stream.takeUntil((seen) => seen === state),
+      Stream.runDrain,
+      Effect.timeout("5 seconds")
+    )))
+
 describe("kbdif, as xl and Linux go about it", () => {
-  it.live("a frontend that does not wait for its backend is connected all the same", () =>
-    Ledger.checked(Effect.gen(function*() {
-      const front = "/local/domain/3/device/vkbd/0"
-      const back = "/local/domain/0/backend/vinput/3/0"
-      yield* inDomain(3)(Effect.void)
-      yield* inDomain(0)(Effect.gen(function*() {
-        const store = yield* XenStore.XenStore
-        const frontendNodes = { backend: back, "backend-id": "0", state: "1", handle: "0" }
-        const backendNodes = { frontend: front, "frontend-id": "3", online: "1", state: "1" }
-        for (const [name, value] of Object.entries(backendNodes)) yield* store.write(`${back}/${name}`, value)
-        yield* store.setPermissions(back, { owner: 0, others: "none", domains: [{ domain: 3, access: "read" }] })
-        for (const [name, value] of Object.entries(frontendNodes)) yield* store.write(`${front}/${name}`, value)
-        for (const path of [front, ...Object.keys(frontendNodes).map((name) => `${front}/${name}`)]) {
-          yield* store.setPermissions(path, { owner: 3, others: "none", domains: [{ domain: 0, access: "read" }] })
-        }
-      }))
-      const keyboards = yield* Queue.unbounded<Backend.Keyboard>()
-      const linux = Effect.gen(function*() {
-        const store = yield* XenStore.XenStore
-        const table = yield* GrantTable
-        const channels = yield* EventChannels.EventChannels
-        const page = yield* table.share({ peer: 0, pages: 1 })
-        const channel = yield* channels.listen({ peer: 0 })
-        yield* store.write(`${front}/request-abs-pointer`, "1")
-        yield* store.transaction((nodes) => Effect.gen(function*() {
-          yield* nodes.write(`${front}/page-ref`, "755123")
-          yield* nodes.write(`${front}/page-gref`, String(page.refs[0]))
-          yield* nodes.write(`${front}/event-channel`, String(channel.port))
+  // Two threads of the kernel's write the state: what publishes says Initialised at its end, and what hears of the backend
+  // says Connected as soon as that waits, or is connected.
+  for (const order of ["3 4", "4 3 4", "4 4"] as const) {
+    it.live(`a frontend whose states are ${order} is connected, once`, () =>
+      Ledger.checked(Effect.gen(function*() {
+        yield* toolstack
+        const keyboards = yield* Queue.unbounded<Backend.Keyboard>()
+        yield* Effect.scoped(Effect.gen(function*() {
+          yield* Effect.forkScoped(inDomain(0)(Backend.serve({ use: (keyboard) => Queue.offer(keyboards, keyboard) })))
+          yield* until("2")
+          yield* inDomain(3)(Effect.gen(function*() {
+            const store = yield* XenStore.XenStore
+            const say = (state: string) => Effect.andThen(store.write(`${front}/state`, state), Effect.sleep(50))
+            if (order !== "3 4") yield* say("4")
+            yield* publish
+            if (order !== "4 4") yield* say("3")
+            yield* say("4")
+          }))
+          const keyboard = yield* Queue.take(keyboards).pipe(Effect.timeout("3 seconds"))
+          assert.strictEqual(keyboard.guest, 3)
+          yield* Effect.sleep(100)
+          yield* until("4")
+          assert.isTrue(yield* keyboard.send({ _tag: "Key", pressed: true, code: 30 }))
+          assert.strictEqual(yield* Queue.size(keyboards), 0)
         }))
-        yield* store.write(`${front}/state`, "3")
-      })
-      yield* Effect.scoped(Effect.gen(function*() {
-        yield* inDomain(3)(linux)
-        yield* Effect.forkScoped(inDomain(0)(Backend.serve({ use: (keyboard) => Queue.offer(keyboards, keyboard) })))
-        const keyboard = yield* Queue.take(keyboards).pipe(Effect.timeout("3 seconds"))
-        assert.strictEqual(keyboard.guest, 3)
-      }))
-    })).pipe(Effect.provide(TestXen.layer())))
+      })).pipe(Effect.provide(TestXen.layer())), 30_000)
+  }
 })

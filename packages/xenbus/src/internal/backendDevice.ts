@@ -31,6 +31,8 @@ export interface Self<E, R, AE, AR> {
   readonly isStopping: () => boolean
   /** Nodes of our half that are ours to remove. */
   readonly written: Set<string>
+  /** See `Backend.Options`. */
+  readonly publishes: string | undefined
 }
 
 /** What xenstore says of both halves. */
@@ -39,6 +41,8 @@ interface View {
   readonly theirs: States.Seen
   /** Whether the toolstack wants the device to be there. */
   readonly isOnline: boolean
+  /** What stands in the node that the frontend publishes with all else: its bytes in decimal; undefined for none. */
+  readonly published: string | undefined
 }
 
 /** States of a frontend that has published what it shares, and may use it. */
@@ -60,7 +64,11 @@ const look = (self: Known, frontendPath: string): Any<View> =>
     isOnline: Effect.map(
       States.ifThere(self.store.read(`${self.backendPath}/online`)),
       (online) => Option.isNone(online) || !(online.value.length === 1 && online.value[0] === 48)
-    )
+    ),
+    published: self.publishes === undefined
+      ? Effect.succeed(undefined)
+      : Effect.map(States.ifThere(self.store.read(`${frontendPath}/${self.publishes}`)), (value) =>
+        Option.isNone(value) ? undefined : String(value.value))
   })
 
 /** Where the frontend is, as the toolstack says; missing where it has not said so yet. */
@@ -167,7 +175,7 @@ const step = Effect.fnUntraced(function*<E, R, AE, AR>(self: Self<E, R, AE, AR>,
   }
   if (!view.isOnline) return ours === "Closed" ? "wait" : yield* close
   if (ours === "InitWait") {
-    if (!hasPublished(theirs)) return "wait"
+    if (!hasPublished(theirs) || (self.publishes !== undefined && view.published === undefined)) return "wait"
     yield* connection(self, device)
     return "again"
   }
@@ -213,7 +221,7 @@ const letGo = <E, R, AE, AR>(self: Self<E, R, AE, AR>, device: Device): Effect.E
 }
 
 /** Why a connection is over, but for the handler's own end. */
-const whyOver = (self: Known, device: Device, view: View, was: States.Seen): Reason | "stopped" | undefined => {
+const whyOver = (self: Known, device: Device, view: View, was: View | undefined): Reason | "stopped" | undefined => {
   const { ours, theirs } = view
   if (ours === "Missing") return new PeerGone({ path: self.backendPath })
   if (self.isStopping() || !view.isOnline || !isIn("InitWait", "Connected")(ours)) return "stopped"
@@ -222,7 +230,10 @@ const whyOver = (self: Known, device: Device, view: View, was: States.Seen): Rea
     return new InvalidNode({ path: `${device.frontendPath}/state`, detail: "no state stands in it" })
   }
   // Back from Connected to Initialised: it has published anew, and was too fast to be seen in between.
-  return isUsing(theirs) && !(was === "Connected" && theirs === "Initialised") ? undefined : new PeerClosed({ state: theirs })
+  const isAnew = was !== undefined && (self.publishes === undefined
+    ? was.theirs === "Connected" && theirs === "Initialised"
+    : was.published !== view.published)
+  return isUsing(theirs) && !isAnew ? undefined : new PeerClosed({ state: theirs })
 }
 
 /** Runs the handler for one connection, and ends it in order. */
@@ -249,14 +260,14 @@ const untilOver = Effect.fnUntraced(function*<E, R, AE, AR>(
   device: Device,
   fiber: Fiber.Fiber<void, E>
 ) {
-  let was: States.Seen = "Missing"
+  let was: View | undefined
   while (true) {
     // First, so that a handler that failed because the frontend went is not said to have failed.
     const hasEnded = fiber.pollUnsafe() !== undefined
     const view = yield* look(self, device.frontendPath)
     const over = whyOver(self, device, view, was)
     if (over !== undefined || hasEnded) return over
-    was = view.theirs
+    was = view
     yield* Queue.take(self.bell)
   }
 })

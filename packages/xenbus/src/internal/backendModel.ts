@@ -44,6 +44,12 @@ export interface Options<E, R, AE = never, AR = never> {
    * anew.
    */
   readonly handler: (connection: Connection) => Effect.Effect<void, E, R>
+  /**
+   * A node that frontends write together with all else that they publish. A frontend has published when it is there, and
+   * publishes anew when it changes, whatever the state says besides: for frontends that may say Connected before they have
+   * published, as Linux's keyboards.
+   */
+  readonly publishes?: string | undefined
   /** Devices at one time: 256 unless given. More are left waiting, and a warning is logged. */
   readonly maxDevices?: number | undefined
   /**

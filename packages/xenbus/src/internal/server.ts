@@ -113,7 +113,8 @@ class Server<E, R, AE, AR> {
         bell,
         pace: yield* Pace.make(options.restarts ?? Pace.restarts),
         isStopping: () => this.stopping,
-        written: new Set<string>()
+        written: new Set<string>(),
+        publishes: options.publishes
       }
       const fiber = yield* Effect.andThen(BackendDevice.run(self), this.left(key)).pipe(
         Effect.annotateLogs({ device: self.backendPath }),
