@@ -7,6 +7,7 @@ import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import * as Boot from "./Boot.ts"
 import * as Archive from "./checks/Archive.ts"
+import * as Display from "./checks/Display.ts"
 import * as Death from "./checks/Death.ts"
 import * as Hostile from "./checks/Hostile.ts"
 import * as Laws from "./checks/Laws.ts"
@@ -26,10 +27,21 @@ import type * as Grants from "./Grants.ts"
 import * as Plan from "./Plan.ts"
 import { say } from "./Progress.ts"
 import type { Report } from "./Report.ts"
-import { type GuestPlan, Target } from "./Target.ts"
+import { type Arch, type GuestPlan, Target } from "./Target.ts"
 
 /** What can be asked for by name. The domains are prepared in any case. */
-export const topics = ["tool", "laws", "sharing", "guests", "death", "hostile", "archive", "sound", "soak"] as const
+export const topics = [
+  "tool",
+  "laws",
+  "sharing",
+  "guests",
+  "death",
+  "hostile",
+  "archive",
+  "sound",
+  "display",
+  "soak"
+] as const
 export type Topic = typeof topics[number]
 
 /** Random buffers of a soak: dom0 with itself, and each guest with dom0, which is slower. */
@@ -162,13 +174,35 @@ const checkGuest = Effect.fnUntraced(function*(
   yield* run({ ...group, acquire, checks: peers })
 })
 
-/** Runs what was asked for: dom0 by itself, while the guests boot, and then each guest with dom0, side by side. */
-export const run = Effect.fnUntraced(function*(lab: Boot.Booted, report: Report, options: Options) {
-  const { pages } = yield* Target
-  if (pages !== "4k") return yield* refusing(lab, report)
-  const common = yield* shared(lab, report, options)
-  const { arch, isWanted, run, when } = common
-  if (isWanted("death")) yield* say(`the moments of the kills come from --seed ${options.seed}`)
+/** Displays and keyboards, in guests that have them. */
+const checkDisplays = Effect.fnUntraced(function*({ arch, lab, run }: Shared) {
+  const scope = yield* Effect.scope
+  const once = <A, E>(acquire: Effect.Effect<A, E, Scope.Scope>) => Effect.cached(Scope.provide(acquire, scope))
+  const backend = yield* once(Display.start(lab.dom0))
+  const guests = yield* Effect.forEach(arch.guests, (plan) =>
+    Effect.map(
+      once(Effect.flatMap(backend, (backend) => Display.acquire(lab, backend, plan))),
+      (acquire) => ({ plan, acquire, where: `${plan.name}'s displays` })
+    ))
+  for (const { acquire, plan, where } of guests) {
+    yield* run({
+      where,
+      acquire,
+      concerns: ({ guest }, { granter, mapper }) => granter === guest.domain || mapper === guest.domain,
+      checks: Display.checks(lab, plan.kind)
+    })
+  }
+  const acquire = Effect.all(guests.map(({ acquire }) => acquire))
+  yield* run({ where: "both guests' displays", acquire, concerns: () => true, checks: [Display.both] })
+  for (const { acquire, where } of guests) {
+    yield* run({ where, acquire, concerns: () => false, checks: Display.lastChecks(lab) })
+  }
+}, Effect.scoped)
+
+/** dom0 by itself, while the guests boot, and then each guest with dom0, side by side. */
+const checkDomains = Effect.fnUntraced(function*(common: Shared, { only, seed, soak }: Options) {
+  const { arch, isWanted, lab, run, when } = common
+  if (isWanted("death")) yield* say(`the moments of the kills come from --seed ${seed}`)
   const guests = yield* Effect.forEach(
     new Set([...arch.guests, ...when("guests", arch.pair)]),
     (plan) => start(common, plan)
@@ -181,12 +215,29 @@ export const run = Effect.fnUntraced(function*(lab: Boot.Booted, report: Report,
   const pair = yield* Effect.forkScoped(checkPair(common, guests))
   yield* Effect.all([
     Effect.andThen(Fiber.join(dom0), run({ ...alone, acquire: laws, checks: when("laws", [Laws.check, ...Laws.checksInDom0]) })),
-    ...guests.map((guest) => checkGuest(common, guest, { dom0, pair, seed: options.seed }))
+    ...guests.map((guest) => checkGuest(common, guest, { dom0, pair, seed }))
   ], { concurrency: "unbounded" })
   // Asked for by name only, until it has been seen on both processors.
-  for (const { kind } of options.only.includes("sound") ? arch.guests : []) {
+  for (const { kind } of only.includes("sound") ? arch.guests : []) {
     const group = { where: `${kind} with a sound card`, acquire: Sound.acquire(lab, kind), concerns: Sound.concerns }
-    yield* run({ ...group, checks: Sound.checks(options.soak) })
+    yield* run({ ...group, checks: Sound.checks(soak) })
   }
   yield* run({ ...inDom0(common), checks: when("tool", [Resident.left]) })
+}, Effect.scoped)
+
+/** Whether there are displays: only x86's kernel has their driver, and they are asked for by name. */
+export const hasDisplays = ({ modules }: Arch, only: Options["only"]): boolean =>
+  modules.includes("drm_xen_front") && only.includes("display")
+
+/** Runs what was asked for. */
+export const run = Effect.fnUntraced(function*(lab: Boot.Booted, report: Report, options: Options) {
+  const { pages } = yield* Target
+  if (pages !== "4k") return yield* refusing(lab, report)
+  const common = yield* shared(lab, report, options)
+  const { only } = options
+  const isDisplayAlone = only.length === 1 && only[0] === "display"
+  if (isDisplayAlone) yield* common.run({ ...inDom0(common), checks: Modules.prepare })
+  else yield* checkDomains(common, options)
+  // Guests of their own, when there is memory for them again.
+  if (hasDisplays(common.arch, only)) yield* checkDisplays(common)
 }, Effect.scoped)

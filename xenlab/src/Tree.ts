@@ -35,7 +35,7 @@ const storeNames = ["ls", "read", "write", "list", "rm", "exists", "chmod", "wat
 const early = ["xen-privcmd", "xenfs", "xen-evtchn", "xen-gntdev", "virtio_console", "9pnet_virtio", "9p"]
 
 /** More to carry, with what they depend on. The front ends are for the kernel-made directories. */
-const late = ["xen-gntalloc", "xen-front-pgdir-shbuf", "snd_xen_front"]
+const late = ["xen-gntalloc", "xen-front-pgdir-shbuf", "snd_xen_front", "evdev"]
 
 /** Every file of {@link Base} by name, with its SHA-256. */
 const Manifest = Schema.fromJsonString(Schema.Record(Schema.String, Schema.String))

@@ -16,6 +16,7 @@ import * as Boot from "./Boot.ts"
 import * as Grants from "./Grants.ts"
 import * as Image from "./Image.ts"
 import { LabError, results } from "./Lab.ts"
+import * as Native from "./Native.ts"
 import * as Plan from "./Plan.ts"
 import * as Report from "./Report.ts"
 import * as Suite from "./Suite.ts"
@@ -65,7 +66,10 @@ const test = Effect.fnUntraced(function*(options: Suite.Options) {
   const report = Report.make(join(results, "outcomes.jsonl"))
 
   yield* Effect.gen(function*() {
-    const booted = yield* Effect.exit(Boot.boot({ entries: Image.entries, results }))
+    const booted = yield* Effect.exit(Effect.gen(function*() {
+      const files = Suite.hasDisplays(arch, options.only) ? yield* Native.make : undefined
+      return yield* Boot.boot({ entries: Image.entries, files, results })
+    }))
     if (Exit.isFailure(booted)) {
       if (Cause.hasInterruptsOnly(booted.cause)) return yield* booted
       const detail = Cause.prettyErrors(booted.cause).map((error) => error.message).join("\n")
