@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { XenStore } from "@xen-shbuf/core/XenStore"
 import * as Screens from "@xen-shbuf/screen/Screens"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
 import * as Deferred from "effect/Deferred"
@@ -37,6 +38,9 @@ describe("guests", () => {
       yield* Effect.forkScoped(World.openMonitor(3))
       const screens = yield* until((all) => all.length === 2 && all.every(({ info }) => info.width === 8))
       assert.deepStrictEqual(namesOf(screens), ["mail", "files"])
+      // The other one was seen before them, and left as the toolstack made it.
+      const state = World.inDomain(0)(Effect.flatMap(XenStore, ({ readText }) => readText("/local/domain/0/backend/vdispl/3/0/state")))
+      assert.strictEqual(yield* state, "1")
     }))
 
   inXen("have a screen for as long as they have a display, and a keyboard where they have one", () =>
