@@ -265,6 +265,55 @@ describe("sndif, in memory", () => {
       same(Buffer.concat(heard), source, "what was heard")
     })))
 
+  it.effect("the time that a player takes is not the guest's: it has as much to write as it ever had", () =>
+    World.checked(Effect.gen(function*() {
+      let state: Effect.Effect<Sound.State> | undefined
+      let isFirst = true
+      yield* World.addCard()
+      yield* World.serving({
+        playback: (opened) =>
+          Effect.sync(() => {
+            state = opened.state
+            return {
+              play: () =>
+                Effect.suspend(() => {
+                  const wait = isFirst ? Effect.sleep("1 second") : Effect.void
+                  isFirst = false
+                  return wait
+                })
+            }
+          })
+      })
+      const { lines } = yield* World.connected()
+      const open = yield* lines[0]!.open(World.params({ channels: 1, bufferFrames: 4800, periodFrames: 1200 }))
+      yield* open.write(0, 9600)
+      yield* open.trigger("START")
+      yield* TestClock.adjust("1030 millis")
+      assert.strictEqual(yield* open.position, 2402)
+      // Three periods are left, of 25 ms each.
+      yield* TestClock.adjust("60 millis")
+      yield* open.write(0, 2400)
+      yield* TestClock.adjust("30 millis")
+      assert.strictEqual((yield* state!).slips, 0)
+    })))
+
+  it.effect("who comes late and goes on elsewhere is heard from there on", () =>
+    World.checked(Effect.gen(function*() {
+      const heard = ear()
+      yield* World.addCard()
+      yield* World.serving({ playback: heard.playback })
+      const { lines } = yield* World.connected()
+      const open = yield* lines[0]!.open(World.params({ channels: 1, bufferFrames: 4800, periodFrames: 480 }))
+      const source = World.noise(8, 9600)
+      open.bytes.set(source)
+      yield* open.write(0, 960)
+      yield* open.trigger("START")
+      yield* TestClock.adjust("15 millis")
+      yield* open.write(4800, 960)
+      yield* TestClock.adjust("100 millis")
+      same(heard.bytes(), Buffer.concat([source.subarray(0, 960), source.subarray(4800, 5760)]), "what was heard")
+    })))
+
   it.effect("a player can hear more than once a period", () =>
     World.checked(Effect.gen(function*() {
       const heard = ear()
