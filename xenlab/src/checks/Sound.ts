@@ -2,6 +2,7 @@
  * Plays and records with `aplay` and `arecord` in a guest whose kernel is Debian's, through its own sound driver: the
  * command hears it in dom0, sample by sample.
  */
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
@@ -79,8 +80,9 @@ interface Way {
   readonly frames: number
 }
 
+/** Without blocking: the kernel gives up on a card that is a tenth of a second late, which an emulated one may be. */
 const optionsOf = ({ bufferFrames, channels, format, periodFrames, rate }: Way) =>
-  `-q -t raw -f ${formats[format][0]} -r ${rate} -c ${channels} --buffer-size=${bufferFrames} --period-size=${periodFrames}`
+  `-q -N -t raw -f ${formats[format][0]} -r ${rate} -c ${channels} --buffer-size=${bufferFrames} --period-size=${periodFrames}`
 
 const sizeOf = ({ channels, format, frames }: Way) => frames * channels * formats[format][1]
 
@@ -101,8 +103,9 @@ const next = Effect.fnUntraced(function*(process: Process, event: string, stream
 const played = Effect.fnUntraced(function*({ backend, guest }: Context, way: Way, device = 0) {
   const file = `/tmp/sound-${device}`
   const sha256 = yield* compose(guest, file, sizeOf(way))
-  yield* output(guest, ["sh", "-c", `aplay -D hw:0,${device} ${optionsOf(way)} ${file}`], { patience: "5 minutes" })
+  const ended = yield* run(guest, ["sh", "-c", `aplay -D hw:0,${device} ${optionsOf(way)} ${file}`], { patience: "5 minutes" })
   const closed = yield* next(backend(), "closed", `${device}/0`)
+  yield* same("what aplay said", [ended.code, ended.stderr], [0, ""])
   yield* same("the number of bytes that were heard", closed["bytes"], sizeOf(way))
   yield* same("the hash of what was heard", closed["sha256"], sha256)
   return closed
@@ -110,21 +113,22 @@ const played = Effect.fnUntraced(function*({ backend, guest }: Context, way: Way
 
 const way = (over: Partial<Way>): Way => ({
   format: "s16_le",
-  rate: 48_000,
+  rate: 16_000,
   channels: 2,
-  bufferFrames: 4096,
-  periodFrames: 1024,
-  frames: 40 * 1024,
+  bufferFrames: 8192,
+  periodFrames: 2048,
+  frames: 40 * 2048,
   ...over
 })
 
 /** Buffers on both sides of one page and of one page of a directory; all formats; one to six channels; 8 to 96 kHz. */
 const ways: ReadonlyArray<readonly [name: string, way: Way]> = [
-  ["16 bits, stereo, 48 kHz", way({})],
+  ["16 bits, stereo", way({})],
+  ["48 kHz", way({ rate: 48_000 })],
   ["8 bits, mono, 8 kHz, one page", way({ format: "u8", channels: 1, rate: 8000, bufferFrames: page, periodFrames: 1024 })],
-  ["one page, four periods", way({ bufferFrames: 1024, periodFrames: 256, frames: 40 * 256 })],
-  ["one page and a little", way({ bufferFrames: 1040, periodFrames: 260, frames: 40 * 260 })],
-  ["two periods", way({ bufferFrames: 2048, periodFrames: 1024 })],
+  ["one page, four periods", way({ rate: 8000, bufferFrames: 1024, periodFrames: 256, frames: 40 * 256 })],
+  ["one page and a little", way({ rate: 8000, bufferFrames: 1040, periodFrames: 260, frames: 40 * 260 })],
+  ["two periods", way({ bufferFrames: 4096, periodFrames: 2048 })],
   ["32 bits, six channels, 96 kHz", way({ format: "s32_le", channels: 6, rate: 96_000 })],
   ["float, stereo, 44.1 kHz, a buffer that is no power of two", way({
     format: "float_le",
@@ -147,7 +151,7 @@ const ways: ReadonlyArray<readonly [name: string, way: Way]> = [
     periodFrames: 1024 * page / 32,
     frames: 5 * 1024 * page / 32
   })],
-  ["less than a buffer", way({ frames: 1024 })]
+  ["less than a buffer", way({ frames: 2048 })]
 ]
 
 const everyWay: Check<Context> = {
@@ -157,7 +161,9 @@ const everyWay: Check<Context> = {
     for (const [name, way] of ways) {
       const start = performance.now()
       const exit = yield* Effect.exit(played(context, way))
-      const detail = Exit.isSuccess(exit) ? `${String(exit.value["slips"])} slips` : String(exit.cause)
+      const detail = Exit.isSuccess(exit)
+        ? `${String(exit.value["slips"])} slips`
+        : `${String(Cause.squash(exit.cause))}\n${(yield* Effect.flip(context.backend().fail("the command said"))).output.slice(-2000)}`
       yield* part(`aplay: ${name}`, Exit.isSuccess(exit), performance.now() - start, detail)
     }
   })
@@ -181,7 +187,7 @@ const both: Check<Context> = {
 
 /** Starts to play something long, and waits until it is on its way. */
 const begin = Effect.fnUntraced(function*({ backend, guest }: Context) {
-  const long = way({ frames: 48_000 * 60 })
+  const long = way({ frames: 2048 * 1000 })
   yield* compose(guest, "/tmp/long", sizeOf(long))
   const playing = yield* guest.start(["sh", "-c", `exec aplay -D hw:0,0 ${optionsOf(long)} /tmp/long`])
   yield* next(backend(), "state")
@@ -214,7 +220,7 @@ const recorded: Check<Context> = {
   name: "arecord: what is recorded is the input, sample by sample",
   run: Effect.fnUntraced(function*(context) {
     const { dom0, guest, serve } = context
-    const sound = way({ frames: 40 * 1024 })
+    const sound = way({})
     // What the guest plays becomes a file of dom0's, and is what it records then.
     yield* sh(dom0, "rm -rf /tmp/wav")
     yield* serve(["--wav", "/tmp/wav"])

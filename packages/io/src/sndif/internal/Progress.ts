@@ -33,14 +33,20 @@ export interface Shape {
 
 const second = 1_000_000_000
 
-/** How long a clock that does not pace waits for the guest's work, before it moves on like one that does: half a second. */
-const patience = second / 2
+/**
+ * How long Linux lets an application wait for its card, before it takes it for broken: a tenth of a second, or somewhat
+ * more than a buffer lasts.
+ */
+const least = second / 10
+
+/** The part of it that a guest without work is given, before the clock moves on all the same. */
+const share = 0.75
 
 /**
  * How long a guest may take until it counts what it has just written or read. Linux does so after the response; if it hears
  * first that all of it was played, it takes that for an underrun. What it asks for next says as well that it has counted.
  */
-const grace = second / 10
+const grace = second / 20
 
 /**
  * The state of a stream that is open.
@@ -85,7 +91,14 @@ export class Progress {
   }
 
   #drop(time: number, position = this.position) {
-    this.#anchor = { time: this.#shape.isUnpaced ? time + patience : time, position }
+    this.#anchor = { time: time + this.#patience, position }
+  }
+
+  /** What a clock that does not pace waits for the guest's work, besides a period. */
+  get #patience(): number {
+    const { bufferSize, frameSize, isUnpaced, periodSize, rate } = this.#shape
+    const lasts = (bytes: number) => bytes / frameSize / rate * second
+    return isUnpaced ? Math.max(0, share * Math.max(least, lasts(bufferSize)) - lasts(periodSize)) : 0
   }
 
   /** The end of the period `number`, and one frame. */
@@ -216,8 +229,10 @@ export class Progress {
   /** The position that is reached without waiting for the end of a period: for a pause or a stop. */
   reached(now: number): number {
     if (!this.isRunning) return this.position
-    const clocked = Math.max(this.position, this.#clocked(now))
-    return this.#shape.direction === "playback" ? Math.max(this.position, Math.min(clocked, this.edge)) : clocked
+    const { direction, isUnpaced } = this.#shape
+    // Without a clock that paces, what was written is as good as played.
+    const clocked = isUnpaced && direction === "playback" ? this.edge : Math.max(this.position, this.#clocked(now))
+    return direction === "playback" ? Math.max(this.position, Math.min(clocked, this.edge)) : clocked
   }
 
   #isOut(position: number): boolean {
