@@ -12,6 +12,7 @@ import type { Event } from "@xen-shbuf/io/kbdif/Protocol"
 import * as XenDevices from "@xen-shbuf/xen-devices/XenDevices"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Stream from "effect/Stream"
 import { nextLine, say } from "./Program.ts"
@@ -135,7 +136,6 @@ const obey = Effect.gen(function*() {
 
 await Effect.runPromise(
   Effect.raceFirst(obey, Effect.all([displays, keys], { concurrency: "unbounded", discard: true })).pipe(
-    Effect.provide(XenDevices.layer()),
-    Effect.provide(Logger.layer([logger]))
+    Effect.provide(Layer.mergeAll(XenDevices.layer(), Logger.layer([logger])))
   )
 )
