@@ -389,6 +389,78 @@ describe("serve", () => {
     })).pipe(Effect.provide(TestXen.layer())))
 })
 
+describe("a device that changes in the middle", () => {
+  const idle = ({ ready }: Backend.Connection) => Effect.andThen(ready, Effect.never)
+
+  /** A backend that is connected with a frontend that only writes states. */
+  const connected = Effect.fnUntraced(function*(machine: Machine, disturb?: Machine.Disturb) {
+    const backend = yield* machine.process(1, disturb)
+    yield* machine.process(3)
+    yield* machine.toolstack(Toolstack.addDevice(device))
+    const server = yield* backend.start(
+      Backend.serve({ type: Dice.type, handler: idle, restarts: Schedule.forever, closeWithin: 0 })
+    )
+    yield* machine.until(`${ours}/state`, "2")
+    yield* machine.store.write(`${theirs}/state`, "3")
+    yield* machine.until(`${ours}/state`, "4")
+    yield* machine.store.write(`${theirs}/state`, "4")
+    yield* machine.settle
+    return server
+  })
+
+  inXen("is another connection when its frontend has published anew, too fast to be seen in between", (machine) =>
+    Effect.gen(function*() {
+      const server = yield* connected(machine)
+      yield* machine.store.write(`${theirs}/state`, "1")
+      yield* machine.store.write(`${theirs}/state`, "3")
+      yield* machine.until(`${ours}/state`, "6")
+      yield* machine.store.write(`${theirs}/state`, "1")
+      yield* machine.until(`${ours}/state`, "2")
+      yield* Fiber.interrupt(server)
+    }))
+
+  // In dom0, which xenstore lets write anything.
+  inXen("is not made anew by its backend when the toolstack removes it", (machine) =>
+    Effect.gen(function*() {
+      const backend = yield* machine.process(0)
+      yield* machine.process(3)
+      const path = "/local/domain/0/backend/dice/3"
+      yield* machine.toolstack(Toolstack.addDevice({ type: Dice.type, frontend: 3 }))
+      const server = yield* backend.start(Backend.serve({ type: Dice.type, handler: idle, closeWithin: 0 }))
+      yield* machine.until(`${path}/0/state`, "2")
+      yield* machine.store.write(`${theirs}/state`, "3")
+      yield* machine.until(`${path}/0/state`, "4")
+      yield* machine.store.remove(path)
+      yield* machine.settle
+      assert.deepStrictEqual(yield* machine.below(path), [])
+      yield* Fiber.interrupt(server)
+      assert.deepStrictEqual(yield* machine.below(path), [])
+    }))
+
+  inXen("is served again where the toolstack makes it anew, at whatever moment of its end", (machine) =>
+    Effect.gen(function*() {
+      const made = machine.toolstack(Toolstack.addDevice(device))
+      let countdown = -1
+      const server = yield* connected(machine, () => {
+        if (countdown-- === 0) Effect.runSync(made)
+        return undefined
+      })
+      for (let at = 0; countdown < 0; at++) {
+        countdown = at
+        yield* machine.store.remove("/local/domain/3/device/dice")
+        yield* machine.store.remove("/local/domain/1/backend/dice/3")
+        yield* machine.settle
+        if (countdown >= 0) break
+        assert.strictEqual(yield* machine.text(`${ours}/state`), "2", `made anew before operation ${at}`)
+        yield* machine.store.write(`${theirs}/state`, "3")
+        yield* machine.until(`${ours}/state`, "4")
+        yield* machine.settle
+      }
+      countdown = -1
+      yield* Fiber.interrupt(server)
+    }))
+})
+
 describe("a frontend", () => {
   /** A backend that is not one of ours: it only writes states. */
   const says = (machine: Machine, number: number) => machine.store.write(`${ours}/state`, String(number))
@@ -420,7 +492,8 @@ describe("a frontend", () => {
         const error = yield* Fiber.join(fiber)
         assert.strictEqual(error.reason._tag, tag)
         assert.strictEqual(yield* machine.text(`${theirs}/state`), after)
-        assert.isUndefined(yield* machine.text(`${theirs}/ring-ref`))
+        // What a device has that was made anew is not ours to remove.
+        if (after !== "1") assert.isUndefined(yield* machine.text(`${theirs}/ring-ref`))
       }))
 
   ends("ends when its backend is Closed", (machine) => says(machine, 6), "PeerClosed", "6")
@@ -436,6 +509,9 @@ describe("a frontend", () => {
       yield* nodes.write(`${theirs}/backend-id`, "7")
       yield* nodes.write(`${theirs}/state`, "1")
     })), "Suspended", "1")
+
+  ends("ends when the toolstack has made it anew with the same names", (machine) =>
+    machine.store.write(`${theirs}/state`, "1"), "Suspended", "1")
 
   inXen("holds what it shares until the backend has let go, but not for ever", (machine) =>
     Effect.gen(function*() {
@@ -521,6 +597,40 @@ describe("a frontend", () => {
       assert.strictEqual(yield* Effect.flip(guest.run(own)), "the user's own")
       yield* Fiber.interrupt(second)
     }))
+})
+
+describe("a guest that is saved and restored", () => {
+  for (const isMadeAnew of [true, false]) {
+    inXen(`connects again where its device is ${isMadeAnew ? "made anew" : "as it was"}`, (machine) =>
+      Effect.gen(function*() {
+        const backend = yield* machine.process(1)
+        const guest = yield* machine.process(3)
+        yield* machine.toolstack(Toolstack.addDevice(device))
+        const server = yield* backend.start(serve(machine))
+        const bells = yield* Effect.all([Deferred.make<void>(), Deferred.make<void>()])
+        let connections = 0
+        const run = yield* guest.start(Frontend.run({
+          type: Dice.type,
+          publish: Dice.publish,
+          restarts: Schedule.forever,
+          use: (connection) =>
+            Effect.gen(function*() {
+              assert.deepStrictEqual(yield* Dice.double(connection, 3), [3, 6])
+              yield* Deferred.succeed(bells[connections++]!, undefined)
+              return yield* Effect.forever(connection.published.requests.channel.wait)
+            })
+        }))
+        yield* Deferred.await(bells[0])
+        yield* machine.xen.suspendAndResume(3)
+        if (isMadeAnew) {
+          yield* machine.store.transaction((nodes) =>
+            Effect.forEach([ours, theirs], (half) => nodes.write(`${half}/state`, "1")))
+        }
+        yield* Deferred.await(bells[1])
+        yield* Fiber.interrupt(run)
+        yield* Fiber.interrupt(server)
+      }))
+  }
 })
 
 describe("the toolstack", () => {
