@@ -32,7 +32,11 @@ export interface Entries {
 /** The project's own entries. */
 export const entries: Entries = {
   cli: join(workspace, "packages", "cli", "src", "bin.ts"),
-  ...Object.fromEntries(["tool", "laws", "peer", "hostile", "soak", "worker", "display", "input"].map((name) => [name, join(home, "guest", `${name}.ts`)]))
+  ...Object.fromEntries(
+    ["tool", "laws", "services", "peer", "hostile", "soak", "worker", "display", "input"].map((name) =>
+      [name, join(home, "guest", `${name}.ts`)]
+    )
+  )
 }
 
 const bundle = (entryPoints: Record<string, string>, outdir: string): Effect.Effect<void, LabError> =>

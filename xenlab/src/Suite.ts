@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import * as Boot from "./Boot.ts"
+import * as Between from "./checks/Between.ts"
 import * as Archive from "./checks/Archive.ts"
 import * as Display from "./checks/Display.ts"
 import * as Death from "./checks/Death.ts"
@@ -33,6 +34,7 @@ import { type Arch, type GuestPlan, Target } from "./Target.ts"
 export const topics = [
   "tool",
   "laws",
+  "services",
   "sharing",
   "guests",
   "death",
@@ -158,7 +160,8 @@ const checkGuest = Effect.fnUntraced(function*(
   )
   if (!arch.guests.includes(plan)) return
   const acquireLaws = Effect.flatMap(context, ({ guest }) => Laws.start(guest, guest.domain))
-  yield* run({ ...group, concerns: () => false, acquire: acquireLaws, checks: when("laws", Laws.checksInGuest) })
+  yield* run({ ...group, concerns: () => false, acquire: acquireLaws, checks: when("services", Laws.checksInGuest) })
+  yield* run({ ...group, checks: when("services", [Between.check(lab)]) })
   yield* Fiber.join(dom0)
   const sharing = [...Sharing.checks(lab), ...general([...Sharing.generalChecks(lab), Readme.check(lab)])]
   yield* run({ ...group, checks: when("sharing", sharing) })
@@ -209,12 +212,16 @@ const checkDomains = Effect.fnUntraced(function*(common: Shared, { only, seed, s
   )
   const laws = yield* Effect.cached(Scope.provide(Laws.start(lab.dom0), yield* Effect.scope))
   // It takes a while, too.
-  if (isWanted("laws")) yield* Effect.forkScoped(laws)
+  if (isWanted("laws") || isWanted("services")) yield* Effect.forkScoped(laws)
 
   const dom0 = yield* Effect.forkScoped(checkDom0(common, laws))
   const pair = yield* Effect.forkScoped(checkPair(common, guests))
   yield* Effect.all([
-    Effect.andThen(Fiber.join(dom0), run({ ...alone, acquire: laws, checks: when("laws", [Laws.check, ...Laws.checksInDom0]) })),
+    Effect.andThen(Fiber.join(dom0), run({
+      ...alone,
+      acquire: laws,
+      checks: [...when("laws", [Laws.check]), ...when("services", Laws.checksInDom0)]
+    })),
     ...guests.map((guest) => checkGuest(common, guest, { dom0, pair, seed }))
   ], { concurrency: "unbounded" })
   // Asked for by name only, until it has been seen on both processors.
