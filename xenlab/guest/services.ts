@@ -8,6 +8,7 @@ import type { PermissionsInput } from "@xen-shbuf/core/NodePermissions"
 import { type Nodes, XenStore } from "@xen-shbuf/core/XenStore"
 import * as XenStoreError from "@xen-shbuf/core/XenStoreError"
 import * as XenDevices from "@xen-shbuf/xen-devices/XenDevices"
+import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -49,7 +50,8 @@ interface Transaction {
   readonly outcome: Deferred.Deferred<Result.Result<void, XenStoreError.XenStoreError>>
 }
 
-class Aborted extends Error {}
+/** Ends a transaction without effect. */
+class Aborted extends Data.TaggedError("Aborted") {}
 
 const main = Effect.gen(function*() {
   const channels = yield* EventChannels
@@ -86,7 +88,7 @@ const main = Effect.gen(function*() {
         Effect.flatMap(Deferred.await(end), (isDone) => isDone ? Effect.void : Effect.fail(new Aborted()))
       )
     yield* store.transaction(body, { attempts: 1 }).pipe(
-      Effect.catch((error) => error instanceof Aborted ? Effect.void : Effect.fail(error)),
+      Effect.catch((error) => error._tag === "Aborted" ? Effect.void : Effect.fail(error)),
       Effect.tapError((error) => Deferred.fail(begun, error)),
       Effect.result,
       Effect.flatMap((result) => Deferred.succeed(outcome, result)),
