@@ -6,6 +6,7 @@
  *
  * @since 0.2.0
  */
+
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import { writeFile } from "node:fs/promises"

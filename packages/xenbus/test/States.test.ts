@@ -35,7 +35,7 @@ const provoke = Effect.fnUntraced(function*({ settle, store }: Effect.Success<ty
 
 const inXen = (name: string, test: (machine: Effect.Success<typeof Machine.make>) => Effect.Effect<void, unknown, TestXen.TestXen>) =>
   it.live(name, () =>
-    Ledger.checked(Effect.flatMap(Machine.make, test)).pipe(Effect.provide(TestClock.layer()), Effect.provide(TestXen.layer())), 180_000)
+    Ledger.checked(Effect.flatMap(Machine.make, test)).pipe(Effect.provide([TestClock.layer(), TestXen.layer()])), 180_000)
 
 describe("states in every order", () => {
   inXen(`of a hostile frontend, ${cases.frontend} cases: at most one handler runs, and only while it may; another guest's goes on`, (machine) =>
