@@ -192,7 +192,7 @@ class Case {
       this.tree.set(`/local/domain/${id}`, node({ owner: 0, others: "none", domains: [{ domain: id, access: "read" }] }))
       this.tree.set(`/local/domain/${id}/data`, node(nobody(id)))
     }
-    const watch = (id: number, path: string) => ({ id, path, names: new Set([path]), real: new Set<string>() })
+    const watch = (id: number, path: string) => ({ id, path, names: new Set<string>(), real: new Set<string>() })
     this.told = [watch(1, places[1]), watch(2, places[0]), watch(0, `${places[0]}/a/b`)]
   }
 
@@ -363,7 +363,11 @@ const play = Effect.fnUntraced(function*(world: World, steps: ReadonlyArray<Step
     const watching = Stream.runForEach(world.stores[id]!.watch(path), (told) => Effect.sync(() => void real.add(told)))
     yield* Effect.forkScoped(watching, { startImmediately: true })
   }
-  yield* Effect.yieldNow
+  yield* Effect.repeat(Effect.yieldNow, { times: 4 })
+  for (const { path, real } of self.told) {
+    yield* demand("what is told at once", [...real].join(" "), path)
+    real.clear()
+  }
   for (const step of steps) yield* self.step(step)
   yield* self.end()
 })
