@@ -19,11 +19,14 @@ import type Sharp from "sharp"
  * @since 0.2.0
  */
 export class FilmError extends Data.TaggedError("FilmError")<{
+  /** The file that it was to be. */
   readonly file: string
+  /** Why not. */
   readonly reason: {
     /** `NoEncoder`: sharp is not installed here. */
     readonly _tag: "NoEncoder" | "NotWritten"
   }
+  /** What the encoder, or the system, said. */
   readonly detail: string
 }> {
   override get message() {
@@ -40,8 +43,11 @@ export class FilmError extends Data.TaggedError("FilmError")<{
  * @since 0.2.0
  */
 export interface Picture {
+  /** In pixels. */
   readonly width: number
+  /** In pixels. */
   readonly height: number
+  /** Row by row. */
   readonly rgb: Uint8Array<ArrayBuffer>
 }
 
