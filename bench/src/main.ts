@@ -16,6 +16,7 @@ import * as Rings from "./rings.ts"
 import * as Screen from "./screen.ts"
 import * as Services from "./services.ts"
 import * as Sound from "./sound.ts"
+import * as Vchan from "./vchan.ts"
 import * as Views from "./views.ts"
 import * as Waiting from "./waiting.ts"
 
@@ -30,6 +31,7 @@ const topics = {
   rings: Rings.run,
   services: Services.run,
   sound: Sound.run,
+  vchan: Vchan.run,
   waiting: Waiting.run
 }
 const names = [
@@ -43,6 +45,7 @@ const names = [
   "rings",
   "services",
   "sound",
+  "vchan",
   "waiting"
 ] as const satisfies ReadonlyArray<keyof typeof topics>
 

@@ -22,8 +22,8 @@ import * as Tree from "./Tree.ts"
 export interface Options {
   /** What to bundle into every domain besides the agent. */
   readonly entries: Image.Entries
-  /** A folder of files to have in every domain, too. */
-  readonly files?: string | undefined
+  /** Folders of files to have in every domain, too. */
+  readonly files?: ReadonlyArray<string> | undefined
   /** The folder for the consoles. What is in it goes away. */
   readonly results: string
 }
@@ -55,7 +55,7 @@ const runFolder = Effect.fnUntraced(function*(folder: string) {
 })
 
 /** From nothing to a booted dom0, which lives as long as the scope. */
-export const boot = Effect.fnUntraced(function*({ entries, files, results }: Options) {
+export const boot = Effect.fnUntraced(function*({ entries, files = [], results }: Options) {
   const fs = yield* FileSystem.FileSystem
   yield* fs.remove(results, { recursive: true, force: true })
   yield* fs.makeDirectory(results, { recursive: true })

@@ -33,7 +33,7 @@ export interface Entries {
 export const entries: Entries = {
   cli: join(workspace, "packages", "cli", "src", "bin.ts"),
   ...Object.fromEntries(
-    ["tool", "laws", "services", "peer", "hostile", "soak", "worker", "display", "input"].map((name) =>
+    ["tool", "laws", "services", "peer", "hostile", "soak", "worker", "display", "input", "vchan"].map((name) =>
       [name, join(home, "guest", `${name}.ts`)]
     )
   )
@@ -83,7 +83,7 @@ const concatenate = Effect.fnUntraced(function*(archives: ReadonlyArray<string>,
 export const make = Effect.fnUntraced(function*(
   base: Tree.Base,
   wanted: Entries,
-  files: string | undefined,
+  files: ReadonlyArray<string>,
   folder: string
 ) {
   const fs = yield* FileSystem.FileSystem
@@ -93,7 +93,7 @@ export const make = Effect.fnUntraced(function*(
   const inside = join(project, place)
   yield* bundle({ agent: join(home, "guest", "agent.ts"), ...wanted }, inside)
   yield* copyKoffi(inside)
-  if (files !== undefined) yield* Command.run("cp", ["-a", `${files}/.`, project])
+  for (const folder of files) yield* Command.run("cp", ["-a", `${folder}/.`, project])
   yield* Tree.pack(base.busybox, project, join(folder, "project.cpio"))
 
   const init = Effect.fnUntraced(function*(name: string) {

@@ -23,6 +23,7 @@ import * as Sharing from "./checks/Sharing.ts"
 import * as Sound from "./checks/Sound.ts"
 import * as Soak from "./checks/Soak.ts"
 import * as Tool from "./checks/Tool.ts"
+import * as Vchan from "./checks/Vchan.ts"
 import * as Worker from "./checks/Worker.ts"
 import type * as Grants from "./Grants.ts"
 import * as Plan from "./Plan.ts"
@@ -42,6 +43,7 @@ export const topics = [
   "archive",
   "sound",
   "display",
+  "vchan",
   "soak"
 ] as const
 export type Topic = typeof topics[number]
@@ -81,6 +83,7 @@ const shared = Effect.fnUntraced(function*(lab: Boot.Booted, report: Report, { o
     /** Where the tool runs in dom0. */
     tool: yield* Tool.resident(lab.dom0),
     isWanted,
+    vchans: hasVchans(only),
     when: <A>(topic: Topic, checks: ReadonlyArray<A>): ReadonlyArray<A> => isWanted(topic) ? checks : [],
     general: <A>(checks: ReadonlyArray<A>): ReadonlyArray<A> => arch.isGeneral ? checks : [],
     prepare: (missing: Parameters<typeof Modules.checks>[0]) =>
@@ -149,7 +152,7 @@ const alike = (checks: ReadonlyArray<Plan.Check<Modules.Context>>) =>
 
 /** A guest with dom0, when dom0 is prepared; its death is the last, and waits for what others do with it. */
 const checkGuest = Effect.fnUntraced(function*(
-  { arch, general, lab, prepare, run, soaking, when }: Shared,
+  { arch, general, lab, prepare, run, soaking, vchans, when }: Shared,
   { context, plan, prepared }: Started,
   { dom0, pair, seed }: { readonly dom0: Fiber.Fiber<void>; readonly pair: Fiber.Fiber<void>; readonly seed: number }
 ) {
@@ -165,6 +168,7 @@ const checkGuest = Effect.fnUntraced(function*(
   yield* Fiber.join(dom0)
   const sharing = [...Sharing.checks(lab), ...general([...Sharing.generalChecks(lab), Readme.check(lab)])]
   yield* run({ ...group, checks: when("sharing", sharing) })
+  if (vchans) yield* run({ ...group, checks: Vchan.checks(lab, seed) })
   yield* soaking({ ...group, checks: [Soak.withGuest(lab, cycles.guest)] })
   yield* Fiber.join(pair)
   yield* run({ ...group, checks: when("tool", alike([Resident.left])) })
@@ -231,6 +235,9 @@ const checkDomains = Effect.fnUntraced(function*(common: Shared, { only, seed, s
   }
   yield* run({ ...inDom0(common), checks: when("tool", [Resident.left]) })
 }, Effect.scoped)
+
+/** Whether vchans are checked, which takes a compiler and a while. */
+export const hasVchans = (only: Options["only"]): boolean => only.includes("vchan")
 
 /** Whether there are displays: only x86's kernel has their driver, and they are asked for by name. */
 export const hasDisplays = ({ modules }: Arch, only: Options["only"]): boolean =>

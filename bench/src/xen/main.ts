@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import { join } from "node:path"
 import * as X86 from "../../../xenlab/src/arch/X86.ts"
 import * as Boot from "../../../xenlab/src/Boot.ts"
+import * as CPeer from "../../../xenlab/src/CPeer.ts"
 import * as Image from "../../../xenlab/src/Image.ts"
 import { grantFrames } from "../../../xenlab/src/Lab.ts"
 import { type Machine, sh } from "../../../xenlab/src/Machine.ts"
@@ -22,12 +23,13 @@ import * as Emulator from "./Emulator.ts"
 import * as Start from "./Start.ts"
 import * as Times from "./Times.ts"
 import * as Tools from "./Tools.ts"
+import * as Vchan from "./Vchan.ts"
 
 /** What can be asked for by name. */
-const parts = ["times", "copy", "calls", "start", "emulator"] as const
+const parts = ["times", "copy", "calls", "start", "emulator", "vchan"] as const
 type Part = typeof parts[number]
 
-const needsGuests: ReadonlyArray<Part> = ["times", "copy", "start"]
+const needsGuests: ReadonlyArray<Part> = ["times", "copy", "start", "vchan"]
 
 const only = Flag.Literals("only", parts).pipe(
   Flag.atLeast(0),
@@ -47,6 +49,7 @@ const home = join(import.meta.dirname, "..", "..")
 const programs = ["grants", "frame", "frameEager", "empty", "emulator"]
 const entries: Image.Entries = {
   cli: Image.entries["cli"]!,
+  vchan: Image.entries["vchan"]!,
   ...Object.fromEntries(programs.map((name) => [name, join(home, "guest", `${name}.ts`)]))
 }
 
@@ -63,7 +66,7 @@ const bench = Effect.fnUntraced(function*(options: { readonly only: ReadonlyArra
   const isWanted = (part: Part) => options.only.length === 0 || options.only.includes(part)
   const publish = (section: Report.Section) => quick ? Report.print(section) : Report.publish(section)
 
-  const files = yield* Tools.make
+  const files = [yield* Tools.make, ...isWanted("vchan") ? [yield* CPeer.make] : []]
   const lab = yield* Boot.boot({ entries, files, results: join(Report.results, "xen") })
   const plans = parts.some((part) => isWanted(part) && needsGuests.includes(part)) ? X86.arch.guests : []
   const starting = yield* Effect.forEach(plans, (plan) =>
@@ -87,6 +90,10 @@ const bench = Effect.fnUntraced(function*(options: { readonly only: ReadonlyArra
   const [guest] = guests
   if (isWanted("start") && guest !== undefined) {
     yield* publish(yield* Start.section(dom0, guest, where, quick))
+  }
+  if (isWanted("vchan") && guest !== undefined) {
+    const pair = { dom0: lab.dom0, guest: guest.machine, id: guest.id }
+    yield* publish(yield* Vchan.section(pair, where, quick))
   }
   if (isWanted("copy")) yield* publish(yield* Copy.section(dom0, guests, where, quick))
   if (isWanted("times")) yield* publish(yield* Times.section(dom0, guests, where, quick))
