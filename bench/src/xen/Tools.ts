@@ -1,5 +1,5 @@
 /**
- * Makes what only the benchmark has in the domains: our C program, Debian's libxengnttab that it links to, and strace.
+ * Makes what only the benchmark has in the domains: our C programs, the libraries of Debian's that they link to, and strace.
  */
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -14,9 +14,12 @@ import * as Tree from "../../../xenlab/src/Tree.ts"
 
 const packages = ["libxen-dev", "strace"]
 
-const source = join(workspace, "bench", "c", "grants.c")
+/** Our programs, with the libraries that they link to. */
+const programs = { grants: ["xengnttab"], signals: ["xenevtchn", "xenstore"] }
 
-/** How the C program is compiled: on the host, which has the same Debian as the domains. */
+const source = (name: string) => join(workspace, "bench", "c", `${name}.c`)
+
+/** How they are compiled: on the host, which has the same Debian as the domains. */
 const flags = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"]
 
 /** Gives the folder of files to add to the images, from the cache if it is there. */
@@ -24,13 +27,14 @@ export const make = Effect.gen(function*() {
   const fs = yield* FileSystem.FileSystem
   const folder = yield* cache
   yield* fs.makeDirectory(folder, { recursive: true })
-  const recipe = JSON.stringify([packages, flags, yield* fs.readFileString(source)])
+  const sources = yield* Effect.forEach(Object.keys(programs), (name) => fs.readFileString(source(name)))
+  const recipe = JSON.stringify([packages, flags, programs, sources])
   const made = join(folder, `bench-${createHash("sha256").update(recipe).digest("hex").slice(0, 16)}`)
   if (yield* fs.exists(made)) return made
 
   yield* Provision.commands([["gcc", "gcc"], ["gcc", "libc6-dev"]])
   const debs = yield* Provision.debs(join(folder, "debs"), packages)
-  yield* say("compiling the C program of the benchmark")
+  yield* say("compiling the C programs of the benchmark")
   const work = yield* fs.makeTempDirectoryScoped({ directory: folder, prefix: `run-${process.pid}-` })
   const tree = join(work, "tree")
   yield* fs.makeDirectory(tree)
@@ -38,15 +42,17 @@ export const make = Effect.gen(function*() {
 
   const files = join(work, "files")
   const libraries = join(tree, "usr", "lib", "x86_64-linux-gnu")
-  const program = join(files, place, "grants")
   const strace = join(tree, "usr", "bin", "strace")
   yield* fs.makeDirectory(join(files, place), { recursive: true })
-  yield* Command.run("gcc", [
-    ...flags,
-    ...["-I", join(tree, "usr", "include"), "-o", program, source],
-    ...["-L", libraries, `-Wl,-rpath-link=${libraries}`, "-lxengnttab"]
-  ])
-  yield* Tree.copyLibraries(tree, program, files)
+  for (const [name, linked] of Object.entries(programs)) {
+    const program = join(files, place, name)
+    yield* Command.run("gcc", [
+      ...flags,
+      ...["-I", join(tree, "usr", "include"), "-o", program, source(name)],
+      ...["-L", libraries, `-Wl,-rpath-link=${libraries}`, ...linked.map((library) => `-l${library}`)]
+    ])
+    yield* Tree.copyLibraries(tree, program, files)
+  }
   yield* Tree.copy(strace, join(files, "usr", "bin", "strace"))
   yield* Tree.copyLibraries(tree, strace, files)
   yield* fs.rename(files, made)

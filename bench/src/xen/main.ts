@@ -20,16 +20,17 @@ import * as Calls from "./Calls.ts"
 import * as Copy from "./Copy.ts"
 import * as Domain from "./Domain.ts"
 import * as Emulator from "./Emulator.ts"
+import * as Signals from "./Signals.ts"
 import * as Start from "./Start.ts"
 import * as Times from "./Times.ts"
 import * as Tools from "./Tools.ts"
 import * as Vchan from "./Vchan.ts"
 
 /** What can be asked for by name. */
-const parts = ["times", "copy", "calls", "start", "emulator", "vchan"] as const
+const parts = ["times", "copy", "calls", "start", "emulator", "signals", "vchan"] as const
 type Part = typeof parts[number]
 
-const needsGuests: ReadonlyArray<Part> = ["times", "copy", "start", "vchan"]
+const needsGuests: ReadonlyArray<Part> = ["times", "copy", "start", "signals", "vchan"]
 
 const only = Flag.Literals("only", parts).pipe(
   Flag.atLeast(0),
@@ -46,7 +47,7 @@ const tableSize = { dom0: grantFrames * refsPerFrame, guest: 64 * refsPerFrame }
 /** The package of the benchmarks. */
 const home = join(import.meta.dirname, "..", "..")
 
-const programs = ["grants", "frame", "frameEager", "empty", "emulator"]
+const programs = ["grants", "frame", "frameEager", "empty", "emulator", "signals"]
 const entries: Image.Entries = {
   cli: Image.entries["cli"]!,
   vchan: Image.entries["vchan"]!,
@@ -87,6 +88,9 @@ const bench = Effect.fnUntraced(function*(options: { readonly only: ReadonlyArra
     for (const section of yield* Calls.sections(dom0, tableSize.dom0, where, quick)) yield* publish(section)
   }
   if (isWanted("emulator")) yield* publish(yield* Emulator.section(lab.dom0, where))
+  if (isWanted("signals")) {
+    for (const section of yield* Signals.sections(lab.dom0, guests, where, quick)) yield* publish(section)
+  }
   const [guest] = guests
   if (isWanted("start") && guest !== undefined) {
     yield* publish(yield* Start.section(dom0, guest, where, quick))
@@ -100,7 +104,7 @@ const bench = Effect.fnUntraced(function*(options: { readonly only: ReadonlyArra
 }, Effect.scoped)
 
 Command.make("bench:xen", { only, quick }, bench).pipe(
-  Command.withDescription("Boots a real Xen under QEMU and measures the library against C with libxengnttab in it"),
+  Command.withDescription("Boots a real Xen under QEMU and measures the library against C with Xen's libraries in it"),
   Command.run({ version: "0.1.0" }),
   Effect.provideService(Target, { arch: X86.arch, release: releases["4.17"], pages: "4k", xsm: undefined }),
   Effect.provide(NodeServices.layer),
