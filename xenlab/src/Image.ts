@@ -32,6 +32,8 @@ export interface Entries {
 /** The project's own entries. */
 export const entries: Entries = {
   cli: join(workspace, "packages", "cli", "src", "bin.ts"),
+  "thermometer-backend": join(workspace, "examples", "thermometer", "Backend.ts"),
+  "thermometer-frontend": join(workspace, "examples", "thermometer", "Frontend.ts"),
   ...Object.fromEntries(
     ["tool", "laws", "services", "peer", "hostile", "soak", "worker", "display", "input", "vchan"].map((name) =>
       [name, join(home, "guest", `${name}.ts`)]

@@ -10,6 +10,7 @@ import * as Between from "./checks/Between.ts"
 import * as Archive from "./checks/Archive.ts"
 import * as Display from "./checks/Display.ts"
 import * as Death from "./checks/Death.ts"
+import * as Driver from "./checks/Driver.ts"
 import * as Hostile from "./checks/Hostile.ts"
 import * as Laws from "./checks/Laws.ts"
 import * as Modules from "./checks/Modules.ts"
@@ -41,6 +42,7 @@ export const topics = [
   "death",
   "hostile",
   "archive",
+  "driver",
   "sound",
   "display",
   "vchan",
@@ -228,7 +230,10 @@ const checkDomains = Effect.fnUntraced(function*(common: Shared, { only, seed, s
     })),
     ...guests.map((guest) => checkGuest(common, guest, { dom0, pair, seed }))
   ], { concurrency: "unbounded" })
-  // Asked for by name only, until it has been seen on both processors.
+  // Asked for by name only, until they have been seen on both processors.
+  for (const { context, plan } of only.includes("driver") ? guests : []) {
+    yield* run({ where: plan.name, acquire: context, concerns: Sharing.concerns, checks: Driver.checks(lab) })
+  }
   for (const { kind } of only.includes("sound") ? arch.guests : []) {
     const group = { where: `${kind} with a sound card`, acquire: Sound.acquire(lab, kind), concerns: Sound.concerns }
     yield* run({ ...group, checks: Sound.checks(soak) })
