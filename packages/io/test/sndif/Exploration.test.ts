@@ -1,17 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import { EventChannels } from "@xen-shbuf/core/EventChannels"
-import * as EventChannelError from "@xen-shbuf/core/EventChannelError"
 import { GrantTable } from "@xen-shbuf/core/GrantTable"
-import { DeviceFailed } from "@xen-shbuf/core/Reason"
 import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
 import * as Configuration from "@xen-shbuf/io/sndif/Configuration"
 import * as Protocol from "@xen-shbuf/io/sndif/Protocol"
 import * as Exploration from "@xen-shbuf/testkit/Exploration"
-import * as Faults from "@xen-shbuf/testkit/Faults"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
 import * as EventPage from "@xen-shbuf/xenbus/EventPage"
 import * as Ring from "@xen-shbuf/xenbus/Ring"
-import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
@@ -20,23 +16,6 @@ import * as Line from "../../src/sndif/internal/line.ts"
 import { Teller } from "../../src/sndif/internal/session.ts"
 
 const [backend, guest] = [5, 7]
-
-const failed = [new EventChannelError.OutOfPorts(), new DeviceFailed({ device: "evtchn", call: "ioctl", errno: "EIO" })]
-
-const eventChannels = Exploration.subject<EventChannels, "listen" | "join", EventChannelError.Reason>({
-  name: "event channels",
-  reasons: { listen: failed, join: failed },
-  make: Effect.fnUntraced(function*(domain, plan) {
-    const channels = yield* (yield* TestXen.TestXen).eventChannels(domain)
-    const { decorate, journal } = Faults.decorator(plan, (operation: "listen" | "join", reason: EventChannelError.Reason) =>
-      new EventChannelError.EventChannelError({ operation, reason }))
-    const faulty = EventChannels.of({
-      listen: (options) => decorate("listen", channels.listen(options)),
-      join: (options) => decorate("join", channels.join(options))
-    })
-    return { context: Context.make(EventChannels, faulty), journal }
-  })
-})
 
 /** A buffer that can't be mapped is an error of the protocol: that is no failure to come out. */
 const grantTable: Exploration.Subject<GrantTable> = {
@@ -127,7 +106,7 @@ const program = Effect.fnUntraced(function*(stage: Stage) {
 describe("sndif, disturbed at every step", () => {
   it.live("a stream leaves nothing behind", () =>
     Effect.gen(function*() {
-      const report = yield* Exploration.exploreServices([grantTable, eventChannels], [backend, guest], program, { within: "5 seconds" })
+      const report = yield* Exploration.exploreServices([grantTable, Exploration.eventChannels], [backend, guest], program, { within: "5 seconds" })
       assert.isAbove(report.failures, 10)
       assert.isAbove(report.interruptions, 200)
       // Whatever was left of ports would have run out.
