@@ -3,7 +3,7 @@ import { basename } from "node:path"
 import { defineConfig } from "vitest/config"
 
 const packages = readdirSync("packages").map((name) => `packages/${name}`)
-const tested = [...packages, "bench"].map((root) => ({ name: basename(root), root, include: ["test/**/*.test.ts"] }))
+const tested = [...packages, "bench", "hostile"].map((root) => ({ name: basename(root), root, include: ["test/**/*.test.ts"] }))
 
 export default defineConfig({
   test: {

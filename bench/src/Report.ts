@@ -10,7 +10,7 @@ import { findPackageJSON } from "node:module"
 import { cpus, loadavg } from "node:os"
 import { join } from "node:path"
 import type { Ratio, Spread } from "./Measure.ts"
-import * as Plot from "../../scripts/Plot.ts"
+import * as Plot from "../../plot/Plot.ts"
 
 /** Where tables and plots are published. */
 export const folder = join(import.meta.dirname, "..", "..", "docs", "benchmarks")

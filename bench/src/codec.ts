@@ -13,7 +13,7 @@ import koffi from "koffi"
 import * as Apart from "./Apart.ts"
 import * as Cc from "./Cc.ts"
 import * as Measure from "./Measure.ts"
-import type * as Plot from "../../scripts/Plot.ts"
+import type * as Plot from "../../plot/Plot.ts"
 import * as Report from "./Report.ts"
 
 /** Jobs of `c/codec.c`: each does it so many times, and returns µs per time. */

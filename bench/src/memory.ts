@@ -6,7 +6,7 @@ import * as Effect from "effect/Effect"
 import { readFileSync } from "node:fs"
 import { memoryUsage } from "node:process"
 import * as Cycles from "./cycles.ts"
-import type * as Plot from "../../scripts/Plot.ts"
+import type * as Plot from "../../plot/Plot.ts"
 import * as Report from "./Report.ts"
 
 const sizes = [1023, 2025, 8100, 32_400, 65_536]

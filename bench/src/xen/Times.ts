@@ -6,7 +6,7 @@ import type { ProcessError } from "../../../xenlab/src/Machine.ts"
 import { say } from "../../../xenlab/src/Progress.ts"
 import type { Kind } from "../../../xenlab/src/Toolstack.ts"
 import * as Measure from "../Measure.ts"
-import type * as Plot from "../../../scripts/Plot.ts"
+import type * as Plot from "../../../plot/Plot.ts"
 import * as Report from "../Report.ts"
 import * as Domain from "./Domain.ts"
 

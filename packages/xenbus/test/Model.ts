@@ -12,7 +12,12 @@ export const random = (seed: number) => {
     return state >>>= 0
   }
   for (let i = 0; i < 4; i++) word()
-  return { word, below: (limit: number) => word() % limit, bytes: (length: number) => Uint8Array.from({ length }, word) }
+  return {
+    word,
+    below: (limit: number) => word() % limit,
+    bytes: (length: number) => Uint8Array.from({ length }, word),
+    of: <A>(values: ReadonlyArray<A>): A => values[word() % values.length]!
+  }
 }
 
 export type Random = ReturnType<typeof random>

@@ -4,7 +4,7 @@
 import * as Effect from "effect/Effect"
 import { writeFileSync } from "node:fs"
 import { join } from "node:path"
-import * as Plot from "../../../scripts/Plot.ts"
+import * as Plot from "../../../plot/Plot.ts"
 import * as Grants from "../Grants.ts"
 import * as Image from "../Image.ts"
 import { results } from "../Lab.ts"

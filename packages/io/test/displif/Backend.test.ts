@@ -12,7 +12,7 @@ import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
-import { random } from "../../hostile/Display.ts"
+import { random } from "../../../xenbus/test/Model.ts"
 import * as World from "./World.ts"
 
 const guest = World.inDomain(3)

@@ -3,8 +3,8 @@ import type * as TestXen from "@xen-shbuf/testkit/TestXen"
 import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
 import type * as Scope from "effect/Scope"
-import * as Display from "../../hostile/Display.ts"
-import * as World from "./World.ts"
+import * as Display from "../src/devices/Display.ts"
+import * as World from "../../packages/io/test/displif/World.ts"
 
 /** Runs cases from any seed, and names it where one fails. What the victim logs is not for us. */
 const played = <E>(test: (seed: number) => Effect.Effect<void, E, TestXen.TestXen | Scope.Scope>) =>

@@ -3,12 +3,12 @@
  */
 import * as Effect from "effect/Effect"
 import { parseArgs } from "node:util"
-import * as Devices from "../../io/hostile/Devices.ts"
-import * as Vchan from "../../io/hostile/Vchan.ts"
-import * as Connections from "../../xenbus/hostile/Connections.ts"
-import * as Batch from "./Batch.ts"
-import * as Case from "./Case.ts"
-import * as Services from "./Services.ts"
+import * as Devices from "./devices/Devices.ts"
+import * as Vchan from "./devices/Vchan.ts"
+import * as Connections from "./connections/Connections.ts"
+import * as Batch from "./pages/Batch.ts"
+import * as Case from "./pages/Case.ts"
+import * as Services from "./services/Services.ts"
 
 const usage = `npm run hostile -- [options]
 

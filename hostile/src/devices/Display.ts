@@ -17,19 +17,7 @@ import * as Toolstack from "@xen-shbuf/xenbus/Toolstack"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
-
-/** Numbers from a seed, all alike: mulberry32. */
-export const random = (seed: number) => {
-  let state = seed >>> 0
-  const next = () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let t = Math.imul(state ^ state >>> 15, state | 1)
-    t ^= t + Math.imul(t ^ t >>> 7, t | 61)
-    return (t ^ t >>> 14) >>> 0
-  }
-  return { next, below: (n: number) => next() % n, of: <A>(values: ReadonlyArray<A>): A => values[next() % values.length]! }
-}
-type Random = ReturnType<typeof random>
+import { random, type Random } from "../../../packages/xenbus/test/Model.ts"
 
 /** What the test gives one guest. */
 export const limits = { buffers: 4, framebuffers: 2, bytes: 40_000 } as const
@@ -181,7 +169,7 @@ const flips = ["PgFlip"] as const
 
 /** A request of some kind, as likely sound as not. */
 const request = (
-  { below, next, of }: Random,
+  { below, word, of }: Random,
   { dbufs, directories: { sound }, fbs }: Oracle,
   id: number,
   kinds: typeof everything | typeof flips
@@ -242,7 +230,7 @@ const request = (
     case "PgFlip":
       return { _tag: tag, id, fbCookie: cookie(fbs) }
     case "GetEdid":
-      return { _tag: tag, id, bufferSize: of([...bytes, 32_767, 32_768, 131_073]), directory: of([0, ...sound.values(), next()]) }
+      return { _tag: tag, id, bufferSize: of([...bytes, 32_767, 32_768, 131_073]), directory: of([0, ...sound.values(), word()]) }
     case "Unknown":
       return { _tag: tag, id, operation: of([0, 1, 15, 0x17, 0x80, 0xff]) }
   }
@@ -363,7 +351,7 @@ export const requests = (seed: number, count: number, tally: Tally) =>
 
 /** A word of shared memory, anything but what it is. */
 const scribble = (dice: Random, bytes: { [index: number]: number }, at: number) => {
-  const word = dice.of([dice.next(), 33 + dice.below(100), 0xffff_ffff, 0x8000_0000])
+  const word = dice.of([dice.word(), 33 + dice.below(100), 0xffff_ffff, 0x8000_0000])
   for (let i = 0; i < 4; i++) bytes[at + i] = word >>> 8 * i & 0xff
 }
 
@@ -432,7 +420,7 @@ const lie = (dice: Random, connection: XenbusBackend.Connection) =>
         yield* channel.notify
         if (request._tag === "PgFlip" ? dice.below(200) === 0 : dice.below(10) > 0) continue
         const fbCookie = request._tag === "PgFlip" && dice.below(100) > 0 ? request.fbCookie : BigInt(dice.below(5))
-        const id = dice.below(100) > 0 ? out.events.index & 0xffff : dice.next() & 0xffff
+        const id = dice.below(100) > 0 ? out.events.index & 0xffff : dice.word() & 0xffff
         yield* Effect.fromResult(out.events.put(Protocol.encodeEvent({ _tag: "PgFlip", id, fbCookie })))
         yield* Effect.fromResult(out.events.push())
         if (dice.below(400) === 0) scribble(dice, out.bytes, 4)

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as Services from "../hostile/Services.ts"
+import * as Services from "../src/services/Services.ts"
 
 describe("Hostile guests at xenstore and event channels", () => {
   it.live("ten thousand cases: each answer is the one that plain models give, each watch tells what changed, nothing is left", () =>

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as Connections from "../hostile/Connections.ts"
+import * as Connections from "../src/connections/Connections.ts"
 
 describe("two halves", () => {
   it.live("find each other whatever has happened, and leave nothing", () =>

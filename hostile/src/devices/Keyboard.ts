@@ -12,7 +12,7 @@ import * as Toolstack from "@xen-shbuf/xenbus/Toolstack"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
 import * as Stream from "effect/Stream"
-import { random } from "./Display.ts"
+import { random, type Random } from "../../../packages/xenbus/test/Model.ts"
 
 type Tally = Map<string, number>
 
@@ -42,7 +42,7 @@ const counter = (tally: Tally) => {
 }
 
 /** Any event, for any other. */
-const event = (dice: ReturnType<typeof random>): Protocol.Event => ({ _tag: "Key", pressed: dice.below(2) > 0, code: dice.below(256) })
+const event = (dice: Random): Protocol.Event => ({ _tag: "Key", pressed: dice.below(2) > 0, code: dice.below(256) })
 
 /** Events for guests whose index runs wild, who ask for what is not offered, or who take nothing. */
 export const takers = (seed: number, atLeast: number, tally: Tally) =>
@@ -96,7 +96,7 @@ export const givers = (seed: number, atLeast: number, tally: Tally) =>
             for (let n = 1 + dice.below(40); n > 0; n--, produced++) {
               for (let i = 0; i < 40; i++) bytes[1024 + produced % 51 * 40 + i] = i === 0 ? dice.below(7) : dice.below(256)
             }
-            const word = dice.below(20) === 0 ? dice.next() : produced
+            const word = dice.below(20) === 0 ? dice.word() : produced
             for (let i = 0; i < 4; i++) bytes[4 + i] = word >>> 8 * i & 0xff
             yield* channel.notify
             yield* channel.wait

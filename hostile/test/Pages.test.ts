@@ -6,9 +6,9 @@ import * as Generators from "@xen-shbuf/testkit/Generators"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
 import * as Effect from "effect/Effect"
 import { readFileSync } from "node:fs"
-import * as Batch from "../hostile/Batch.ts"
-import * as Oracle from "../hostile/Oracle.ts"
-import * as Peer from "../hostile/Peer.ts"
+import * as Batch from "../src/pages/Batch.ts"
+import * as Oracle from "../src/pages/Oracle.ts"
+import * as Peer from "../src/pages/Peer.ts"
 
 describe("Hostile peers", () => {
   it.live("ten thousand hostile cases: each is refused for what is really wrong, or gives exactly the right pages", () =>
@@ -55,11 +55,11 @@ describe("Hostile peers", () => {
   })
 
   it("docs/security.md names laws and tests that exist", () => {
-    const text = readFileSync(new URL("../../../docs/security.md", import.meta.url), "utf8")
+    const text = readFileSync(new URL("../../docs/security.md", import.meta.url), "utf8")
     const named = [...text.matchAll(/\(\.\.\/([^)]+\.ts)\) "([^"]+)"/g)]
     assert.isAbove(named.length, 10)
     for (const [, file, name] of named) {
-      assert.include(readFileSync(new URL(`../../../${file}`, import.meta.url), "utf8"), `"${name}"`)
+      assert.include(readFileSync(new URL(`../../${file}`, import.meta.url), "utf8"), `"${name}"`)
     }
   })
 

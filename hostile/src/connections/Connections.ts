@@ -15,8 +15,8 @@ import * as Logger from "effect/Logger"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as TestClock from "effect/testing/TestClock"
-import * as Dice from "../test/Dice.ts"
-import * as Machine from "../test/Machine.ts"
+import * as Dice from "../../../packages/xenbus/test/Dice.ts"
+import * as Machine from "../../../packages/xenbus/test/Machine.ts"
 
 const device = { type: Dice.type, frontend: 3, backend: 1 }
 const halves = { ours: "/local/domain/1/backend/dice/3/0", theirs: "/local/domain/3/device/dice/0" } as const

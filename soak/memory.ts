@@ -147,7 +147,7 @@ if (options.out !== undefined) {
   writeFileSync(join(options.out, "soak.json"), `${JSON.stringify(report, null, 2)}\n`)
   const title = `${samples.at(-1)!.cycles} cycles in memory: ${verdict}`
   // Only now: a library to draw with would be most of what is measured.
-  const Plot = await import("../../../scripts/Plot.ts")
+  const Plot = await import("../plot/Plot.ts")
   const charts = Sample.measures.map((measure) => ({
     name: measure,
     values: samples.map((sample) => sample[measure]),

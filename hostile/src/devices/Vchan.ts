@@ -7,7 +7,7 @@ import * as Protocol from "@xen-shbuf/io/libxenvchan/Protocol"
 import type { RingError } from "@xen-shbuf/xenbus/RingError"
 import * as Result from "effect/Result"
 import * as assert from "node:assert/strict"
-import { random, type Random, target, watching } from "../../xenbus/test/Model.ts"
+import { random, type Random, target, watching } from "../../../packages/xenbus/test/Model.ts"
 
 const u32 = (index: number) => index >>> 0
 

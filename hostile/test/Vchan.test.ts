@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import * as Vchan from "../../hostile/Vchan.ts"
+import * as Vchan from "../src/devices/Vchan.ts"
 
 describe("libxenvchan's Protocol with a hostile peer", () => {
   it("ten thousand cases: wrong indexes, orders and references are found out, and nothing else is read or written", () => {

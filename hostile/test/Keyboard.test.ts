@@ -3,7 +3,7 @@ import * as Ledger from "@xen-shbuf/testkit/Ledger"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
 import * as Effect from "effect/Effect"
 import * as Logger from "effect/Logger"
-import * as Keyboard from "../../hostile/Keyboard.ts"
+import * as Keyboard from "../src/devices/Keyboard.ts"
 
 const played = (play: typeof Keyboard.takers, outcomes: ReadonlyArray<string>) =>
   Effect.suspend(() => {
