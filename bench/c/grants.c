@@ -377,6 +377,8 @@ static int release_frame(struct request r)
 
 static int hold_frame(struct request r)
 {
+    if (held.frame)
+        return refuse("a frame is held already", 0, r.pages);
     uint32_t *refs = read_directory(r.domain, r.pages, r.directory);
     if (!refs)
         return -1;

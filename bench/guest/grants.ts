@@ -135,11 +135,6 @@ const main = Effect.gen(function*() {
 
   const side = Effect.fnUntraced(function*({ operation, way }: Side, buffer: Buffer) {
     if (way !== "c") return batchOf(way, yield* prepare(operation, buffer))
-    const what = holds[operation]
-    if (what !== undefined) {
-      yield* native.run(`hold${what}`, buffer, 1)
-      yield* Effect.addFinalizer(() => Effect.orDie(native.run(`release${what}`, buffer, 1)))
-    }
     const batch: Batch = (times) => Effect.map(native.run(operation, buffer, times), ({ nanos }) => nanos)
     return batch
   })
@@ -166,6 +161,12 @@ const main = Effect.gen(function*() {
         return {}
       case "measure":
         return yield* Effect.scoped(Effect.gen(function*() {
+          const wanted = [request.ours, request.theirs].flatMap(({ operation, way }) => way === "c" ? holds[operation] ?? [] : [])
+          // Both sides may be C's: it holds each thing once.
+          for (const what of new Set(wanted)) {
+            yield* Effect.acquireRelease(native.run(`hold${what}`, request, 1), () =>
+              Effect.orDie(native.run(`release${what}`, request, 1)))
+          }
           const ours = yield* side(request.ours, request)
           const theirs = yield* side(request.theirs, request)
           return { samples: yield* inTurn(ours, theirs, request.pairs, request.warmUpRuns) }

@@ -22,12 +22,6 @@ const source = join(home, "c", "vchan.c")
 
 const flags = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"]
 
-/** Compilers, by the processor that they compile for. */
-const compilers = {
-  x86: { command: "gcc", packages: ["gcc", "libc6-dev"] },
-  arm64: { command: "aarch64-linux-gnu-gcc", packages: ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"] }
-}
-
 /** Gives the folder of files to add to the images, from the cache if it is there. */
 export const make = Effect.gen(function*() {
   const fs = yield* FileSystem.FileSystem
@@ -39,8 +33,8 @@ export const make = Effect.gen(function*() {
   const made = join(folder, `vchan-${createHash("sha256").update(recipe).digest("hex").slice(0, 16)}`)
   if (yield* fs.exists(made)) return made
 
-  const compiler = compilers[arch.name]
-  yield* Provision.commands(compiler.packages.map((name) => [compiler.command, name]))
+  const { command } = arch.compiler
+  yield* Provision.commands([...arch.commands, ...arch.compiler.packages.map((name) => [command, name] as const)])
   const debs = yield* Provision.debs(join(folder, "debs"), packages)
   yield* say("compiling the C program that speaks vchan")
   const work = yield* fs.makeTempDirectoryScoped({ directory: folder, prefix: `run-${process.pid}-` })
@@ -50,7 +44,7 @@ export const make = Effect.gen(function*() {
   const files = join(work, "files")
   yield* fs.makeDirectory(join(files, place), { recursive: true })
   const libraries = join(tree, "usr", "lib", arch.triple)
-  yield* Command.run(compiler.command, [
+  yield* Command.run(command, [
     ...flags,
     ...["-isystem", join(tree, "usr", "include"), "-o", join(files, program), source],
     ...["-L", libraries, `-Wl,-rpath-link=${libraries}:${join(tree, "lib", arch.triple)}`, "-lxenvchan"]

@@ -58,6 +58,8 @@ export interface Arch {
   readonly triple: string
   /** The path at which programs look for their loader. */
   readonly loader: string
+  /** What compiles for it on the host, and the Debian packages that it needs. */
+  readonly compiler: { readonly command: string; readonly packages: ReadonlyArray<string> }
   /** What the host must have for it. */
   readonly commands: ReadonlyArray<HostCommand>
   /** Put in front of its programs' command lines, it runs them on the host. */

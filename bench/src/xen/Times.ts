@@ -85,6 +85,7 @@ const withGuest = Effect.fnUntraced(function*(
   dom0: Domain.Domain,
   guest: Domain.Domain,
   kind: Kind,
+  isFirst: boolean,
   isQuick: boolean
 ) {
   const inDom0 = (operation: Domain.Operation): Job => ({ domain: dom0, where: `dom0, ${kind} peer`, operation })
@@ -111,13 +112,13 @@ const withGuest = Effect.fnUntraced(function*(
     })
     const groups = [
       // What it costs to share does not depend on the peer: once is enough in dom0.
-      { prepare: Effect.succeed(ofGuest()), jobs: kind === "pv" ? [inDom0("share"), inDom0("alloc")] : [] },
+      { prepare: Effect.succeed(ofGuest()), jobs: isFirst ? [inDom0("share"), inDom0("alloc")] : [] },
       { prepare: Effect.succeed(ofDom0), jobs: [inGuest("alloc")] },
       {
         prepare: alloc,
         jobs: [
           inDom0("map"),
-          ...(kind === "pv" && pages === 1 ? ["runSync", "runPromise"] as const : []).map((way) => ({
+          ...(isFirst && pages === 1 ? ["runSync", "runPromise"] as const : []).map((way) => ({
             ...inDom0("map"),
             way
           })),
@@ -169,7 +170,7 @@ export const section = Effect.fnUntraced(function*(
   where: string,
   isQuick: boolean
 ) {
-  const rows = (yield* Effect.forEach(guests, (guest) => withGuest(dom0, guest, guest.kind, isQuick))).flat()
+  const rows = (yield* Effect.forEach(guests, (guest, at) => withGuest(dom0, guest, guest.kind, at === 0, isQuick))).flat()
   return Report.section<Row>({
     name: "xen",
     title: "On the real Xen: the library against C with libxengnttab",

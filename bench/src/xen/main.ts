@@ -7,6 +7,7 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
 import { join } from "node:path"
+import * as Arm64 from "../../../xenlab/src/arch/Arm64.ts"
 import * as X86 from "../../../xenlab/src/arch/X86.ts"
 import * as Boot from "../../../xenlab/src/Boot.ts"
 import * as CPeer from "../../../xenlab/src/CPeer.ts"
@@ -32,6 +33,12 @@ type Part = typeof parts[number]
 
 const needsGuests: ReadonlyArray<Part> = ["times", "copy", "start", "signals", "vchan"]
 
+const arches = { x86: X86.arch, arm64: Arm64.arch }
+
+const arch = Flag.Literals("arch", ["x86", "arm64"]).pipe(
+  Flag.withDefault("x86"),
+  Flag.withDescription("The processor that QEMU emulates; what arm64 has measured goes into files of that name")
+)
 const only = Flag.Literals("only", parts).pipe(
   Flag.atLeast(0),
   Flag.withDescription("Measures nothing but this; may be repeated")
@@ -57,19 +64,23 @@ const entries: Image.Entries = {
 /** What was measured on, as dom0 says it. */
 const whereIn = Effect.fnUntraced(function*(dom0: Machine) {
   const [major, minor, linux] = (yield* sh(dom0, versions)).trim().split("\n")
-  return `in domains of Xen ${major}.${minor} with Linux ${linux}, all of it emulated by QEMU (TCG)`
+  const { arch } = yield* Target
+  return `in domains of Xen ${major}.${minor} with Linux ${linux} on ${arch.npm}, all of it emulated by QEMU (TCG)`
 })
 
 const versions = "cat /sys/hypervisor/version/major /sys/hypervisor/version/minor; uname -r"
 
 const bench = Effect.fnUntraced(function*(options: { readonly only: ReadonlyArray<Part>; readonly quick: boolean }) {
+  const { arch } = yield* Target
   const { quick } = options
   const isWanted = (part: Part) => options.only.length === 0 || options.only.includes(part)
-  const publish = (section: Report.Section) => quick ? Report.print(section) : Report.publish(section)
+  const named = (section: Report.Section): Report.Section =>
+    arch.name === "x86" ? section : { ...section, name: `${section.name}-${arch.name}`, title: `${section.title}, ${arch.name}` }
+  const publish = (section: Report.Section) => quick ? Report.print(section) : Report.publish(named(section))
 
   const files = [yield* Tools.make, ...isWanted("vchan") ? [yield* CPeer.make] : []]
   const lab = yield* Boot.boot({ entries, files, results: join(Report.results, "xen") })
-  const plans = parts.some((part) => isWanted(part) && needsGuests.includes(part)) ? X86.arch.guests : []
+  const plans = parts.some((part) => isWanted(part) && needsGuests.includes(part)) ? arch.guests : []
   const starting = yield* Effect.forEach(plans, (plan) =>
     Effect.map(Boot.startGuest(lab, plan), (guest) => ({ kind: plan.kind, guest })))
   yield* Domain.prepare(lab.dom0, tableSize.dom0)
@@ -103,10 +114,15 @@ const bench = Effect.fnUntraced(function*(options: { readonly only: ReadonlyArra
   if (isWanted("times")) yield* publish(yield* Times.section(dom0, guests, where, quick))
 }, Effect.scoped)
 
-Command.make("bench:xen", { only, quick }, bench).pipe(
+Command.make("bench:xen", { arch, only, quick }, (options) =>
+  Effect.provideService(bench(options), Target, {
+    arch: arches[options.arch],
+    release: releases["4.17"],
+    pages: "4k",
+    xsm: undefined
+  })).pipe(
   Command.withDescription("Boots a real Xen under QEMU and measures the library against C with Xen's libraries in it"),
   Command.run({ version: "0.1.0" }),
-  Effect.provideService(Target, { arch: X86.arch, release: releases["4.17"], pages: "4k", xsm: undefined }),
   Effect.provide(NodeServices.layer),
   NodeRuntime.runMain
 )

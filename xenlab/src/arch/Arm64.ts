@@ -18,6 +18,7 @@ export const arch: Arch = {
   npm: "arm64",
   triple: "aarch64-linux-gnu",
   loader: "/lib/ld-linux-aarch64.so.1",
+  compiler: { command: "aarch64-linux-gnu-gcc", packages: ["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"] },
   commands: [["qemu-system-aarch64", "qemu-system-arm"], ["qemu-aarch64-static", "qemu-user-static"]],
   runner: ["qemu-aarch64-static"],
   xenName: /^xen-[\d.]+-arm64$/,

@@ -37,6 +37,7 @@ export const arch: Arch = {
   npm: "x64",
   triple: "x86_64-linux-gnu",
   loader: "/lib64/ld-linux-x86-64.so.2",
+  compiler: { command: "gcc", packages: ["gcc", "libc6-dev"] },
   commands: [["qemu-system-x86_64", "qemu-system-x86"]],
   runner: [],
   xenName: /^xen-.*\.gz$/,
