@@ -33,7 +33,11 @@ export const launch = async (): Promise<Browser> => {
   const installed = "/usr/bin/chromium"
   return existsSync(installed)
     ? chromium.launch({ executablePath: installed, args: ["--no-sandbox"] })
-    : chromium.launch({ executablePath: await Chromium.executablePath(), args: Chromium.args })
+    // In one process it ends when a page is closed.
+    : chromium.launch({
+      executablePath: await Chromium.executablePath(),
+      args: Chromium.args.filter((arg) => arg !== "--single-process")
+    })
 }
 
 type Services = GrantTable | EventChannels | XenStore | Screens.Screens
