@@ -31,7 +31,8 @@ const grab = new Grab(canvas, send, (isGrabbed) => {
   canvas.dataset["grabbed"] = String(isGrabbed)
 })
 
-const label = ({ connector, name }: Wire.ScreenInfo) => `${name}, connector ${connector}`
+const label = ({ connector, display, name }: Wire.ScreenInfo) =>
+  `${name}, ${display === 0 ? "" : `display ${display}, `}connector ${connector}`
 
 /** Says what is shown. */
 const describe = (perSecond: number) => {
@@ -45,7 +46,7 @@ const describe = (perSecond: number) => {
 }
 
 /** Which screen is wanted: by its name, so that it is found again when the guest or the server has begun anew. */
-const nameOf = ({ connector, name }: Wire.ScreenInfo) => `#${encodeURIComponent(name)}/${connector}`
+const nameOf = (screen: Wire.ScreenInfo) => `#${encodeURIComponent(screen.name)}/${Wire.placeOf(screen)}`
 let wanted = location.hash
 
 /** What there is to say where there is no picture. */
@@ -175,7 +176,7 @@ shotButton.addEventListener("click", () => {
     if (blob === null || watched === undefined) return
     const link = document.createElement("a")
     link.href = URL.createObjectURL(blob)
-    link.download = `${watched.name}-${watched.connector}.png`
+    link.download = `${watched.name}-${Wire.placeOf(watched)}.png`
     link.click()
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000)
   }, "image/png")

@@ -165,6 +165,7 @@ const showConnector = Effect.fnUntraced(function*(display: Display, connector: C
   const screen: Screen = yield* open({
     guest: display.guest,
     name,
+    display: display.id,
     connector: connector.index,
     input: (input) => Effect.suspend(() => hands.send(screen.info, input))
   })

@@ -41,7 +41,9 @@ export interface Options {
   readonly guest: number
   /** The domain's name. */
   readonly name: string
-  /** Which of the domain's screens it is, from 0. */
+  /** Which of the domain's displays it is on, from 0: the first, unless given. */
+  readonly display?: number | undefined
+  /** Which of the display's connectors it is, from 0. */
   readonly connector: number
   /** Takes what people do into the guest. */
   readonly input: (input: Wire.Input) => Effect.Effect<void>
@@ -101,7 +103,7 @@ export interface Screen {
 export class Screens extends Context.Service<Screens, {
   /** Opens a screen for as long as the scope is open. */
   readonly open: (options: Options) => Effect.Effect<Screen, TooManyScreens, Scope.Scope>
-  /** All screens, by their guests and connectors. */
+  /** All screens, by their guests, displays and connectors. */
   readonly all: () => ReadonlyArray<Screen>
   /** The screen of this name, if there is one. */
   readonly find: (id: number) => Screen | undefined
@@ -127,6 +129,7 @@ const longest = 0xffff
 class ScreenImpl implements Screen {
   readonly id: number
   readonly guest: number
+  readonly display: number
   readonly connector: number
   readonly #options: Options
   readonly #listed: Listeners
@@ -142,6 +145,7 @@ class ScreenImpl implements Screen {
   constructor(id: number, options: Options, listed: Listeners, mostPixels: (screen: ScreenImpl) => number) {
     this.id = id
     this.guest = options.guest
+    this.display = options.display ?? 0
     this.connector = options.connector
     this.#options = options
     this.#listed = listed
@@ -149,10 +153,11 @@ class ScreenImpl implements Screen {
   }
 
   get info(): Wire.ScreenInfo {
-    const { connector, guest, name } = this.#options
+    const { connector, display, guest, id } = this
+    const { name } = this.#options
     const { height = 0, width = 0 } = this.picture ?? {}
     const state = this.#isTooBig ? "too big to be shown" : this.#state
-    return { id: this.id, guest, name, connector, width, height, state, input: this.#takesInput }
+    return { id, guest, name, display, connector, width, height, state, input: this.#takesInput }
   }
 
   show = (frame: Pixels): number => {
@@ -235,7 +240,7 @@ export const make = ({ most = 64, mostPixels = 2 ** 26 }: Limits = {}): Screens[
     })
   return Screens.of({
     open: (options) => Effect.acquireRelease(add(options), remove),
-    all: () => [...screens.values()].toSorted((a, b) => a.guest - b.guest || a.connector - b.connector || a.id - b.id),
+    all: () => [...screens.values()].toSorted((a, b) => a.guest - b.guest || a.display - b.display || a.connector - b.connector || a.id - b.id),
     find: (id) => screens.get(id),
     onChange: listed.add
   })

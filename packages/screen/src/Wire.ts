@@ -43,7 +43,9 @@ export interface ScreenInfo {
   readonly guest: number
   /** The domain's name. */
   readonly name: string
-  /** Which of the domain's screens it is, from 0. */
+  /** Which of the domain's displays it is on, from 0. */
+  readonly display: number
+  /** Which of the display's connectors it is, from 0. */
   readonly connector: number
   /** In pixels; 0 while it shows nothing. */
   readonly width: number
@@ -54,6 +56,16 @@ export interface ScreenInfo {
   /** Whether keys, pointer and touch of this page's person reach the guest. */
   readonly input: boolean
 }
+
+/**
+ * Which of its guest's screens one is, for addresses and files: `1` is a connector of the first display, `2-1` one of the
+ * display 2.
+ *
+ * @category combinators
+ * @since 0.2.0
+ */
+export const placeOf = ({ connector, display }: Pick<ScreenInfo, "connector" | "display">): string =>
+  display === 0 ? `${connector}` : `${display}-${connector}`
 
 /**
  * From the server, as JSON.

@@ -75,6 +75,21 @@ describe("a browser", () => {
       yield* World.shows(again, expected)
     }))
 
+  inXen("tells the displays of one guest apart", () =>
+    Effect.gen(function*() {
+      yield* World.showGuests()
+      const first = yield* screenOf(3, "64x64", 7)
+      yield* World.addDisplay(3, 1, "48x32")
+      const monitor = yield* World.openMonitor(3, PixelFormat.XR24, 1)
+      const pixels = World.noise(48 * 32, 8)
+      yield* monitor.show(pixels)
+      const page = yield* World.open(browser, yield* World.serve())
+      yield* World.shows(page, World.toCanvas(first.pixels))
+      yield* run(() => page.getByRole("button", { name: "guest-3, display 1, connector 0" }).click())
+      yield* World.shows(page, World.toCanvas(pixels))
+      assert.strictEqual(new URL(page.url()).hash, "#guest-3/1-0")
+    }))
+
   inXen("takes keys, pointer, wheel and touch into the guest, and nothing else", () =>
     Effect.gen(function*() {
       yield* World.showGuests()

@@ -86,7 +86,7 @@ describe("a viewer", () => {
       const viewer = yield* World.connect(yield* World.serve())
       const { screens } = yield* viewer.nextList
       assert.deepStrictEqual(screens, [
-        { id: screens[0]!.id, guest: 1, name: "guest-1", connector: 0, width: 128, height: 64, state: "connected", input: false }
+        { id: screens[0]!.id, guest: 1, name: "guest-1", display: 0, connector: 0, width: 128, height: 64, state: "connected", input: false }
       ])
       viewer.send({ type: "shown", sequence: 1 })
       const last = yield* Effect.scoped(Effect.gen(function*() {

@@ -84,10 +84,18 @@ export const serve = (options: Partial<Server.Listening> = {}): Effect.Effect<UR
     return url
   })
 
-/** A guest's monitor, on: `show` draws pixels of XR24 there and waits until they are taken. */
-export const openMonitor = Effect.fnUntraced(function*(id: number, format: PixelFormat.PixelFormat = PixelFormat.XR24) {
+/** The toolstack gives a guest another display. */
+export const addDisplay = (frontend: number, id: number, resolution: string) =>
+  dom0(Toolstack.addDevice({ type: "vdispl", frontend, id, frontendNodes: { "0/resolution": resolution } }))
+
+/** The monitor of a guest's display, on: `show` draws pixels of XR24 there and waits until they are taken. */
+export const openMonitor = Effect.fnUntraced(function*(
+  id: number,
+  format: PixelFormat.PixelFormat = PixelFormat.XR24,
+  displayId = 0
+) {
   return yield* inDomain(id)(Effect.gen(function*() {
-    const display = yield* DisplayFrontend.connect()
+    const display = yield* DisplayFrontend.connect({ id: displayId })
     const connector = display.connectors[0]!
     const { resolution } = connector
     const buffer = yield* display.createBuffer({ ...resolution, format })

@@ -1,5 +1,6 @@
 /** Writes what screens show to files, without a viewer: pictures, or films. */
 import * as Screens from "@xen-shbuf/screen/Screens"
+import * as Wire from "@xen-shbuf/screen/Wire"
 import * as Effect from "effect/Effect"
 import * as FiberSet from "effect/FiberSet"
 import * as FileSystem from "effect/FileSystem"
@@ -39,8 +40,8 @@ const follow = Effect.fnUntraced(function*<E, R>(
 })
 
 /** A name for files: what a guest calls itself may be anything. */
-const stemOf = ({ info: { connector, guest, name } }: Screens.Screen) =>
-  `${name.replace(/[^\w.-]+/g, "-").replace(/^\.+/, "") || `domain-${guest}`}-${connector}`
+const stemOf = ({ info }: Screens.Screen) =>
+  `${info.name.replace(/[^\w.-]+/g, "-").replace(/^\.+/, "") || `domain-${info.guest}`}-${Wire.placeOf(info)}`
 
 const toRgb = ({ bytes }: Shot): Uint8Array<ArrayBuffer> => {
   const rgb = new Uint8Array(bytes.length / 4 * 3)
@@ -52,8 +53,8 @@ const toRgb = ({ bytes }: Shot): Uint8Array<ArrayBuffer> => {
   return rgb
 }
 
-const say = (kind: string, file: string, screen: Screens.Screen) =>
-  Output.use(({ event }) => event({ event: kind, file, guest: screen.info.guest, connector: screen.info.connector }, `Writing ${file}`))
+const say = (kind: string, file: string, { info: { connector, display, guest } }: Screens.Screen) =>
+  Output.use(({ event }) => event({ event: kind, file, guest, display, connector }, `Writing ${file}`))
 
 /** Writes what a screen shows, until it is gone. */
 type Write = (screen: Screens.Screen) => Effect.Effect<
