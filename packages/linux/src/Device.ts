@@ -58,14 +58,12 @@ export const unavailable = (device: Device, errno: string): Reason.DeviceUnavail
  * @category errors
  * @since 0.2.0
  */
-export const closed = (path: string): Result.Result<never, Reason.DeviceUnavailable> =>
-  Result.fail(
-    new Reason.DeviceUnavailable({
-      device: path,
-      errno: "EBADF",
-      remedy: "It was closed with its layer's scope: use what the layer provides inside of it only."
-    })
-  )
+export const closed = (path: string): Reason.DeviceUnavailable =>
+  new Reason.DeviceUnavailable({
+    device: path,
+    errno: "EBADF",
+    remedy: "It was closed with its layer's scope: use what the layer provides inside of it only."
+  })
 
 /**
  * A call on a device failed in no way that has a meaning of its own.

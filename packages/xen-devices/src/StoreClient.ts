@@ -15,8 +15,8 @@
  *
  * @since 0.2.0
  */
-import * as Reason from "@xen-shbuf/core/Reason"
 import * as XenStore from "@xen-shbuf/core/XenStore"
+import * as Device from "@xen-shbuf/linux/Device"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
@@ -72,11 +72,7 @@ export const make = (options: Options = {}): Effect.Effect<XenStore.XenStore["Se
 }
 
 /** The answer after the end of the layer's scope. @internal */
-export const closed = new Reason.DeviceUnavailable({
-  device: "xenstore",
-  errno: "EBADF",
-  remedy: "It was closed with its layer's scope: use what the layer provides inside of it only."
-})
+export const closed = Device.closed("xenstore")
 
 /**
  * Xenstore as the domain that this process runs in sees it.

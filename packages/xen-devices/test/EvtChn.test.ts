@@ -137,6 +137,27 @@ describe("EvtChn", () => {
       assert.deepStrictEqual(fake.errors, [])
     }))
 
+  it.effect("ends its channels with its own scope, and reaches for no file of another's that has the number by now", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const fake = FakeEvtChn.make()
+      const scope = yield* Scope.make()
+      const channels = yield* Scope.provide(service(fake), scope)
+      const one = yield* channels.listen({ peer: 3 })
+      const signalled = yield* channels.listen({ peer: 3 })
+      const waiting = yield* Effect.forkChild(one.wait, { startImmediately: true })
+      fake.raise(signalled.port)
+      yield* settled
+      yield* Scope.close(scope, Exit.void)
+      const ends = [Fiber.join(waiting), one.wait, one.notify, signalled.wait, signalled.notify]
+      for (const end of ends) assert.strictEqual((yield* refusal(end))._tag, "DeviceUnavailable")
+      yield* Effect.addFinalizer(() => Effect.sync(() => {
+        assert.deepStrictEqual(fake.held(), [])
+      }))
+      return fake
+    })).pipe(Effect.map(({ errors }) => {
+      assert.deepStrictEqual(errors, [])
+    })))
+
   it.effect("keeps the process alive while somebody waits, and not before or after", () =>
     Effect.scoped(Effect.gen(function*() {
       const fake = FakeEvtChn.make()

@@ -166,6 +166,12 @@ export const make = (rules: Rules = {}) => {
     }
   }
 
+  /** After a close the number may be any file's. */
+  const another = (call: string): number => {
+    errors.push(`${call} of another file`)
+    return -EBADF
+  }
+
   const system: SystemCalls.SystemCalls = {
     ...FakeSystem.none,
     open: (wanted, flags) => {
@@ -184,9 +190,9 @@ export const make = (rules: Rules = {}) => {
       for (const port of [...bound.keys()]) unbind(port)
       return 0
     },
-    ioctl: (of, request, words) => of === fd ? ioctl(request, words) : -EBADF,
+    ioctl: (of, request, words) => of === fd ? ioctl(request, words) : another("ioctl"),
     write: (of, bytes) => {
-      if (of !== fd) return -EBADF
+      if (of !== fd) return another("write")
       const [port = 0] = new Uint32Array(bytes.slice().buffer)
       const failed = failing("write", port)
       if (failed !== undefined) return failed

@@ -70,17 +70,21 @@ class Ports {
       unmask: () => answer("write", system.write(this.#fd, bytes)),
       awaited: this.#await,
       isOfLoop: true,
+      // After close the number may be another file's.
       release: () => {
-        this.#listeners.delete(port)
-        system.ioctl(this.#fd, Abi.UNBIND, word)
+        if (this.#listeners.delete(port)) system.ioctl(this.#fd, Abi.UNBIND, word)
       }
     })
   }
 
+  /** Closes all ports, whoever still has one. */
   close() {
-    this.#listeners.clear()
     this.#reading?.close()
+    this.#reading = undefined
     this.#kernel.system.close(this.#fd)
+    const listeners = [...this.#listeners.values()]
+    this.#listeners.clear()
+    for (const { end } of listeners) end(Device.closed(this.#path))
   }
 
   #failed(port: number, call: string, result: number): Result.Result<never, Refusal> {
@@ -151,7 +155,7 @@ export const make = Effect.fnUntraced(function*(
   )
 
   const opened = (): Result.Result<Ports, Refusal> => {
-    if (isClosed) return Device.closed(path)
+    if (isClosed) return Result.fail(Device.closed(path))
     if (ports !== undefined) return Result.succeed(ports)
     return Result.gen(function*() {
       const linux = yield* kernel()

@@ -68,7 +68,7 @@ const readLimit = (self: GntAlloc): void => {
 }
 
 const opened = (self: GntAlloc): Files.Outcome<Opened> => {
-  if (self.state === "closed") return Device.closed(self.device)
+  if (self.state === "closed") return Result.fail(Device.closed(self.device))
   if (self.state !== "unopened") return Result.succeed(self.state)
   return Result.gen(function*() {
     const system = yield* self.loadSystem()
@@ -185,7 +185,7 @@ const share = (
         },
         // Each page has one notification of its own: the byte's page is as good for the signal as any.
         arm: (notification) => {
-          if (self.state === "closed") return Device.closed(device)
+          if (self.state === "closed") return Result.fail(Device.closed(device))
           if (notification === undefined) return rearm([])
           const { clearByte, signalPort } = notification
           const inPage = clearByte === undefined ? undefined : clearByte % Page.size

@@ -37,7 +37,7 @@ const hold = (
     },
     // Each request that was noted has one notification: its byte's clears it, the last to end sends the signal.
     arm: (notification) => {
-      if (requests.isClosed) return Device.closed(requests.device)
+      if (requests.isClosed) return Result.fail(Device.closed(requests.device))
       const armed = noted.map(({ count, file: { fd }, index, start }, i): Notify.Armed => {
         const at = (notification?.clearByte ?? -1) - start * Page.size
         return {

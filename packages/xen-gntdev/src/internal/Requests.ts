@@ -72,7 +72,7 @@ const openFile = (self: Requests, system: SystemCalls.SystemCalls): Files.Outcom
 
 /** The C library, with gntdev open. */
 export const opened = (self: Requests): Files.Outcome<SystemCalls.SystemCalls> => {
-  if (self.isClosed) return Device.closed(self.device)
+  if (self.isClosed) return Result.fail(Device.closed(self.device))
   if (self.system !== undefined) return Result.succeed(self.system)
   return Result.gen(function*() {
     const system = yield* self.loadSystem()
