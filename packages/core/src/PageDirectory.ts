@@ -16,7 +16,7 @@ import * as SchemaTransformation from "effect/SchemaTransformation"
 import * as Chain from "./Chain.ts"
 import * as DirectoryError from "./DirectoryError.ts"
 import * as GrantRef from "./GrantRef.ts"
-import { text } from "./internal/input.ts"
+import { text } from "./internal/text.ts"
 import * as Page from "./Page.ts"
 
 const TypeId = "~@xen-shbuf/core/PageDirectory"

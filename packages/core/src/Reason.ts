@@ -5,6 +5,7 @@
  * @since 0.2.0
  */
 import * as Schema from "effect/Schema"
+import { text } from "./internal/text.ts"
 
 /**
  * An argument is outside of the field's real bounds. Nothing was asked of Xen.
@@ -24,6 +25,15 @@ export class InvalidInput extends Schema.TaggedError<InvalidInput>()("InvalidInp
     return `${this.argument} is ${this.value}, but must be ${this.expected}.`
   }
 }
+
+/**
+ * An {@link InvalidInput} for whatever was given: of a long text, the first 200 characters are in it.
+ *
+ * @category constructors
+ * @since 0.2.0
+ */
+export const invalidInput = (argument: string, value: unknown, expected: string): InvalidInput =>
+  new InvalidInput({ argument, value: text(value), expected })
 
 /**
  * A device can't be opened: no Xen, no module, or no permission.

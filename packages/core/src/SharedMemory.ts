@@ -14,7 +14,7 @@ import * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 import type { Access } from "./Access.ts"
-import { text } from "./internal/input.ts"
+import { text } from "./internal/text.ts"
 import * as Utf8 from "./internal/utf8.ts"
 import { memoryEnded } from "./internal/lifetime.ts"
 

@@ -23,7 +23,8 @@ import type { Permissions, PermissionsInput } from "./NodePermissions.ts"
 import { Conflict, InvalidValue, type Reason, XenStoreError } from "./XenStoreError.ts"
 
 /**
- * A value to write: text as UTF-8, or bytes.
+ * A value to write: text as UTF-8, or bytes. `InvalidInput` for text that UTF-8 does not have, and bytes that were moved
+ * away.
  *
  * @category models
  * @since 0.2.0
@@ -254,8 +255,15 @@ const firstLine = (message: string): string => message.split("\n", 1)[0]!.slice(
 
 /** A copy: the caller may change the bytes before they are on their way. */
 const bytesOf = (value: Value): Result.Result<Uint8Array, Reason> => {
-  if (typeof value === "string") return Result.succeed(Utf8.encode(value))
+  if (typeof value === "string") {
+    return value.isWellFormed()
+      ? Result.succeed(Utf8.encode(value))
+      : Input.invalid("value", value, "text that UTF-8 has: no half of a pair of surrogates")
+  }
   if (!(value instanceof Uint8Array)) return Input.invalid("value", value, "text, or a Uint8Array")
+  if (value.buffer instanceof ArrayBuffer && value.buffer.detached) {
+    return Input.invalid("value", value, "bytes that are still there: their buffer was moved away, or has ended")
+  }
   // Not by `slice`, which is no copy where the bytes are a Buffer of Node.
   const bytes = new Uint8Array(value.length)
   bytes.set(value)

@@ -76,6 +76,8 @@ describe("XenStore.make", () => {
         ...["", "//", "a//b", "/a/", "a/", "/ä", "a b", "a\0", "a\n", "a.b", ".", "~"],
         `/${"a".repeat(3072)}`,
         "a".repeat(2049),
+        "a".repeat(100_000),
+        "a\ud800",
         7 as unknown as string,
         undefined as unknown as string
       ]
@@ -85,6 +87,7 @@ describe("XenStore.make", () => {
           const { message, reason } = yield* Effect.flip(operation)
           assert.strictEqual(reason._tag, "InvalidInput")
           assert.include(message, "must be a path of xenstore")
+          assert.isBelow(message.length, 500)
         }
       }
       assert.deepStrictEqual(calls, [])
@@ -122,7 +125,10 @@ describe("XenStore.make", () => {
         buffer: Uint8Array.of(1, 2, 3),
         empty: new Uint8Array()
       })
-      for (const value of [1, null, undefined, [1], new ArrayBuffer(1)]) {
+      const moved = Uint8Array.of(1)
+      moved.buffer.transfer()
+      // What has no UTF-8, or is not there any more, would be another value without a word.
+      for (const value of [1, null, undefined, [1], new ArrayBuffer(1), "a\ud800", "\udc00\ud800", moved]) {
         const error = yield* Effect.flip(store.write("a", value as unknown as string))
         assert.deepInclude(error.reason, { _tag: "InvalidInput", argument: "value" })
       }

@@ -85,7 +85,7 @@ const checked = (options: CheckOptions): Result.Result<unknown, Reason.InvalidIn
   const { pages } = options
   return pages === undefined || isPageCount(pages)
     ? Options.check(options)
-    : Result.fail(new Reason.InvalidInput({ argument: "pages", value: String(pages), expected: Page.shareExpected }))
+    : Result.fail(Reason.invalidInput("pages", pages, Page.shareExpected))
 }
 
 const look = (options: CheckOptions) =>

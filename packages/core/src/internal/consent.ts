@@ -3,8 +3,8 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type { End, Outcome } from "../Ending.ts"
-import { text } from "./input.ts"
 import type { Lifetime } from "./lifetime.ts"
+import { text } from "./text.ts"
 
 /** Ends a lifetime, when the peer consents or in any case. */
 export const endOf = ({ end }: Lifetime): End => ({ consent, otherwise, within }) => {

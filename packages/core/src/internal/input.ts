@@ -6,23 +6,12 @@ import * as GrantRef from "../GrantRef.ts"
 import { NodeAccess } from "../NodePermissions.ts"
 import * as Page from "../Page.ts"
 import * as Port from "../Port.ts"
-import { InvalidInput } from "../Reason.ts"
+import { type InvalidInput, invalidInput } from "../Reason.ts"
 import * as StorePath from "../StorePath.ts"
-
-/** What was given, in words: whatever it is, even an object that can't be made a string. */
-export const text = (value: unknown): string => {
-  if (typeof value === "string") return JSON.stringify(value)
-  if (typeof value === "bigint") return `the bigint ${value}`
-  try {
-    return String(value)
-  } catch {
-    return `of type ${typeof value}`
-  }
-}
 
 /** The failure for an argument that is out of bounds. */
 export const invalid = (argument: string, value: unknown, expected: string): Result.Result<never, InvalidInput> =>
-  Result.fail(new InvalidInput({ argument, value: text(value), expected }))
+  Result.fail(invalidInput(argument, value, expected))
 
 /** The one way from a caller's value to a word of the field: its schema, and its bounds in words. */
 const word = <A>(schema: Schema.Schema<A>, expected: string) => {

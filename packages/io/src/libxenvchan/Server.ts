@@ -6,7 +6,7 @@
 import * as CallSite from "@xen-shbuf/core/CallSite"
 import { EventChannels } from "@xen-shbuf/core/EventChannels"
 import { GrantTable } from "@xen-shbuf/core/GrantTable"
-import { InvalidInput } from "@xen-shbuf/core/Reason"
+import { invalidInput } from "@xen-shbuf/core/Reason"
 import * as XenStore from "@xen-shbuf/core/XenStore"
 import type { XenStoreError } from "@xen-shbuf/core/XenStoreError"
 import * as Effect from "effect/Effect"
@@ -50,11 +50,7 @@ const size = (argument: string, value: number): Effect.Effect<number, VchanError
   Number.isInteger(value) && value >= 1 && value <= Protocol.maxRingSize
     ? Effect.succeed(value)
     : Effect.fail(failed({
-      reason: new InvalidInput({
-        argument,
-        value: String(value),
-        expected: `the size of a ring in bytes: a whole number from 1 to ${Protocol.maxRingSize}`
-      })
+      reason: invalidInput(argument, value, `the size of a ring in bytes: a whole number from 1 to ${Protocol.maxRingSize}`)
     }))
 
 /** What stands below the path, and the path itself where it was not there. */

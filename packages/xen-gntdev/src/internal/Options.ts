@@ -3,7 +3,7 @@
  *
  * @internal
  */
-import { InvalidInput } from "@xen-shbuf/core/Reason"
+import { type InvalidInput, invalidInput } from "@xen-shbuf/core/Reason"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 
@@ -44,5 +44,5 @@ export const check = (options: Options): Result.Result<Options, InvalidInput> =>
   const { grantTableSize: value } = options
   return value === undefined || isTableSize(value)
     ? Result.succeed(options)
-    : Result.fail(new InvalidInput({ argument: "grantTableSize", value: String(value), expected }))
+    : Result.fail(invalidInput("grantTableSize", value, expected))
 }
