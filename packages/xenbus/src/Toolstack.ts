@@ -17,6 +17,7 @@ import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import { type ConnectionError, DeviceExists, NoDevice } from "./ConnectionError.ts"
 import type { Nodes } from "./Device.ts"
+import { checked } from "./internal/address.ts"
 import * as Reader from "./internal/reader.ts"
 import * as States from "./internal/states.ts"
 import * as Values from "./internal/values.ts"
@@ -73,6 +74,7 @@ const pathsOf = ({ backend, backendType, frontend, id = 0, type }: Address & { r
 
 const located = Effect.fnUntraced(function*(address: Address) {
   const store = yield* XenStore.XenStore
+  yield* checked(address)
   const backend = address.backend ?? (yield* Effect.mapError(store.ownId, Reader.failWith(`device/${address.type}`)))
   return { store, backend, ...pathsOf({ ...address, backend }) }
 })
@@ -80,7 +82,7 @@ const located = Effect.fnUntraced(function*(address: Address) {
 /**
  * Makes a device: the nodes of both halves, all at once, with the owners and permissions that `xl` gives them: the
  * backend's are its own and the frontend may read them, and the other way round. The settings of a frontend are for it
- * to read only. `DeviceExists`, `NoSuchDomain`.
+ * to read only. `DeviceExists`, `NoSuchDomain`, `InvalidInput`.
  *
  * @category devices
  * @since 0.2.0
@@ -130,7 +132,7 @@ export const addDevice: (
 
 /**
  * Removes a device: tells its backend to close it, waits until it has (for `within` at most, 10 seconds unless given), and
- * removes the nodes of both halves. False where the backend was not done in time. `NoDevice`.
+ * removes the nodes of both halves. False where the backend was not done in time. `NoDevice`, `InvalidInput`.
  *
  * @category devices
  * @since 0.2.0
@@ -189,7 +191,7 @@ const numberOf = Schema.decodeOption(XenStore.Decimal)
 
 /**
  * The devices whose backend is a domain, our own unless given: all, or those of one type, ordered by type, frontend and
- * number.
+ * number. Whatever stands in their nodes: what is no path of the frontend's domain is left aside.
  *
  * @category devices
  * @since 0.2.0
@@ -200,6 +202,7 @@ export const listDevices: (
   function*({ backend, type } = {}) {
     const store = yield* XenStore.XenStore
     const failed = Reader.failWith("backend")
+    yield* checked({ type: type ?? "any", backend })
     const owner = backend ?? (yield* Effect.mapError(store.ownId, failed))
     const base = `${StorePath.ofDomain(owner)}/backend`
     const names = (path: string) =>
@@ -221,12 +224,20 @@ export const listDevices: (
   }
 )
 
+/** Why a node of a backend's tells nothing. */
+const untold: ReadonlySet<string> = new Set(["NotFound", "AccessDenied", "InvalidValue"])
+
+const isPath = Schema.is(StorePath.StorePath)
+
 const describe = Effect.fnUntraced(function*(
   store: XenStore.XenStore["Service"],
   device: Required<Pick<Address, "frontend" | "type">> & { readonly backend: number; readonly id: number }
 ) {
   const paths = pathsOf(device)
-  const theirs = yield* XenStore.ifPresent(store.readText(`${paths.backendPath}/frontend`))
+  const told = yield* Effect.asSome(store.readText(`${paths.backendPath}/frontend`)).pipe(
+    Effect.catchIf(({ reason }) => untold.has(reason._tag), () => Effect.succeedNone)
+  )
+  const theirs = Option.filter(told, (path) => Reader.isBelow(path, device.frontend) && isPath(`${path}/state`))
   const frontendPath = Option.getOrElse(theirs, () => paths.frontendPath)
   const frontendState = yield* States.look(store, frontendPath)
   const backendState = yield* States.look(store, paths.backendPath)

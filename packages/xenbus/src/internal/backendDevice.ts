@@ -45,8 +45,8 @@ interface View {
   readonly published: string | undefined
 }
 
-/** States of a frontend that has published what it shares, and may use it. */
 const isIn = (...states: ReadonlyArray<States.Seen>) => (seen: States.Seen): boolean => states.includes(seen)
+/** States of a frontend that has published what it shares, and may use it. */
 const hasPublished = isIn("Initialised", "Connected")
 const isUsing = isIn("Initialised", "Connected", "Reconfiguring", "Reconfigured")
 /** States of ours that only somebody who was connected leaves behind, or a toolstack that wants an end. */
@@ -194,16 +194,23 @@ const begin = Effect.fnUntraced(function*<E, R, AE, AR>(self: Self<E, R, AE, AR>
   yield* write(self, nodes, "InitWait")
 })
 
-/** Writes nodes of our half, and its state, at once; whether it is there. */
-const write = (self: Known, nodes: Nodes, state?: XenbusState.XenbusState): Any<boolean> =>
-  Effect.suspend(() => {
-    for (const name of Object.keys(nodes)) self.written.add(name)
-    return States.change(self.store, self.backendPath, (within) =>
-      Effect.andThen(
-        States.writeAll(within, self.backendPath, nodes),
-        state === undefined ? Effect.void : States.write(within, self.backendPath, state)
-      ))
-  })
+/** Writes nodes of our half, and its state, at once, if that is `allowed` at that moment; whether it is there. */
+const write = (
+  self: Known,
+  nodes: Nodes,
+  state?: XenbusState.XenbusState,
+  allowed: Effect.Effect<void> = Effect.void
+): Any<boolean> => {
+  const { backendPath, store, written } = self
+  return States.change(store, backendPath, (within) =>
+    Effect.andThen(allowed, Effect.suspend(() => {
+      for (const name of Object.keys(nodes)) written.add(name)
+      return Effect.andThen(
+        States.writeAll(within, backendPath, nodes),
+        state === undefined ? Effect.void : States.write(within, backendPath, state)
+      )
+    })))
+}
 
 /** Removes what we wrote, and says Closed, at once. */
 const setClosed = ({ backendPath, store, written }: Known): Any<void> =>
@@ -238,16 +245,22 @@ const whyOver = (self: Known, device: Device, view: View, was: View | undefined)
 
 /** Runs the handler for one connection, and ends it in order. */
 const connection = Effect.fnUntraced(function*<E, R, AE, AR>(self: Self<E, R, AE, AR>, device: Device) {
-  const { backendPath, store } = self
+  const { backendPath } = self
   const failed = Reader.failWith(backendPath)
   const scope = yield* Scope.make()
+  // The last of its finalizers: the nodes are the next connection's then.
+  let isOver = false
+  yield* Scope.addFinalizer(scope, Effect.sync(() => {
+    isOver = true
+  }))
+  const open = Effect.suspend(() => isOver ? Reader.scopeLeft : Effect.void)
   const gone = new ConnectionError({ device: backendPath, reason: new PeerGone({ path: backendPath }) })
   const ifThere = (change: Effect.Effect<boolean, XenStoreError>) =>
     Effect.flatMap(Effect.mapError(change, failed), (isThere) => isThere ? Effect.void : Effect.fail(gone))
   const handler = self.options.handler({
     ...device,
-    ready: ifThere(States.set(store, backendPath, "Connected")),
-    write: (nodes) => ifThere(write(self, nodes))
+    ready: ifThere(write(self, {}, "Connected", open)),
+    write: (nodes) => ifThere(write(self, nodes, undefined, open))
   })
   const fiber = yield* Effect.forkChild(Scope.provide(Effect.suspend(() => handler), scope))
   fiber.addObserver(() => States.ring(self.bell))

@@ -13,8 +13,9 @@ import * as Queue from "effect/Queue"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import { ConnectionError, InvalidNode, NoDevice, PeerClosed, PeerGone, type Reason, Suspended } from "../ConnectionError.ts"
-import type { Device } from "../Device.ts"
+import type { Device, Nodes } from "../Device.ts"
 import type * as XenbusState from "../XenbusState.ts"
+import { checked } from "./address.ts"
 import type { Connection, Options, Publication, RunOptions } from "./frontendModel.ts"
 import * as Pace from "./pace.ts"
 import * as Reader from "./reader.ts"
@@ -58,6 +59,7 @@ const locate = Effect.fnUntraced(function*(store: Store, type: string, id: numbe
 })
 
 const make = Effect.fnUntraced(function*(type: string, id: number) {
+  yield* checked({ type, id })
   const store = yield* XenStore.XenStore
   const { backend, backendPath, base, own } = yield* locate(store, type, id)
   const frontend: DomainId = yield* Effect.mapError(store.ownId, Reader.failWith(base))
@@ -157,7 +159,7 @@ const beginAnew = Effect.fnUntraced(function*(self: Self, time: Duration.Input) 
 })
 
 /** Publishes in a transaction what `publish` made, together with the state. */
-const announce = (self: Self, { nodes }: Publication): Effect.Effect<void, ConnectionError> => {
+const announce = (self: Self, nodes: Nodes): Effect.Effect<void, ConnectionError> => {
   self.state = "Initialised"
   const write = States.change(self.store, self.own, (within) =>
     Effect.andThen(States.writeAll(within, self.own, nodes), States.write(within, self.own, "Initialised")))
@@ -169,7 +171,7 @@ const announce = (self: Self, { nodes }: Publication): Effect.Effect<void, Conne
 const close = Effect.fnUntraced(function*(
   self: Self,
   held: Scope.Closeable,
-  published: Publication | undefined,
+  published: Nodes | undefined,
   time: Duration.Input,
   exit: Exit.Exit<unknown, unknown>
 ) {
@@ -186,7 +188,7 @@ const close = Effect.fnUntraced(function*(
     self.state = "Closed"
     yield* States.change(self.store, self.own, (nodes) =>
       Effect.andThen(
-        States.removeAll(nodes, self.own, Object.keys(published?.nodes ?? {})),
+        States.removeAll(nodes, self.own, Object.keys(published ?? {})),
         States.write(nodes, self.own, "Closed")
       )).pipe(Effect.mapError(failed(self)))
   })
@@ -200,12 +202,13 @@ const establish = <P extends Publication, E, R>(options: Options<P, E, R>) =>
     const { device } = self
     yield* beginAnew(self, closeWithin)
     const held = yield* Scope.make()
-    let published: P | undefined
+    let published: Nodes | undefined
     yield* Effect.addFinalizer((exit) => close(self, held, published, closeWithin, exit))
     yield* until(self, (theirs) => theirs === "InitWait")
     const made = yield* Scope.provide(publish(device), held)
-    published = made
-    yield* announce(self, made)
+    // A copy: what is written is what is removed, whatever becomes of the program's own.
+    published = { ...made.nodes }
+    yield* announce(self, published)
     yield* until(self, (theirs) => isConnected(theirs) || (isWaiting(theirs) ? false : whyClosed(self, theirs)))
     yield* set(self, "Connected")
     const over = yield* Deferred.make<never, ConnectionError>()
@@ -217,6 +220,7 @@ const establish = <P extends Publication, E, R>(options: Options<P, E, R>) =>
       }),
       Effect.forkScoped
     )
+    yield* Effect.addFinalizer(() => Deferred.completeWith(over, Reader.scopeLeft))
     const connection: Connection<P> = { ...device, published: made, ended: Deferred.await(over) }
     return { connection, check: until(self, stillThere) }
   })

@@ -14,6 +14,9 @@ const mostNames = 1024
 export const fail = (device: string, reason: Reason): Effect.Effect<never, ConnectionError> =>
   Effect.fail(new ConnectionError({ device, reason }))
 
+/** The answer to who keeps a connection longer than its scope. */
+export const scopeLeft = Effect.die(new Error("This connection is over: its scope was left."))
+
 /** What a service refused, as the end of a device. */
 export const failWith = (device: string) => (error: { readonly reason: Reason }): ConnectionError =>
   new ConnectionError({ device, reason: error.reason })

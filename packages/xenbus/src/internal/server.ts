@@ -1,4 +1,5 @@
 import type * as DomainId from "@xen-shbuf/core/DomainId"
+import { invalidInput } from "@xen-shbuf/core/Reason"
 import * as StorePath from "@xen-shbuf/core/StorePath"
 import * as XenStore from "@xen-shbuf/core/XenStore"
 import type { XenStoreError } from "@xen-shbuf/core/XenStoreError"
@@ -9,6 +10,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { ConnectionError } from "../ConnectionError.ts"
+import { checked } from "./address.ts"
 import * as BackendDevice from "./backendDevice.ts"
 import type { Options } from "./backendModel.ts"
 import * as Pace from "./pace.ts"
@@ -149,8 +151,12 @@ export const serve = <E, R, AE, AR>(
   options: Options<E, R, AE, AR>
 ): Effect.Effect<never, ConnectionError, Exclude<R, Scope.Scope> | Exclude<AR, Scope.Scope> | XenStore.XenStore> =>
   Effect.gen(function*() {
+    yield* checked({ type: options.type })
     const store = yield* XenStore.XenStore
-    const failed = failWith(`backend/${options.type}`)
+    const { maxDevices = defaultMaxDevices, type } = options
+    const failed = failWith(`backend/${type}`)
+    // Not even one that is no number at all, which nothing exceeds.
+    if (!(maxDevices >= 0)) return yield* Effect.fail(failed({ reason: invalidInput("maxDevices", maxDevices, "a number of devices") }))
     const server = new Server(store, yield* Effect.mapError(store.ownId, failed), options)
     return yield* store.watch(server.base, { paths }).pipe(
       Stream.runForEach((path) => server.noticed(path)),
