@@ -29,12 +29,13 @@ export interface Vchan {
   readonly connected: Effect.Effect<void, VchanError>
   /**
    * Copies what has come into the beginning of `into`, and answers how many bytes that is; waits for one at least. 0 when
-   * the peer has closed and all is read. `PeerGone` where its domain is gone.
+   * the peer has closed and all is read. `PeerGone` where its domain is gone. Dies where `into` is moved away meanwhile.
    */
   readonly read: (into: Uint8Array) => Effect.Effect<number, VchanError>
   /**
    * Writes all bytes, and waits for the peer to make room as often as it takes: don't change them meanwhile. Those of
    * writes by several fibers do not mix. An interruption may leave a part written. `PeerClosed` once the peer has closed.
+   * Dies where `bytes` are moved away meanwhile.
    */
   readonly write: (bytes: Uint8Array) => Effect.Effect<void, VchanError>
   /** What comes, as private copies, until the peer closes. The pieces are not those that were written. */

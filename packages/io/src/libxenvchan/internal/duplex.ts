@@ -21,6 +21,12 @@ const failing = (reason: Reason): Fails => (operation) => Effect.fail(new VchanE
 
 const scopeLeft: Fails = () => Effect.die(new Error("This vchan is closed: its scope was left."))
 
+/** Throws where a caller's bytes are not there any more: who looks whether they are through would look for ever. */
+const mustBeThere = (bytes: Uint8Array, length = bytes.length) => {
+  const isMoved = bytes.buffer instanceof ArrayBuffer && bytes.buffer.detached
+  if (isMoved || bytes.length !== length) throw new Error("These bytes were moved away, or their buffer was resized.")
+}
+
 /** An answer of an end: true where there is no need to wait. */
 type Look = () => Result.Result<boolean, RingError>
 
@@ -138,9 +144,16 @@ class Duplex implements Vchan {
   readonly #askForData: Look = () => Result.map(this.#end.askForData(), (count) => count > 0)
 
   readonly read = (into: Uint8Array): Effect.Effect<number, VchanError> =>
-    into.length === 0
-      ? Effect.succeed(0)
-      : this.#reading(() => this.#end.read(into), (count) => count > 0, Effect.succeed(0))
+    Effect.suspend(() => {
+      mustBeThere(into)
+      const { length } = into
+      if (length === 0) return Effect.succeed(0)
+      const take = () => {
+        mustBeThere(into, length)
+        return this.#end.read(into)
+      }
+      return this.#reading(take, (count) => count > 0, Effect.succeed(0))
+    })
 
   get stream(): Stream.Stream<Uint8Array<ArrayBuffer>, VchanError> {
     const pull = this.#reading(
@@ -159,6 +172,8 @@ class Duplex implements Vchan {
 
   readonly write = (bytes: Uint8Array): Effect.Effect<void, VchanError> =>
     Effect.suspend(() => {
+      mustBeThere(bytes)
+      const { length } = bytes
       const cannot = this.#cannotWrite
       if (cannot !== undefined) return cannot("write")
       if (!this.#isWriting) {
@@ -168,7 +183,7 @@ class Duplex implements Vchan {
       }
       const begin = Effect.sync(() => void (this.#isWriting = true))
       const end = Effect.sync(() => void (this.#isWriting = false))
-      return this.#writing.withPermit(Effect.acquireUseRelease(begin, () => this.#rest(bytes, 0), () => end))
+      return this.#writing.withPermit(Effect.acquireUseRelease(begin, () => this.#rest(bytes, length, 0), () => end))
     })
 
   /** Writes what there is room for. */
@@ -178,16 +193,17 @@ class Duplex implements Vchan {
   }
 
   /** Writes from `at` on, and waits for room. */
-  #rest(bytes: Uint8Array, at: number): Effect.Effect<void, VchanError> {
+  #rest(bytes: Uint8Array, length: number, at: number): Effect.Effect<void, VchanError> {
     return Effect.suspend(() => {
+      mustBeThere(bytes, length)
       const cannot = this.#cannotWrite
       if (cannot !== undefined) return cannot("write")
       const written = this.#end.write(bytes.subarray(at))
       if (Result.isFailure(written)) return this.#broken("write", written.failure)
       const next = at + written.success
-      if (next === bytes.length) return this.#settled(undefined)
+      if (next === length) return this.#settled(undefined)
       const wait = this.#signal(() => Result.map(this.#end.askForSpace(), (space) => space > 0))
-      return Effect.andThen(Effect.andThen(this.#settled(undefined), wait), this.#rest(bytes, next))
+      return Effect.andThen(Effect.andThen(this.#settled(undefined), wait), this.#rest(bytes, length, next))
     })
   }
 
