@@ -26,10 +26,11 @@ export class Outbox {
     this.#page = page
   }
 
-  /** Takes events, all or none: none where too many wait already. */
+  /** Takes events, all or none: none where too many wait already. Throws for one that is none, before any is taken. */
   add(events: ReadonlyArray<Protocol.Event>): boolean {
     if (this.#waiting.length + events.length > mostWaiting) return false
-    for (const event of events) {
+    // Copies, as the guest will see them: the caller's may change while they wait.
+    for (const event of events.map((event) => Protocol.decodeEvent(Protocol.encodeEvent(event)))) {
       const together = merged(this.#waiting.at(-1), event)
       if (together === undefined) this.#waiting.push(event)
       else this.#waiting[this.#waiting.length - 1] = together
