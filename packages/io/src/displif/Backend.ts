@@ -186,8 +186,12 @@ export const serve = <E, R>(
   Exclude<R, Scope.Scope> | GrantTable | EventChannels | XenStore.XenStore
 > =>
   Effect.suspend(() => {
-    const { frameRate = defaults.frameRate } = options
+    const { frameRate = defaults.frameRate, maxBuffers, maxBytes, maxConnectors, maxFramebuffers } = options
     if (!(frameRate > 0)) return Effect.die(new RangeError(`frameRate is ${frameRate}, but must be more than 0`))
+    // Nothing exceeds what is no number.
+    for (const [name, most = 0] of Object.entries({ maxBuffers, maxBytes, maxConnectors, maxFramebuffers })) {
+      if (!(most >= 0)) return Effect.die(new RangeError(`${name} is ${most}, but must be a number that bounds something`))
+    }
     const usages = new Map<DomainId.DomainId, Usage>()
     const usageOf = (guest: DomainId.DomainId) => {
       const usage = usages.get(guest) ?? new Usage()

@@ -6,6 +6,7 @@
 import * as DirectoryError from "@xen-shbuf/core/DirectoryError"
 import * as EventChannelError from "@xen-shbuf/core/EventChannelError"
 import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
+import { InvalidInput } from "@xen-shbuf/core/Reason"
 import { ConnectionError } from "@xen-shbuf/xenbus/ConnectionError"
 import { RingError } from "@xen-shbuf/xenbus/RingError"
 import * as Schema from "effect/Schema"
@@ -73,6 +74,7 @@ export const Reason = Schema.Union([
   NoAnswer,
   WrongAnswer,
   DisplayClosed,
+  InvalidInput,
   RingError,
   ConnectionError,
   DirectoryError.DirectoryError,

@@ -9,6 +9,7 @@
  */
 import type { EventChannels } from "@xen-shbuf/core/EventChannels"
 import { GrantTable } from "@xen-shbuf/core/GrantTable"
+import { invalidInput } from "@xen-shbuf/core/Reason"
 import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
 import type * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import type { XenStore } from "@xen-shbuf/core/XenStore"
@@ -168,13 +169,21 @@ const edidOf = (asker: Asker, peer: number) =>
 
 const because = (operation: string) => (reason: Reason) => new DisplayError({ operation, reason })
 
-/** Numbers for buffers and framebuffers; 0 is none. */
-const makeCookies = () => {
-  let last = 0n
-  return () => ++last
-}
+let lastCookie = 0n
 
-type Cookies = () => bigint
+/** A number for a buffer or a framebuffer, which no other display has, either: there it is unknown. 0 is none. */
+const makeCookie = () => ++lastCookie
+
+/** Refuses what is no number of the protocol's, and would be sent as another one. */
+const checked = (operation: string, numbers: Readonly<Record<string, number>>): Effect.Effect<void, DisplayError> => {
+  for (const [name, value] of Object.entries(numbers)) {
+    if (!(Number.isInteger(value) && value >= 0 && value <= 0xffff_ffff)) {
+      const expected = "a number of pixels: a whole number from 0 to 4294967295"
+      return Effect.fail(new DisplayError({ operation, reason: invalidInput(name, value, expected) }))
+    }
+  }
+  return Effect.void
+}
 
 /** Makes something that the backend has to forget again; it forgets it before anything else of the scope goes. */
 const remembered = <A>(
@@ -208,7 +217,6 @@ const allOrNothing = <A, E, R>(acquire: Effect.Effect<A, E, R>): Effect.Effect<A
 /** What belongs to a buffer: how it is made depends on who allocates. */
 interface Making {
   readonly asker: Asker
-  readonly cookies: Cookies
   readonly peer: number
 }
 
@@ -247,8 +255,9 @@ const createBuffer = (
 ): Display["createBuffer"] =>
 ({ byBackend = false, format = PixelFormat.XR24, height, width }) =>
   allOrNothing(Effect.gen(function*() {
-    const { asker, cookies } = making
-    const dbufCookie = cookies()
+    const { asker } = making
+    yield* checked("DbufCreate", { width, height })
+    const dbufCookie = makeCookie()
     const pitch = width * format.bytesPerPixel
     const byteLength = pitch * height
     const bpp = 8 * format.bytesPerPixel
@@ -267,7 +276,7 @@ const createBuffer = (
     const bytes = yield* (byBackend ? allocateByBackend : allocate)(making, question, byteLength, forget)
     const attach: Buffer["attach"] = (options = {}) =>
       allOrNothing(Effect.suspend(() => {
-        const fbCookie = cookies()
+        const fbCookie = makeCookie()
         const framebuffer: Framebuffer = {
           width: options.width ?? width,
           height: options.height ?? height,
@@ -282,7 +291,10 @@ const createBuffer = (
           height: framebuffer.height,
           pixelFormat: framebuffer.format.code
         })
-        return Effect.as(remembered(request, asker.ask({ _tag: "FbDetach", fbCookie })), framebuffer)
+        return Effect.andThen(
+          checked("FbAttach", { width: framebuffer.width, height: framebuffer.height }),
+          Effect.as(remembered(request, asker.ask({ _tag: "FbDetach", fbCookie })), framebuffer)
+        )
       }))
     return { width, height, pitch, bytes, attach }
   }))
@@ -296,8 +308,9 @@ const connectorOf = (
   index,
   resolution,
   configure: ({ cookie, format, height, width }, { x = 0, y = 0 } = {}) =>
-    Effect.asVoid(
-      asker.ask({ _tag: "SetConfig", fbCookie: cookie, x, y, width, height, bpp: 8 * format.bytesPerPixel })
+    Effect.andThen(
+      checked("SetConfig", { x, y }),
+      Effect.asVoid(asker.ask({ _tag: "SetConfig", fbCookie: cookie, x, y, width, height, bpp: 8 * format.bytesPerPixel }))
     ),
   disable: Effect.asVoid(asker.ask({ _tag: "SetConfig", ...none })),
   flip: ({ cookie }) => asker.flip(cookie),
@@ -330,7 +343,7 @@ export const connect: (options?: { readonly id?: number | undefined }) => Effect
   for (const effect of running) {
     yield* Effect.forkScoped(Effect.catch(effect, (reason) => Deferred.fail(over, reason)))
   }
-  const making: Making = { asker: open[0]!.asker, cookies: makeCookies(), peer: published.peer }
+  const making: Making = { asker: open[0]!.asker, peer: published.peer }
   return {
     version: published.version,
     mayAllocate: published.mayAllocate,

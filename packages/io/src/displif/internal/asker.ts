@@ -46,10 +46,9 @@ export class Asker {
 
   /** Runs something until the display is over. */
   #orOver<A, E>(operation: string, effect: Effect.Effect<A, E>): Effect.Effect<A, E | DisplayError> {
-    return Effect.raceFirst(
-      effect,
-      Effect.mapError(Deferred.await(this.#over), (reason) => failed(operation, reason))
-    )
+    const over = Effect.mapError(Deferred.await(this.#over), (reason) => failed(operation, reason))
+    // Not even begun then: the ring's memory may have ended.
+    return Effect.suspend(() => Deferred.isDoneUnsafe(this.#over) ? over : Effect.raceFirst(effect, over))
   }
 
   /** Sends a request and waits for its answer. */
