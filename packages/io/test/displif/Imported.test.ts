@@ -26,7 +26,7 @@ const connect = Effect.fnUntraced(function*() {
   let id = 0
   /** Asks, and gives the status that is answered. */
   return Effect.fnUntraced(function*(asked: Asked) {
-    const slot = Protocol.encodeRequest({ ...asked, id: id++ } as Protocol.Request)
+    const slot = Protocol.encodeRequest({ ...asked, id: id++ })
     yield* Effect.fromResult(ring.ring.put(slot))
     if (yield* Effect.fromResult(ring.ring.push())) yield* ring.channel.notify
     while (!(yield* Effect.fromResult(ring.ring.take(slot)))) {
