@@ -4,6 +4,7 @@
 import * as Page from "@xen-shbuf/core/Page"
 import * as MappedMemory from "@xen-shbuf/linux/MappedMemory"
 import * as Ring from "@xen-shbuf/xenbus/Ring"
+import type { RingError } from "@xen-shbuf/xenbus/RingError"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import koffi from "koffi"
@@ -25,14 +26,19 @@ const compile = Effect.gen(function*() {
 
 const slotSize = 64
 
+const is = <A>(answer: Result.Result<A, RingError>): A => Result.getOrThrow(answer)
+
+const halves = (page: Uint8Array<ArrayBuffer>) => ({
+  front: Ring.front(page, { slotSize }),
+  back: Ring.back(page, { slotSize })
+})
+
 /** So many requests at a time, there and back: what a frontend and a backend do, but for the signals. */
-const round = (page: Uint8Array<ArrayBuffer>, atATime: number) => {
-  const front = Ring.front(page, { slotSize })
-  const back = Ring.back(page, { slotSize })
+const oneByOne = (page: Uint8Array<ArrayBuffer>, atATime: number) => {
+  const { back, front } = halves(page)
   const request = new Uint8Array(slotSize).fill(7)
   const response = new Uint8Array(slotSize).fill(9)
   const taken = new Uint8Array(slotSize)
-  const is = (answer: ReturnType<Ring.Half["take"]>): boolean => Result.getOrThrow(answer)
   return () => {
     let signals = 0
     for (let n = 0; n < atATime; n++) front.put(request)
@@ -48,8 +54,38 @@ const round = (page: Uint8Array<ArrayBuffer>, atATime: number) => {
   }
 }
 
+/** The same in a batch each way. */
+const inBatches = (page: Uint8Array<ArrayBuffer>, atATime: number) => {
+  const { back, front } = halves(page)
+  const requests = new Uint8Array(atATime * slotSize).fill(7)
+  const responses = new Uint8Array(atATime * slotSize).fill(9)
+  const taken = new Uint8Array(atATime * slotSize)
+  return () => {
+    let signals = 0
+    front.putMany(requests)
+    if (is(front.push())) signals++
+    do {
+      for (let n = 0; (n = is(back.takeMany(taken))) > 0;) {
+        back.putMany(n === atATime ? responses : responses.subarray(0, n * slotSize))
+      }
+      if (is(back.push())) signals++
+    } while (is(back.finalCheck()))
+    do {
+      while (is(front.takeMany(taken)) > 0) { /* the answers */ }
+    } while (is(front.finalCheck()))
+    if (signals !== 2) throw new Error(`${signals} signals`)
+  }
+}
+
+const ways = [
+  { atATime: 1, how: "one by one", round: oneByOne },
+  { atATime: 32, how: "one by one", round: oneByOne },
+  { atATime: 32, how: "in a batch", round: inBatches }
+]
+
 interface Row {
   readonly atATime: number
+  readonly how: string
   readonly ratio: Measure.Ratio | undefined
 }
 
@@ -57,6 +93,7 @@ const goal = 2
 
 const columns: ReadonlyArray<Report.Column<Row>> = [
   { title: "requests at a time", show: ({ atATime }) => String(atATime) },
+  { title: "ours takes and puts them", show: ({ how }) => how },
   { title: "ours / C", show: ({ ratio }) => ratio === undefined ? "not run: no C compiler, or no libxen-dev" : Report.times(ratio.median) },
   { title: "quartiles", show: ({ ratio }) => ratio === undefined ? "" : Report.quartiles(ratio) },
   { title: "target", show: ({ ratio }) => ratio === undefined ? "" : Report.atMost(goal, ratio.median) },
@@ -64,7 +101,7 @@ const columns: ReadonlyArray<Report.Column<Row>> = [
   { title: "C, a request", show: ({ atATime, ratio }) => ratio === undefined ? "" : `${(ratio.theirs / atATime * 1000).toFixed(0)} ns` }
 ]
 
-/** One and 32 requests at a time. */
+/** One and 32 requests at a time, the latter in a batch, too. */
 export const run = Effect.fnUntraced(function*(pairs: number) {
   const rounds = yield* compile
   const fd = Result.getOrThrow(MappedMemory.memfd("ring", Page.size))
@@ -72,7 +109,7 @@ export const run = Effect.fnUntraced(function*(pairs: number) {
   MappedMemory.close(fd)
   const page = new Uint8Array(region.buffer)
   const rows: Array<Row> = []
-  for (const atATime of [1, 32]) {
+  for (const { atATime, how, round } of ways) {
     const theirs: Measure.Batch = (times) =>
       Effect.sync(() => {
         const micros = rounds!(page, atATime, times)
@@ -83,6 +120,7 @@ export const run = Effect.fnUntraced(function*(pairs: number) {
     const ours: Measure.Batch = (times) => Effect.suspend(() => Measure.batch(round(page, atATime))(times))
     rows.push({
       atATime,
+      how,
       ratio: rounds && Measure.ratio(yield* Measure.sampleBatches(ours, theirs, pairs))
     })
   }

@@ -5,8 +5,8 @@
  *
  * Both halves are pure and synchronous: they work on memory that is shared already, and never wait. Their indexes are
  * private; what the peer writes is read once and checked. They allocate when they are made and when the peer breaks the
- * rules, and not for a slot: the caller hands in the bytes to write and the array to copy into, which it may use again at
- * once. A half that has found its peer out answers everything with the same error.
+ * rules, and not for a slot, but for a batch of slots a few objects: the caller hands in the bytes to write and the array to
+ * copy into, which it may use again at once. A half that has found its peer out answers everything with the same error.
  *
  * One round of a backend, for each signal of the peer (with a bound on the rounds, or a frontend that never pauses keeps
  * it busy for ever): take requests until there is none, put a response for each, push, signal if push says so; then
@@ -18,7 +18,7 @@
  * @since 0.2.0
  */
 import type * as SharedMemory from "@xen-shbuf/core/SharedMemory"
-import type * as Result from "effect/Result"
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 import { type Answer, no, yes } from "./internal/answer.ts"
@@ -151,12 +151,22 @@ export interface Half {
    * is written, where there is no room.
    */
   put(bytes: ArrayLike<number>): Result.Result<boolean, RingError>
+  /**
+   * Writes slot after slot from bytes that are whole slots, as many as there is room for, and answers how many: a few slots
+   * cost little more than one. The peer sees them after `push`.
+   */
+  putMany(bytes: Uint8Array): Result.Result<number, RingError>
   /** Shows the peer all that was put. True where it wants to be signalled for it, and must be. */
   push(): Result.Result<boolean, RingError>
   /** Copies the next slot of the peer into the beginning of `into`, once. False where there is none. */
   take(into: Uint8Array): Result.Result<boolean, RingError>
   /**
-   * To be asked after `take` said false, and before waiting for a signal: asks the peer to signal for the next slot, then
+   * Copies the next slots of the peer one after the other into the beginning of `into`, each once, as many as have come and
+   * fit, and answers how many. 0 where there is none.
+   */
+  takeMany(into: Uint8Array): Result.Result<number, RingError>
+  /**
+   * To be asked after `take` said false or `takeMany` 0, and before waiting for a signal: asks the peer to signal for the next slot, then
    * looks once more. True where there is something to take already: don't wait.
    */
   finalCheck(): Result.Result<boolean, RingError>
@@ -232,6 +242,18 @@ class HalfImpl<H extends "front" | "back"> implements Half {
     return yes
   }
 
+  putMany(bytes: Uint8Array): Result.Result<number, RingError> {
+    if (this.#peerProd.broken !== undefined) return this.#peerProd.broken
+    const given = bytes.length / this.#slots.size
+    if (!Number.isInteger(given)) {
+      throw new RangeError(`${bytes.length} bytes were given for slots of ${this.#slots.size}`)
+    }
+    const count = Math.min(given, this.room)
+    if (count > 0) this.#slots.writeMany(this.#put & this.#mask, bytes, count)
+    this.#put = (this.#put + count) >>> 0
+    return Result.succeed(count)
+  }
+
   push(): Answer {
     if (this.#peerProd.broken !== undefined) return this.#peerProd.broken
     const before = this.#pushed
@@ -253,6 +275,23 @@ class HalfImpl<H extends "front" | "back"> implements Half {
     this.#slots.read(this.#taken & this.#mask, into)
     this.#taken = (this.#taken + 1) >>> 0
     return yes
+  }
+
+  takeMany(into: Uint8Array): Result.Result<number, RingError> {
+    const peer = this.#peerProd
+    if (peer.broken !== undefined) return peer.broken
+    const fit = Math.floor(into.length / this.#slots.size)
+    if (fit === 0) {
+      throw new RangeError(`slots of ${this.#slots.size} bytes were to be copied into ${into.length}`)
+    }
+    if (ahead(peer.seen, this.#taken) < fit) {
+      const arrived = this.#look()
+      if (Result.isFailure(arrived)) return Result.fail(arrived.failure)
+    }
+    const count = Math.min(ahead(peer.seen, this.#taken), fit)
+    if (count > 0) this.#slots.readMany(this.#taken & this.#mask, into, count)
+    this.#taken = (this.#taken + count) >>> 0
+    return Result.succeed(count)
   }
 
   finalCheck(): Answer {

@@ -19,8 +19,10 @@ const sides = {
 /** Only what all have; what a side has not answers undefined. */
 interface Half {
   readonly put?: (bytes: Uint8Array) => Result.Result<boolean, RingError>
+  readonly putMany?: (bytes: Uint8Array) => Result.Result<number, RingError>
   readonly push?: () => Result.Result<boolean, RingError>
   readonly take?: (into: Uint8Array) => Result.Result<boolean, RingError>
+  readonly takeMany?: (into: Uint8Array) => Result.Result<number, RingError>
   readonly finalCheck?: () => Result.Result<boolean, RingError>
 }
 
@@ -105,7 +107,7 @@ class Duel {
   }
 
   /** Runs one operation with the peer in its middle. */
-  during(work: () => Result.Result<boolean, RingError>): boolean | RingError {
+  during<A>(work: () => Result.Result<A, RingError>): A | RingError {
     this.loads = []
     this.stores = []
     this.copies = []
@@ -140,7 +142,7 @@ class Duel {
     return moved
   }
 
-  ends(answer: boolean | RingError): void {
+  ends(answer: unknown): void {
     assert.instanceOf(answer, RingError)
     assert.deepInclude(answer.reason, this.expected!)
     assert.isEmpty(this.copies)
@@ -168,27 +170,39 @@ class Duel {
   step(): string | undefined {
     const { below, bytes } = this.random
     const { half } = this
-    const operation = (["put", "put", "push", "take", "take", "finalCheck"] as const)[below(6)]!
+    const operation = (["put", "put", "putMany", "push", "take", "take", "takeMany", "finalCheck"] as const)[below(8)]!
     if (half[operation] === undefined) return undefined
-    const given = bytes(below(this.slotSize + 1))
-    const into = Model.target(this.slotSize, () => {
+    const many = 1 + below(this.slots + 1)
+    const given = operation === "putMany" ? bytes(many * this.slotSize) : bytes(below(this.slotSize + 1))
+    const into = Model.target(operation === "takeMany" ? many * this.slotSize : this.slotSize, () => {
       this.move()
-      this.copies.push(this.memory.slice(this.at(this.taken), this.at(this.taken) + this.slotSize))
+      this.copies.push(this.memory.slice())
     })
     const before = this.room()
-    const answer = this.during(() =>
-      operation === "put" ? half.put!(given) : operation === "take" ? half.take!(into) : half[operation]!()
-    )
+    const answer = this.during<boolean | number>(() => {
+      switch (operation) {
+        case "put":
+        case "putMany":
+          return half[operation]!(given)
+        case "take":
+        case "takeMany":
+          return half[operation]!(into)
+        default:
+          return half[operation]!()
+      }
+    })
     if (this.over !== undefined) {
       assert.strictEqual(answer, this.over)
       assert.deepStrictEqual([this.loads, this.stores, this.copies], [[], [], []])
     } else if (operation === "put") this.afterPut(answer, given, before)
+    else if (operation === "putMany") this.afterPutMany(answer, given)
     else if (operation === "push") this.afterPush(answer)
     else if (operation === "take") this.afterTake(answer, into)
+    else if (operation === "takeMany") this.afterTakeMany(answer, into)
     else this.afterFinalCheck(answer)
     Model.sameBytes(this.memory, this.shadow, `the page after ${operation}`)
     this.move()
-    if (answer === true || answer === false) return `${operation} ${answer}`
+    if (!(answer instanceof RingError)) return `${operation} ${Boolean(answer)}`
     return this.loads.length > 0 ? answer.reason._tag : "over"
   }
 
@@ -196,7 +210,7 @@ class Duel {
     return 64 + index % this.slots * this.slotSize
   }
 
-  afterPut(answer: boolean | RingError, given: Uint8Array, before: boolean): void {
+  afterPut(answer: unknown, given: Uint8Array, before: boolean): void {
     // A producer looks again where it saw no room; others look at nothing.
     assert.strictEqual(this.loads.length, this.side === "producer" && !before ? 1 : 0)
     if (this.judge() === "over") return this.ends(answer)
@@ -208,7 +222,17 @@ class Duel {
     this.put = u32(this.put + 1)
   }
 
-  afterPush(answer: boolean | RingError): void {
+  afterPutMany(answer: unknown, given: Uint8Array): void {
+    assert.isEmpty(this.loads)
+    let count = 0
+    for (; count * this.slotSize < given.length && this.room(); count++) {
+      this.shadow.set(given.subarray(count * this.slotSize, (count + 1) * this.slotSize), this.at(this.put))
+      this.put = u32(this.put + 1)
+    }
+    assert.strictEqual(answer, count)
+  }
+
+  afterPush(answer: unknown): void {
     const { own, peerEvent } = sides[this.side]
     const [from, to] = [this.pushed, this.put]
     this.pushed = to
@@ -224,7 +248,7 @@ class Duel {
     assert.strictEqual(answer, crossed.includes(this.loads[0]!.value))
   }
 
-  afterTake(answer: boolean | RingError, into: Uint8Array): void {
+  afterTake(answer: unknown, into: Uint8Array): void {
     const had = this.seen !== this.taken
     assert.strictEqual(this.loads.length, had ? 0 : 1)
     const moved = this.judge()
@@ -232,12 +256,30 @@ class Duel {
     assert.strictEqual(answer, had || moved)
     assert.strictEqual(this.copies.length, answer === true ? 1 : 0, "a slot is copied once")
     if (answer !== true) return
-    Model.sameBytes(into, this.copies[0]!, "what was taken is what stood in that slot when it was copied")
+    const at = this.at(this.taken)
+    Model.sameBytes(into, this.copies[0]!.subarray(at, at + this.slotSize), "what was taken is what stood in that slot when it was copied")
     this.taken = u32(this.taken + 1)
     assert.deepStrictEqual(this.stores, this.side === "consumer" ? [{ at: 0, value: this.taken }] : [])
   }
 
-  afterFinalCheck(answer: boolean | RingError): void {
+  afterTakeMany(answer: unknown, into: Uint8Array): void {
+    const fit = into.length / this.slotSize
+    assert.strictEqual(this.loads.length, u32(this.seen - this.taken) < fit ? 1 : 0)
+    if (this.judge() === "over") return this.ends(answer)
+    const count = Math.min(fit, u32(this.seen - this.taken))
+    assert.strictEqual(answer, count)
+    const slots = Array.from({ length: count }, (_, i) => this.at(u32(this.taken + i)))
+    const isWrapped = slots.indexOf(64) > 0
+    assert.strictEqual(this.copies.length, count === 0 ? 0 : isWrapped ? 2 : 1, "slots are copied once")
+    slots.forEach((at, i) => {
+      const copied = this.copies[isWrapped && i >= slots.indexOf(64) ? 1 : 0]!.subarray(at, at + this.slotSize)
+      Model.sameBytes(into.subarray(i * this.slotSize, (i + 1) * this.slotSize), copied, "what was taken at once")
+    })
+    this.taken = u32(this.taken + count)
+    assert.isEmpty(this.stores)
+  }
+
+  afterFinalCheck(answer: unknown): void {
     const { ownEvent } = sides[this.side]
     const had = this.seen !== this.taken
     const moved = this.judge()
@@ -277,8 +319,8 @@ describe("Hostile peers", () => {
       const tally = play(side, DUELS)
       const both = (name: string) => [`${name} true`, `${name} false`]
       const outcomes = {
-        front: [...both("put"), ...both("push"), ...both("take"), ...both("finalCheck")],
-        back: [...both("put"), ...both("push"), ...both("take"), ...both("finalCheck")],
+        front: ["put", "putMany", "push", "take", "takeMany", "finalCheck"].flatMap(both),
+        back: ["put", "putMany", "push", "take", "takeMany", "finalCheck"].flatMap(both),
         producer: [...both("put"), ...both("push")],
         consumer: both("take")
       }

@@ -22,8 +22,8 @@ export const random = (seed: number) => {
 
 export type Random = ReturnType<typeof random>
 
-/** What an operation answered: true, false, or the error of a peer. */
-export const answer = (result: Result.Result<boolean, RingError>): boolean | RingError =>
+/** What an operation answered: true, false or how many, or the error of a peer. */
+export const answer = <A>(result: Result.Result<A, RingError>): A | RingError =>
   Result.isSuccess(result) ? result.success : result.failure
 
 const mod = (index: bigint) => Number(BigInt.asUintN(32, index))

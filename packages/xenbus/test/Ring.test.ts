@@ -118,7 +118,7 @@ describe("Ring", () => {
     for (let step = 0; step < 60; step++) {
       const half = below(2) === 0 ? "front" : "back"
       const self = halves[half]
-      const kind = below(6)
+      const kind = below(8)
       for (let repeat = below(3) === 0 ? below(model.slots + 2) : 1; repeat > 0; repeat--) {
         if (kind < 2) {
           const given = bytes(below(4) === 0 ? below(slotSize + 1) : slotSize)
@@ -131,7 +131,22 @@ describe("Ring", () => {
           const whole = new Uint8Array(slotSize + 3).fill(0xaa)
           if (expected !== undefined) whole.set(expected)
           Model.sameBytes(into, whole, "what was taken")
-        } else assert.strictEqual(Model.answer(self.finalCheck()), model.finalCheck(half))
+        } else if (kind === 5) assert.strictEqual(Model.answer(self.finalCheck()), model.finalCheck(half))
+        else if (kind === 6) {
+          const given = bytes(slotSize * below(model.slots + 2))
+          let count = 0
+          while (count * slotSize < given.length && model.put(half, given.subarray(count * slotSize, (count + 1) * slotSize))) count++
+          assert.strictEqual(Model.answer(self.putMany(given)), count)
+        } else {
+          const many = new Uint8Array(slotSize * (1 + below(model.slots + 1)) + below(slotSize)).fill(0xaa)
+          const whole = many.slice()
+          let count = 0
+          for (let taken; (count + 1) * slotSize <= many.length && (taken = model.take(half)) !== undefined; count++) {
+            whole.set(taken, count * slotSize)
+          }
+          assert.strictEqual(Model.answer(self.takeMany(many)), count)
+          Model.sameBytes(many, whole, "what was taken at once")
+        }
         assert.strictEqual(self.room, model.room(half))
         Model.sameBytes(memory, model.page, "the page")
       }
@@ -164,6 +179,23 @@ describe("Ring", () => {
       "loads 2 9", "copy",
       "loads 2 9", "stores 3 9", "loads 2 9"
     ])
+  })
+
+  it("a batch takes one load of the peer's index, and a copy for each end of the ring", () => {
+    const memory = new Uint8Array(4096)
+    const { back, front } = pair(memory, { slotSize: 64, start: 30 })
+    const log: Array<string> = []
+    const into = Model.target(64 * 5, () => log.push("copy"))
+    Model.watching((event, at) => {
+      if (event === "stores" || event === "loads") log.push(`${event} ${at}`)
+    }, () => {
+      front.putMany(new Uint8Array(64 * 7).fill(7))
+      front.push()
+      back.takeMany(into)
+      back.takeMany(into.subarray(0, 64 * 2))
+      back.takeMany(into)
+    })
+    assert.deepStrictEqual(log, ["stores 0", "loads 1", "loads 0", "copy", "copy", "loads 0"])
   })
 
   it("what comes between the two looks of a final check is not slept through", () => {
@@ -219,10 +251,13 @@ describe("Ring", () => {
     const { back, front } = pair(memory, { slotSize: 64 })
     const before = memory.slice()
     assert.throws(() => front.put(new Uint8Array(65)), RangeError)
+    assert.throws(() => front.putMany(new Uint8Array(65)), RangeError)
     assert.deepStrictEqual([memory, front.room], [before, 32])
     front.put([5])
     front.push()
-    assert.throws(() => back.take(new Uint8Array(63)), RangeError)
+    for (const use of [() => back.take(new Uint8Array(63)), () => back.takeMany(new Uint8Array(63))]) {
+      assert.throws(use, RangeError)
+    }
     const into = new Uint8Array(64)
     assert.deepStrictEqual([Model.answer(back.take(into)), into[0]], [true, 5])
   })
@@ -232,9 +267,16 @@ describe("Ring", () => {
     const { back, front } = pair(memory, { slotSize: 64 })
     front.put([1])
     memory.buffer.transfer(0)
-    for (const use of [() => front.put([1]), () => front.push(), () => back.take(new Uint8Array(64)), () => back.finalCheck()]) {
-      assert.throws(use, TypeError)
-    }
+    const slot = new Uint8Array(64)
+    const uses = [
+      () => front.put([1]),
+      () => front.putMany(slot),
+      () => front.push(),
+      () => back.take(slot),
+      () => back.takeMany(slot),
+      () => back.finalCheck()
+    ]
+    for (const use of uses) assert.throws(use, TypeError)
   })
 
   it("nothing is allocated for a slot", () => {

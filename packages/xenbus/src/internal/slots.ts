@@ -39,4 +39,21 @@ export class Slots {
     }
     into.set(this.views[slot]!)
   }
+
+  /** Writes `count` slots from this one on, and after the last from the first on, with the bytes of `from`. */
+  writeMany(slot: number, from: Uint8Array, count: number): void {
+    const first = Math.min(count, this.count - slot) * this.size
+    const all = count * this.size
+    this.memory.set(first === from.length ? from : from.subarray(0, first), this.offset + slot * this.size)
+    if (first < all) this.memory.set(from.subarray(first, all), this.offset)
+  }
+
+  /** Copies `count` slots likewise, each once, into the beginning of `into`. */
+  readMany(slot: number, into: Uint8Array, count: number): void {
+    const first = Math.min(count, this.count - slot) * this.size
+    const all = count * this.size
+    const at = this.offset + slot * this.size
+    into.set(this.memory.subarray(at, at + first))
+    if (first < all) into.set(this.memory.subarray(this.offset, this.offset + all - first), first)
+  }
 }
