@@ -30,7 +30,7 @@ import type * as Grants from "./Grants.ts"
 import * as Plan from "./Plan.ts"
 import { say } from "./Progress.ts"
 import type { Report } from "./Report.ts"
-import { type Arch, type GuestPlan, Target } from "./Target.ts"
+import { type Arch, type GuestPlan, type Kind, Target } from "./Target.ts"
 
 /** What can be asked for by name. The domains are prepared in any case. */
 export const topics = [
@@ -208,6 +208,14 @@ const checkDisplays = Effect.fnUntraced(function*({ arch, lab, run }: Shared) {
   }
 }, Effect.scoped)
 
+/** A sound card, in a guest that has one. */
+const checkSound = Effect.fnUntraced(function*({ lab, run }: Shared, kind: Kind, soak: boolean) {
+  const acquire = yield* Effect.cached(Scope.provide(Sound.acquire(lab, kind), yield* Effect.scope))
+  const group = { where: `${kind} with a sound card`, acquire }
+  yield* run({ ...group, concerns: Sound.concerns, checks: Sound.checks(soak) })
+  yield* run({ ...group, concerns: () => false, checks: Sound.lastChecks(lab) })
+}, Effect.scoped)
+
 /** dom0 by itself, while the guests boot, and then each guest with dom0, side by side. */
 const checkDomains = Effect.fnUntraced(function*(common: Shared, { only, seed, soak }: Options) {
   const { arch, isWanted, lab, run, when } = common
@@ -235,8 +243,7 @@ const checkDomains = Effect.fnUntraced(function*(common: Shared, { only, seed, s
     yield* run({ where: plan.name, acquire: context, concerns: Sharing.concerns, checks: Driver.checks(lab) })
   }
   for (const { kind } of only.includes("sound") ? arch.guests : []) {
-    const group = { where: `${kind} with a sound card`, acquire: Sound.acquire(lab, kind), concerns: Sound.concerns }
-    yield* run({ ...group, checks: Sound.checks(soak) })
+    yield* checkSound(common, kind, soak)
   }
   yield* run({ ...inDom0(common), checks: when("tool", [Resident.left]) })
 }, Effect.scoped)

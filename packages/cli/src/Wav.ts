@@ -106,8 +106,17 @@ const forms: { readonly [format in SampleFormat]?: Form } = {
   a_law: ["alaw", 1, asTheyAre]
 }
 
-/** Loaded only when a file is written or read. */
+/** Loaded only where a file is written or read. */
 const library = Effect.promise(() => import("mediabunny"))
+
+/**
+ * Loads what writes and reads. Linux takes a card for broken that has not answered after three seconds, and a slow machine
+ * needs longer than that: so a server loads before it serves.
+ *
+ * @category writing
+ * @since 0.2.0
+ */
+export const load: Effect.Effect<void> = Effect.asVoid(library)
 
 const openFile = (file: string, flags: string, tag: "NotWritten" | "NotRead"): Effect.Effect<FileHandle, WavError, Scope.Scope> =>
   Effect.acquireRelease(

@@ -279,6 +279,7 @@ export const sound = Command.make("sound", {
     yield* Effect.mapError(fs.makeDirectory(folder, { recursive: true }), (error) =>
       new Wav.WavError({ file: folder, reason: { _tag: "NotWritten" }, detail: `no such folder can be made (${error.reason._tag})` }))
   }
+  if (folder !== undefined || Option.isSome(input)) yield* Wav.load
   let opened = 0
   const wishes: Wishes = {
     folder,

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Arbitrary from "effect/Arbitrary"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
 import { LinuxGuest } from "./LinuxGuest.ts"
@@ -27,9 +28,10 @@ interface Sounds {
   readonly pace: "real-time" | "unpaced"
   readonly lengths: ReadonlyArray<number>
   readonly opensAnew: boolean
+  readonly late?: Duration.Input
 }
 
-const plays = ({ buffer, lengths, opensAnew, pace, period }: Sounds) =>
+const plays = ({ buffer, late, lengths, opensAnew, pace, period }: Sounds) =>
   World.checked(Effect.gen(function*() {
     const heard: Array<Uint8Array> = []
     yield* World.addCard()
@@ -40,7 +42,7 @@ const plays = ({ buffer, lengths, opensAnew, pace, period }: Sounds) =>
     const [stream] = yield* RawGuest.connect()
     const { bytes, directory } = yield* RawGuest.buffer(buffer * 4)
     const opening = RawGuest.opening(directory, { bufferSize: buffer * 4, periodSize: period * 4 })
-    const guest = new LinuxGuest(stream!, bytes as unknown as Uint8Array, 4, period)
+    const guest = new LinuxGuest(stream!, bytes as unknown as Uint8Array, 4, period, late)
     yield* Effect.forkScoped(guest.interrupts)
     assert.strictEqual(yield* stream!.status(opening), 0)
     const all: Array<Uint8Array> = []
@@ -66,4 +68,7 @@ describe("sndif, with Linux's way to count", () => {
 
   it.effect("what was just written is not told as played before the guest has counted it", () =>
     plays({ buffer: 201, period: 100, pace: "unpaced", lengths: [300], opensAnew: false }))
+
+  it.effect("a guest that is slow to count has longer, the longer its buffer is", () =>
+    plays({ buffer: 24_000, period: 6000, pace: "unpaced", lengths: [100_000], opensAnew: false, late: "200 millis" }))
 })

@@ -1,3 +1,4 @@
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as TestClock from "effect/testing/TestClock"
 import type * as RawGuest from "./RawGuest.ts"
@@ -14,7 +15,7 @@ export class AlsaError extends Error {
 /**
  * A guest with Linux's sound system, as far as positions matter: how its driver counts, when it wakes the application, and
  * how ALSA concludes from that whether there is room, nothing left, or all is played. Written from what it does, not from
- * its code.
+ * its code. `late` is how long it takes to count what it has written.
  */
 export class LinuxGuest {
   readonly #stream: RawGuest.Stream
@@ -22,6 +23,7 @@ export class LinuxGuest {
   readonly #frameSize: number
   readonly #buffer: bigint
   readonly #period: bigint
+  readonly #late: Duration.Input
   /** The driver's: the last position in frames, the place in the buffer, and frames since it woke somebody. */
   #told = 0n
   #place = 0n
@@ -35,12 +37,13 @@ export class LinuxGuest {
   xruns = 0
   wakes = 0
 
-  constructor(stream: RawGuest.Stream, bytes: Uint8Array, frameSize: number, periodFrames: number) {
+  constructor(stream: RawGuest.Stream, bytes: Uint8Array, frameSize: number, periodFrames: number, late: Duration.Input = 0) {
     this.#stream = stream
     this.#bytes = bytes
     this.#frameSize = frameSize
     this.#buffer = BigInt(bytes.length / frameSize)
     this.#period = BigInt(periodFrames)
+    this.#late = late
   }
 
   /** What the driver does before it opens the stream: the events' number is not a part of it. */
@@ -158,6 +161,7 @@ export class LinuxGuest {
         yield* (this.#stream.status({ _tag: "Write", offset: place, length }))
         // The answer is there, and it takes its time until it counts.
         for (let turn = 0; turn < 50; turn++) yield* Effect.yieldNow
+        if (this.#late !== 0 && this.state === "running") yield* TestClock.adjust(this.#late)
         if (this.state === "xrun" as string) return false
         this.#application += BigInt(length / this.#frameSize)
         at += length

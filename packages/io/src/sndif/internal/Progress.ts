@@ -43,10 +43,11 @@ const least = second / 10
 const share = 0.75
 
 /**
- * How long a guest may take until it counts what it has just written or read. Linux does so after the response; if it hears
- * first that all of it was played, it takes that for an underrun. What it asks for next says as well that it has counted.
+ * How long a guest may take, at least and at most, until it counts what it has just written or read. Linux does so after the
+ * response; if it hears first that all of it was played, it takes that for an underrun, and what was written is written
+ * again. What it asks for next says as well that it has counted.
  */
-const grace = second / 20
+const grace = { least: second / 20, most: second / 4 }
 
 /**
  * The state of a stream that is open.
@@ -129,9 +130,14 @@ export class Progress {
     return periods < 1 ? this.position : Math.max(this.position, this.#ofPeriod(periods))
   }
 
+  /** What a guest is given to count what it did. */
+  get #grace(): number {
+    return Math.min(Math.max(this.#patience, grace.least), grace.most)
+  }
+
   /** As much of the edge as the guest has counted. */
   #counted(now: number): number {
-    return now - this.#moved >= grace ? this.edge : Math.min(this.#settled, this.edge)
+    return now - this.#moved >= this.#grace ? this.edge : Math.min(this.#settled, this.edge)
   }
 
   /** The guest asks for something: it has counted what it did before. */
@@ -206,7 +212,7 @@ export class Progress {
     const next = Math.min(this.#ofPeriod(this.periodsAt(this.position) + 1), this.position + stepSize + frameSize)
     const frames = (next - this.#anchor.position) / frameSize
     const clocked = Math.max(0, Math.ceil(this.#anchor.time + frames * second / rate - now))
-    const counts = this.#ahead(this.edge) > this.position ? this.#moved + grace - now : clocked
+    const counts = this.#ahead(this.edge) > this.position ? this.#moved + this.#grace - now : clocked
     return Math.min(clocked, counts)
   }
 
