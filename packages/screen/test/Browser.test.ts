@@ -1,4 +1,4 @@
-import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import { afterAll, assert, describe, it } from "@effect/vitest"
 import * as PixelFormat from "@xen-shbuf/io/displif/PixelFormat"
 import type * as Screens from "@xen-shbuf/screen/Screens"
 import type * as TestXen from "@xen-shbuf/testkit/TestXen"
@@ -11,14 +11,19 @@ import { createRequire } from "node:module"
 import type { Browser, Page } from "playwright-core"
 import * as World from "./World.ts"
 
-let browser: Browser
-beforeAll(async () => {
-  browser = await World.launch()
-}, 60_000)
-afterAll(() => browser?.close())
+let started: Browser | undefined
+afterAll(() => started?.close())
 
-const inXen = (name: string, test: () => Effect.Effect<void, unknown, TestXen.TestXen | Screens.Screens | Scope.Scope>) =>
-  it.live(name, () => World.checked(test()), 20_000)
+/** One for all tests, or a new one where a test has left it dead. */
+const running = Effect.promise(async () => {
+  if (!started?.isConnected()) started = await World.launch()
+  return started
+})
+
+const inXen = (
+  name: string,
+  test: (browser: Browser) => Effect.Effect<void, unknown, TestXen.TestXen | Screens.Screens | Scope.Scope>
+) => it.live(name, () => Effect.flatMap(running, (browser) => World.surviving(browser)(World.checked(test(browser)))))
 
 const run = <A>(program: () => Promise<A>) => Effect.promise(program)
 
@@ -38,7 +43,7 @@ const violations = async (page: Page) => {
 }
 
 describe("a browser", () => {
-  inXen("shows a guest's pixels, every one, and what has changed since", () =>
+  inXen("shows a guest's pixels, every one, and what has changed since", (browser) =>
     Effect.gen(function*() {
       yield* World.showGuests()
       const { monitor, pixels } = yield* screenOf(3, "333x217", 1)
@@ -56,7 +61,7 @@ describe("a browser", () => {
       yield* run(() => page.getByText("guest-3, connector 0 shows nothing now.").waitFor())
     }))
 
-  inXen("shows other formats, and the screen that is chosen", () =>
+  inXen("shows other formats, and the screen that is chosen", (browser) =>
     Effect.gen(function*() {
       yield* World.showGuests()
       const first = yield* screenOf(3, "64x64", 2)
@@ -75,7 +80,7 @@ describe("a browser", () => {
       yield* World.shows(again, expected)
     }))
 
-  inXen("tells the displays of one guest apart", () =>
+  inXen("tells the displays of one guest apart", (browser) =>
     Effect.gen(function*() {
       yield* World.showGuests()
       const first = yield* screenOf(3, "64x64", 7)
@@ -90,7 +95,7 @@ describe("a browser", () => {
       assert.strictEqual(new URL(page.url()).hash, "#guest-3/1-0")
     }))
 
-  inXen("takes keys, pointer, wheel and touch into the guest, and nothing else", () =>
+  inXen("takes keys, pointer, wheel and touch into the guest, and nothing else", (browser) =>
     Effect.gen(function*() {
       yield* World.showGuests()
       yield* screenOf(3, "400x300", 3)
@@ -146,7 +151,7 @@ describe("a browser", () => {
       assert.strictEqual(yield* Queue.size(keyboard), 0)
     }))
 
-  inXen("comes back by itself when the connection was lost, and shows all", () =>
+  inXen("comes back by itself when the connection was lost, and shows all", (browser) =>
     Effect.gen(function*() {
       yield* World.showGuests()
       const { monitor, pixels } = yield* screenOf(3, "200x100", 4)
@@ -163,7 +168,7 @@ describe("a browser", () => {
       yield* run(() => page.getByText("Connected", { exact: true }).waitFor())
     }))
 
-  inXen("types nothing where viewers only look", () =>
+  inXen("types nothing where viewers only look", (browser) =>
     Effect.gen(function*() {
       yield* World.showGuests()
       yield* screenOf(3, "64x64", 5)
@@ -180,7 +185,7 @@ describe("a browser", () => {
       assert.strictEqual(yield* Queue.size(keyboard), 0)
     }))
 
-  inXen("has a page for everybody, on a phone, too", () =>
+  inXen("has a page for everybody, on a phone, too", (browser) =>
     Effect.gen(function*() {
       yield* World.showGuests()
       const { pixels } = yield* screenOf(3, "800x600", 6)

@@ -16,6 +16,7 @@ import * as TestXen from "@xen-shbuf/testkit/TestXen"
 import * as Toolstack from "@xen-shbuf/xenbus/Toolstack"
 import * as Wire from "@xen-shbuf/screen/Wire"
 import Chromium from "@sparticuz/chromium"
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -25,20 +26,45 @@ import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { createHash } from "node:crypto"
-import { existsSync } from "node:fs"
+import { existsSync, mkdtempSync, renameSync, rmSync } from "node:fs"
+import { createRequire } from "node:module"
+import { dirname, join } from "node:path"
 import { type Browser, type BrowserContextOptions, chromium, type Page } from "playwright-core"
 
-/** Debian's Chromium where it is installed, else the one from the npm registry. */
+/** The browser of the npm registry, unpacked beside its package, where another version has another place: whole, or not at all. */
+const unpacked = async (): Promise<string> => {
+  const folder = join(dirname(createRequire(import.meta.url).resolve("@sparticuz/chromium")), "unpacked")
+  if (existsSync(folder)) return join(folder, "chromium")
+  // It unpacks into the folder for temporary files, and takes for whole whatever somebody has left there.
+  const fresh = mkdtempSync(`${folder}-`)
+  const before = process.env["TMPDIR"]
+  process.env["TMPDIR"] = fresh
+  try {
+    await Chromium.executablePath()
+    if (!existsSync(folder)) renameSync(fresh, folder)
+  } finally {
+    if (before === undefined) delete process.env["TMPDIR"]
+    else process.env["TMPDIR"] = before
+    rmSync(fresh, { recursive: true, force: true })
+  }
+  return join(folder, "chromium")
+}
+
+/**
+ * Debian's Chromium where it is installed, else the one from the npm registry. The arguments that come with that are for
+ * functions in a cloud: as a single process it dies with the first context that is closed.
+ */
 export const launch = async (): Promise<Browser> => {
   const installed = "/usr/bin/chromium"
-  return existsSync(installed)
-    ? chromium.launch({ executablePath: installed, args: ["--no-sandbox"] })
-    // In one process it ends when a page is closed.
-    : chromium.launch({
-      executablePath: await Chromium.executablePath(),
-      args: Chromium.args.filter((arg) => arg !== "--single-process")
-    })
+  return chromium.launch({ executablePath: existsSync(installed) ? installed : await unpacked(), args: ["--no-sandbox"] })
 }
+
+/** Says of a test that failed with its browser dead that this is what happened. */
+export const surviving = (browser: Browser) => <A, E, R>(test: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.catchCause(test, (cause) =>
+    browser.isConnected()
+      ? Effect.failCause(cause)
+      : Effect.die(new Error(`The browser has died: ${Cause.pretty(cause).slice(-2000)}`)))
 
 type Services = GrantTable | EventChannels | XenStore | Screens.Screens
 
