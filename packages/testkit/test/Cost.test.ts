@@ -49,7 +49,7 @@ const expected = { open: 0, ioctl: 0, memfd: 1, ftruncate: 1, close: 1, mmap: 4,
 
 const sizes = [1, 2, 1023, 1024, 2025, 8100]
 
-/** Heap that a cycle takes for its objects, in bytes: what most cycles take, once all is compiled. */
+/** Heap that a cycle takes for its objects, in bytes: what most of 300 take. */
 const allocated = Effect.fnUntraced(function*(pages: number) {
   const taken: Array<number> = []
   for (let i = 0; i < 300; i++) {
@@ -88,9 +88,13 @@ describe("A cycle", () => {
 
   it.effect("makes no object for a page", () =>
     Effect.gen(function*() {
-      const one = yield* allocated(1)
-      const full = yield* allocated(1023)
+      let [one, full] = [Infinity, Infinity]
+      // What is not compiled yet makes objects for numbers, and a busy machine compiles late: the least of some times counts.
       // The smallest object has 16 bytes.
+      for (let times = 0; times < 3 || times < 20 && (full - one) / 1022 >= 4; times++) {
+        one = Math.min(one, yield* allocated(1))
+        full = Math.min(full, yield* allocated(1023))
+      }
       assert.isBelow((full - one) / 1022, 4, `${one} bytes for a page, ${full} for 1023`)
     }).pipe(Effect.provide(TestXen.layer())))
 
