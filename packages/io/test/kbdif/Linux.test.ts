@@ -78,6 +78,8 @@ describe("kbdif, as xl and Linux go about it", () => {
           yield* until("4")
           assert.isTrue(yield* keyboard.send({ _tag: "Key", pressed: true, code: 30 }))
           assert.strictEqual(yield* Queue.size(keyboards), 0)
+          // Else the backend would wait for it at the end.
+          yield* inDomain(3)(Effect.flatMap(XenStore.XenStore, (store) => store.write(`${front}/state`, "6")))
         }))
       })).pipe(Effect.provide(TestXen.layer())), 30_000)
   }
