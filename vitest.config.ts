@@ -1,17 +1,32 @@
 import { readdirSync } from "node:fs"
+import { availableParallelism } from "node:os"
 import { basename } from "node:path"
 import { defineConfig } from "vitest/config"
 
-const packages = readdirSync("packages").map((name) => `packages/${name}`)
-const tested = [...packages, "bench", "hostile"].map((root) => ({ name: basename(root), root, include: ["test/**/*.test.ts"] }))
+const roots = [...readdirSync("packages").map((name) => `packages/${name}`), "bench", "hostile"]
+
+/** Suites that count what their process holds, which has to be their own. All others share processes, and what they import. */
+const alone: { readonly [root: string]: ReadonlyArray<string> } = {
+  "packages/core": ["test/Allocations.test.ts"],
+  "packages/linux": ["test/**/*.test.ts"],
+  "packages/testkit": ["test/{Cost,TestXen}.test.ts"],
+  "packages/xenbus": ["test/Ring.test.ts"]
+}
+
+const projects = [
+  ...roots.map((root) => ({ name: basename(root), root, include: ["test/**/*.test.ts"], exclude: [...alone[root] ?? []] })),
+  { name: "examples", root: "examples", include: ["**/*.test.ts"], exclude: ["**/node_modules/**"] }
+]
+
+const apart = Object.entries(alone).map(([root, include]) => ({ name: `${basename(root)}-alone`, root, include: [...include] }))
 
 export default defineConfig({
   test: {
-    // All processors: vitest would leave one of them to itself, which is half of a machine with two.
-    maxWorkers: "100%",
+    // One more than there are processors: some suites wait for what they have started.
+    maxWorkers: availableParallelism() + 1,
     // Long enough for a machine that is busy with other things: no test is about time.
     testTimeout: 60_000,
-    projects: [...tested, { name: "examples", root: "examples", include: ["**/*.test.ts"] }].map((test) => ({
+    projects: [...projects.map((test) => ({ ...test, isolate: false })), ...apart].map((test) => ({
       extends: true as const,
       test: { ...test, execArgv: ["--expose-gc"] }
     }))
