@@ -58,7 +58,23 @@ const packages = async () => {
   }
 }
 
-const suites = async () => {
+/** What vitest says of a run, as far as it is read here. */
+interface Outcome {
+  readonly success: boolean
+  readonly numPassedTests: number
+  readonly numFailedTests: number
+  readonly numTotalTests: number
+  readonly testResults: ReadonlyArray<{
+    readonly assertionResults: ReadonlyArray<{ readonly status: string; readonly ancestorTitles: ReadonlyArray<string> }>
+  }>
+}
+
+/** The suites with tests that were left out; their titles say why. */
+const skipped = ({ testResults }: Outcome): ReadonlySet<string> =>
+  new Set(testResults.flatMap(({ assertionResults }) =>
+    assertionResults.filter(({ status }) => status === "skipped").map(({ ancestorTitles }) => ancestorTitles.join(", "))))
+
+const suites = async (): Promise<Outcome> => {
   const report = join(scratch, "vitest.json")
   const options = ["--reporter=default", "--reporter=json", `--outputFile=${report}`]
   const vitest = spawn("vitest", ["run", ...options], { cwd: Steps.root, stdio: "inherit" })
@@ -66,7 +82,7 @@ const suites = async () => {
   try {
     return JSON.parse(readFileSync(report, "utf8"))
   } catch {
-    return { numPassedTests: 0, numFailedTests: 1, numTotalTests: 1, success: false }
+    return { numPassedTests: 0, numFailedTests: 1, numTotalTests: 1, success: false, testResults: [] }
   }
 }
 
@@ -87,6 +103,7 @@ counts.passed += outcome.numPassedTests
 counts.failed += outcome.success || outcome.numFailedTests > 0 ? outcome.numFailedTests : 1
 if (outcome.numPassedTests === 0) counts.failed++
 counts.skipped += outcome.numTotalTests - outcome.numPassedTests - outcome.numFailedTests
+for (const title of skipped(outcome)) console.log(`not run ${title}`)
 
 rmSync(scratch, { recursive: true })
 close("Not run here: whatever needs a real Xen (npm run xenlab), and the packages where nothing else is (npm run shipping).")
