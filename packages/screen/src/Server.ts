@@ -169,6 +169,14 @@ export const routes = (options: Options = {}): Layer.Layer<never, never, HttpRou
     )
   }))
 
+/** Whoever comes while nothing answers yet is cut off, and comes again: Node would take the request, and keep it for ever. */
+const server = () => {
+  const created = createServer({ keepAlive: true, keepAliveInitialDelay: 10_000, requestTimeout: 10_000, maxHeaderSize: 8192 })
+  return created.on("connection", (socket) => {
+    if (created.listenerCount("request") === 0) socket.destroy()
+  })
+}
+
 /**
  * A server of its own for the page, on loopback unless `host` says otherwise; `HttpServer` tells its address. It ends at
  * once, whoever looks.
@@ -183,7 +191,7 @@ export const layer = ({ host = "127.0.0.1", port, ...options }: Listening): Laye
 > =>
   HttpRouter.serve(routes(options), { disableLogger: true, disableListenLog: true }).pipe(
     Layer.provideMerge(NodeHttpServer.layer(
-      () => createServer({ keepAlive: true, keepAliveInitialDelay: 10_000, requestTimeout: 10_000, maxHeaderSize: 8192 }),
+      server,
       { host, port, gracefulShutdownTimeout: 0, websocket: { maxPayload: Viewer.maxMessageSize } }
     ))
   )

@@ -4,8 +4,10 @@ import * as Screens from "@xen-shbuf/screen/Screens"
 import * as Viewer from "@xen-shbuf/screen/Viewer"
 import type * as Wire from "@xen-shbuf/screen/Wire"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Queue from "effect/Queue"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import { connect } from "node:net"
 import { inflateRawSync } from "node:zlib"
 import * as World from "./World.ts"
@@ -269,6 +271,18 @@ describe("a server", () => {
       }))
       const next = yield* World.connect(url)
       yield* next.nextList
+    }))
+
+  served("lets nobody wait who comes before it is ready", () =>
+    Effect.gen(function*() {
+      const before = yield* Scope.make()
+      const url = yield* Scope.provide(World.serve(), before)
+      yield* Scope.close(before, Exit.void)
+      const isServed = Effect.scoped(Effect.flatMap(World.connect(url), ({ closed, nextList }) =>
+        Effect.raceFirst(Effect.as(nextList, true), Effect.as(closed, false))))
+      const asking = yield* Effect.forkScoped(Effect.repeat(isServed, { until: (served) => served }))
+      yield* World.serve({ port: Number(url.port) })
+      assert.isTrue(yield* Fiber.join(asking))
     }))
 
   served("outlives whatever comes over its port", () =>
