@@ -93,7 +93,8 @@ export const answer = ({ channel, ring }: OpenRing, target: Target) => {
     }
     return yield* Effect.fromResult(ring.finalCheck())
   })
-  return Effect.forever(Effect.flatMap(round, (isMore) => isMore ? Effect.yieldNow : channel.wait))
+  // Who waits gives others their turn: one more after that would be a system call more.
+  return Effect.forever(Effect.flatMap(round, (isMore) => isMore ? Effect.yieldNow : channel.wait), { disableYield: true })
 }
 
 /**
@@ -108,9 +109,11 @@ export const acknowledge = (
   let turn = -Infinity
   const next = Effect.gen(function*() {
     const { cookie } = yield* pictures.taken
-    const now = yield* Clock.currentTimeMillis
-    turn = Math.max(turn + interval, now)
-    if (turn > now) yield* Effect.sleep(turn - now)
+    if (interval > 0) {
+      const now = yield* Clock.currentTimeMillis
+      turn = Math.max(turn + interval, now)
+      if (turn > now) yield* Effect.sleep(turn - now)
+    }
     const event = Protocol.encodeEvent({ _tag: "PgFlip", id: events.index & 0xffff, fbCookie: cookie })
     const isPut = yield* Effect.fromResult(events.put(event))
     // A frontend that takes no events needs no more of them; whether it has begun to is known at its next request.
@@ -118,5 +121,6 @@ export const acknowledge = (
     pictures.acknowledged()
     if (yield* Effect.fromResult(events.push())) yield* channel.notify
   })
-  return Effect.forever(next)
+  // Here, too; and the flips that nobody has to wait for are few.
+  return Effect.forever(next, { disableYield: true })
 }
