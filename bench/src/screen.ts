@@ -3,19 +3,21 @@
  * and the frames a second that arrive on a page.
  */
 import * as TestCard from "@xen-shbuf/cli/TestCard"
+import * as DisplayFrontend from "@xen-shbuf/io/displif/Frontend"
 import * as PixelFormat from "@xen-shbuf/io/displif/PixelFormat"
 import * as Encoding from "@xen-shbuf/screen/Encoding"
 import * as Picture from "@xen-shbuf/screen/Picture"
 import * as Screens from "@xen-shbuf/screen/Screens"
 import * as Server from "@xen-shbuf/screen/Server"
 import * as Viewer from "@xen-shbuf/screen/Viewer"
+import * as TestXen from "@xen-shbuf/testkit/TestXen"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as HttpServer from "effect/http/HttpServer"
 import * as Layer from "effect/Layer"
 import * as Socket from "effect/socket/Socket"
-import { existsSync } from "node:fs"
-import { type Browser, chromium } from "playwright-core"
+import type { Browser, Page } from "playwright-core"
+import * as World from "../../packages/screen/test/World.ts"
 import * as Measure from "./Measure.ts"
 import * as Report from "./Report.ts"
 
@@ -231,13 +233,10 @@ const watch = Effect.fnUntraced(function*(browser: Browser, change: Change | "no
   return row
 }, Effect.scoped, Effect.provide(Screens.layer()))
 
-const executable = "/usr/bin/chromium"
+const withBrowser = Effect.acquireRelease(Effect.promise(World.launch), (browser) => Effect.promise(() => browser.close()))
 
 const arrivals = Effect.fnUntraced(function*() {
-  const browser = yield* Effect.acquireRelease(
-    Effect.promise(() => chromium.launch({ executablePath: executable, args: ["--no-sandbox"] })),
-    (browser) => Effect.promise(() => browser.close())
-  )
+  const browser = yield* withBrowser
   const rows = yield* Effect.forEach(["a twentieth", "everything", "nothing", "no frames"] as const, (change) =>
     watch(browser, change))
   const perViewer = yield* memoryOfViewers()
@@ -260,9 +259,106 @@ const arrivals = Effect.fnUntraced(function*() {
   })
 }, Effect.scoped)
 
-/** With a browser where Debian's Chromium is installed. */
+interface Delay {
+  readonly change: Change
+  /** From the flip, in µs. */
+  readonly taken: Measure.Spread
+  readonly painted: Measure.Spread
+}
+
+/** The same clock as a page has: ms. */
+const clock = () => performance.timeOrigin + performance.now()
+
+/** When the page had drawn the picture of this number: its own clock. */
+const paintedAt = (page: Page, number: number) =>
+  Effect.promise(() => page.evaluate<number>(`(async () => {
+    while (painted.length <= ${number}) await new Promise((resolve) => { onPainted = resolve })
+    return painted[${number}]
+  })()`))
+
+/** A guest's connector, and a framebuffer for each of some frames. The first one is shown. */
+const monitorOf = Effect.fnUntraced(function*(frames: ReturnType<typeof framesOf>) {
+  const display = yield* DisplayFrontend.connect()
+  const connector = display.connectors[0]!
+  const framebuffers = yield* Effect.forEach(frames, ({ bytes }) =>
+    Effect.flatMap(display.createBuffer(connector.resolution), (buffer) => {
+      buffer.bytes.set(bytes)
+      return buffer.attach()
+    }))
+  yield* connector.configure(framebuffers[0]!)
+  return { connector, framebuffers }
+})
+
+/** Flips of a guest in memory, one at a time, between two buffers that differ. */
+const delay = Effect.fnUntraced(function*(browser: Browser, change: Change, rounds: number) {
+  yield* World.addGuest(1, "guest", `${width}x${height}`)
+  yield* World.showGuests()
+  const { connector, framebuffers } = yield* World.inDomain(1)(monitorOf(framesOf(change)))
+  const url = yield* World.serve()
+  const page = yield* Effect.acquireRelease(
+    Effect.promise(() => browser.newPage()),
+    (page) => Effect.promise(() => page.close())
+  )
+  yield* Effect.promise(() => page.addInitScript(`
+    globalThis.painted = []
+    globalThis.onPainted = () => {}
+    const { putImageData } = CanvasRenderingContext2D.prototype
+    const { send } = WebSocket.prototype
+    let hasDrawn = false
+    CanvasRenderingContext2D.prototype.putImageData = function(...all) {
+      hasDrawn = true
+      return putImageData.apply(this, all)
+    }
+    WebSocket.prototype.send = function(text) {
+      if (hasDrawn && text.includes('"shown"')) {
+        hasDrawn = false
+        painted.push(performance.timeOrigin + performance.now())
+        onPainted()
+      }
+      return send.call(this, text)
+    }
+  `))
+  yield* Effect.promise(() => page.goto(url.href))
+  yield* paintedAt(page, 0)
+  const taken: Array<number> = []
+  const painted: Array<number> = []
+  const warmUp = 10
+  for (let flip = 1; flip <= warmUp + rounds; flip++) {
+    const begin = clock()
+    yield* connector.flip(framebuffers[flip % 2]!)
+    const end = clock()
+    const seen = yield* paintedAt(page, flip)
+    if (flip <= warmUp) continue
+    taken.push((end - begin) * 1000)
+    painted.push((seen - begin) * 1000)
+  }
+  const row: Delay = { change, taken: Measure.spread(taken), painted: Measure.spread(painted) }
+  return row
+}, Effect.scoped, Effect.provide(Layer.merge(TestXen.layer({ sharedPages: 8192 }), Screens.layer())))
+
+const delays = Effect.fnUntraced(function*() {
+  const browser = yield* withBrowser
+  const rows = yield* Effect.forEach(["a twentieth", "everything"] as const, (change) => delay(browser, change, 50))
+  const columns = (title: string, of: (row: Delay) => Measure.Spread): ReadonlyArray<Report.Column<Delay>> => [
+    { title, show: (row) => Report.time(of(row).median) },
+    { title: "quartiles", show: (row) => `${Report.time(of(row).low)} to ${Report.time(of(row).high)}` }
+  ]
+  return Report.section<Delay>({
+    name: "screen-delay",
+    title: "From a guest's flip to a browser's canvas",
+    about: "A guest in memory flips between two buffers of 1920×1080 pixels, one flip at a time, by displif's frontend: until " +
+      "it hears that its pixels were taken, and until a page in a headless Chromium without a GPU, on the same machine, has " +
+      "put them on its canvas. Guest, backend and server are one process.",
+    columns: [
+      { title: "what changes", show: ({ change }) => change },
+      ...columns("acknowledged", ({ taken }) => taken),
+      ...columns("on the canvas", ({ painted }) => painted)
+    ],
+    rows,
+    plots: []
+  })
+}, Effect.scoped)
+
 export const run = Effect.fnUntraced(function*(pairs: number) {
-  const sections = [yield* costs(pairs)]
-  if (existsSync(executable)) sections.push(yield* arrivals())
-  return sections
+  return [yield* costs(pairs), yield* arrivals(), yield* delays()]
 })
