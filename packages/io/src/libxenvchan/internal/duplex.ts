@@ -23,7 +23,8 @@ const scopeLeft: Fails = () => Effect.die(new Error("This vchan is closed: its s
 
 /** Throws where a caller's bytes are not there any more: who looks whether they are through would look for ever. */
 const mustBeThere = (bytes: Uint8Array, length = bytes.length) => {
-  const isMoved = bytes.buffer instanceof ArrayBuffer && bytes.buffer.detached
+  // What was moved away has no length: no need to look at others, which takes longer than all else here.
+  const isMoved = bytes.length === 0 && bytes.buffer instanceof ArrayBuffer && bytes.buffer.detached
   if (isMoved || bytes.length !== length) throw new Error("These bytes were moved away, or their buffer was resized.")
 }
 
@@ -116,9 +117,9 @@ class Duplex implements Vchan {
     return this.#over!(operation)
   }
 
-  /** Signals the peer where it asked for that. */
-  #settled<A>(value: A): Effect.Effect<A, VchanError> {
-    return this.#end.owesSignal() ? Effect.as(this.#notify, value) : Effect.succeed(value)
+  /** `done`, and before it a signal to the peer where it asked for that. */
+  #settled<A>(done: Effect.Effect<A>): Effect.Effect<A, VchanError> {
+    return this.#end.owesSignal() ? Effect.andThen(this.#notify, done) : done
   }
 
   /** Waits for bytes as often as there are none; `atEnd` where none come any more. */
@@ -134,7 +135,7 @@ class Duplex implements Vchan {
       const gone = this.#gone
       const taken = take()
       if (Result.isFailure(taken)) return this.#broken("read", taken.failure)
-      if (isSomething(taken.success)) return this.#settled(taken.success)
+      if (isSomething(taken.success)) return this.#settled(Effect.succeed(taken.success))
       if (peer === "closed") return atEnd
       if (gone !== undefined) return gone("read")
       return Effect.andThen(this.#signal(this.#askForData), this.#reading(take, isSomething, atEnd))
@@ -189,7 +190,7 @@ class Duplex implements Vchan {
   /** Writes what there is room for. */
   #put(bytes: Uint8Array): Effect.Effect<void, VchanError> {
     const written = this.#end.write(bytes)
-    return Result.isFailure(written) ? this.#broken("write", written.failure) : this.#settled(undefined)
+    return Result.isFailure(written) ? this.#broken("write", written.failure) : this.#settled(Effect.void)
   }
 
   /** Writes from `at` on, and waits for room. */
@@ -201,9 +202,9 @@ class Duplex implements Vchan {
       const written = this.#end.write(bytes.subarray(at))
       if (Result.isFailure(written)) return this.#broken("write", written.failure)
       const next = at + written.success
-      if (next === length) return this.#settled(undefined)
+      if (next === length) return this.#settled(Effect.void)
       const wait = this.#signal(() => Result.map(this.#end.askForSpace(), (space) => space > 0))
-      return Effect.andThen(Effect.andThen(this.#settled(undefined), wait), this.#rest(bytes, length, next))
+      return Effect.andThen(Effect.andThen(this.#settled(Effect.void), wait), this.#rest(bytes, length, next))
     })
   }
 
