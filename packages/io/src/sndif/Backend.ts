@@ -136,7 +136,9 @@ export const serveCard: <E = never, R = never>(
  * @since 0.2.0
  */
 export const serve = <E = never, R = never>(
-  options: Options<E, R> & Pick<Backend.Options<never, never>, "closeWithin" | "maxDevices" | "restarts">
+  options:
+    & Options<E, R>
+    & Pick<Backend.Options<never, never, never, XenStore>, "closeWithin" | "maxDevices" | "restarts" | "serves">
 ): Effect.Effect<
   never,
   ConnectionError,
@@ -146,6 +148,7 @@ export const serve = <E = never, R = never>(
     type: Protocol.type,
     advertise: () => Effect.succeed({ versions: Protocol.versions.join(",") }),
     handler: (connection) => serveCard(connection, options),
+    serves: options.serves,
     maxDevices: options.maxDevices,
     restarts: options.restarts,
     closeWithin: options.closeWithin

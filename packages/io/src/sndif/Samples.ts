@@ -1,5 +1,6 @@
 /**
- * Makes numbers of samples, whatever their format: for who mixes, draws or measures sound, or plays it in a browser.
+ * Makes numbers of samples, whatever their format, and samples of numbers: for who mixes, draws or measures sound, or plays
+ * and records it in a browser.
  *
  * @since 0.2.0
  */
@@ -94,6 +95,81 @@ export const toFloat32 = (format: SampleFormat, bytes: Uint8Array): Float32Array
     samples[i] = Number.isNaN(value) ? 0 : value
   }
   return samples
+}
+
+/** Writes a number from -1 to 1 as one sample. */
+type Write = (view: DataView, offset: number, value: number) => void
+
+const toWhole = (bits: number, isLittle: boolean, isUnsigned: boolean): Write => {
+  const scale = 2 ** (bits - 1)
+  const bias = isUnsigned ? scale : 0
+  const round = (value: number) => Math.max(-scale, Math.min(scale - 1, Math.round(value * scale))) + bias
+  switch (bits) {
+    case 8:
+      return (view, offset, value) => view.setUint8(offset, round(value))
+    case 16:
+      return (view, offset, value) => view.setUint16(offset, round(value), isLittle)
+    default:
+      return (view, offset, value) => view.setUint32(offset, round(value), isLittle)
+  }
+}
+
+/** The byte of the value that is nearest to a number: for formats whose steps are not equal. */
+const nearest = (valueOf: (byte: number) => number): Write => {
+  const all = Array.from({ length: 256 }, (_, byte) => ({ byte, value: valueOf(byte) })).sort((a, b) => a.value - b.value)
+  return (view, offset, value) => {
+    let low = 0
+    let high = all.length - 1
+    while (low < high) {
+      const middle = low + high >> 1
+      if ((all[middle]!.value + all[middle + 1]!.value) / 2 < value) low = middle + 1
+      else high = middle
+    }
+    view.setUint8(offset, all[low]!.byte)
+  }
+}
+
+const writers: { readonly [format in SampleFormat]?: Write } = {
+  s8: toWhole(8, true, false),
+  u8: toWhole(8, true, true),
+  s16_le: toWhole(16, true, false),
+  s16_be: toWhole(16, false, false),
+  u16_le: toWhole(16, true, true),
+  u16_be: toWhole(16, false, true),
+  s24_le: toWhole(24, true, false),
+  s24_be: toWhole(24, false, false),
+  u24_le: toWhole(24, true, true),
+  u24_be: toWhole(24, false, true),
+  s32_le: toWhole(32, true, false),
+  s32_be: toWhole(32, false, false),
+  u32_le: toWhole(32, true, true),
+  u32_be: toWhole(32, false, true),
+  float_le: (view, offset, value) => view.setFloat32(offset, value, true),
+  float_be: (view, offset, value) => view.setFloat32(offset, value, false),
+  float64_le: (view, offset, value) => view.setFloat64(offset, value, true),
+  float64_be: (view, offset, value) => view.setFloat64(offset, value, false),
+  mu_law: nearest(muLaw),
+  a_law: nearest(aLaw)
+}
+
+/**
+ * Samples of numbers from -1 to 1, in their order: the nearest ones that the format has, and silence for what is no number.
+ * Empty for a format that is not numeric.
+ *
+ * @category conversions
+ * @since 0.2.0
+ */
+export const fromFloat32 = (format: SampleFormat, samples: Float32Array): Uint8Array<ArrayBuffer> => {
+  const write = writers[format]
+  const size = bytesOf(format)
+  if (write === undefined || size === undefined) return new Uint8Array(0)
+  const bytes = new Uint8Array(samples.length * size)
+  const view = new DataView(bytes.buffer)
+  for (let i = 0; i < samples.length; i++) {
+    const value = samples[i]!
+    write(view, i * size, Number.isNaN(value) ? 0 : value)
+  }
+  return bytes
 }
 
 /**

@@ -47,6 +47,27 @@ describe("sndif/Samples", () => {
     assert.deepStrictEqual(values("a_law"), [-5504, 5504, 848, -848, 8, -8, 32_256, -32_256])
   })
 
+  it.prop("numbers become the samples that they were made of", {
+    format: Schema.Literals(SampleFormat.names.filter(Samples.isNumeric)),
+    values: Schema.Array(Schema.Int.check(Schema.isBetween({ minimum: -(2 ** 23), maximum: 2 ** 23 - 1 })))
+  }, ({ format, values }) => {
+    const first = Samples.toFloat32(format, Samples.fromFloat32(format, Float32Array.from(values, (value) => value / 2 ** 23)))
+    assert.deepStrictEqual(Samples.toFloat32(format, Samples.fromFloat32(format, first)), first)
+    // The widest step of the formats of a byte is that of the laws, when they are loud.
+    const exact = SampleFormat.bytesOf(format) === 1 ? 1 / 32 : 2 ** -15
+    for (const [i, value] of values.entries()) assert.isAtMost(Math.abs(first[i]! - value / 2 ** 23), exact, format)
+  })
+
+  it("numbers beyond 1 are as loud as the format has it, and what is no number is silent", () => {
+    const numbers = Float32Array.of(9, -9, Number.NaN)
+    const wave = (format: SampleFormat.SampleFormat) => [...Samples.toFloat32(format, Samples.fromFloat32(format, numbers))]
+    assert.deepStrictEqual(wave("u8"), [127 / 128, -1, 0])
+    assert.deepStrictEqual(wave("s16_be"), [32_767 / 32_768, -1, 0])
+    assert.deepStrictEqual(wave("u24_le"), [(2 ** 23 - 1) / 2 ** 23, -1, 0])
+    assert.deepStrictEqual(wave("mu_law"), [32_124 / 32_768, -32_124 / 32_768, 0])
+    assert.lengthOf(Samples.fromFloat32("gsm", numbers), 0)
+  })
+
   it("silence is 0 in every format", () => {
     for (const format of SampleFormat.names.filter(Samples.isNumeric)) {
       const found = Samples.toFloat32(format, SampleFormat.silence(format, 16))
