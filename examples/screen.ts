@@ -1,8 +1,9 @@
-// In dom0: node examples/screen.ts shows the screens of all guests on http://127.0.0.1:8380/ until Ctrl-C.
+// In dom0: node examples/screen.ts shows the screens of all guests on http://127.0.0.1:8380/, with their sound, until Ctrl-C.
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as Guests from "@xen-shbuf/screen/Guests"
 import * as Screens from "@xen-shbuf/screen/Screens"
 import * as Server from "@xen-shbuf/screen/Server"
+import * as Sounds from "@xen-shbuf/screen/Sounds"
 import * as XenDevices from "@xen-shbuf/xen-devices/XenDevices"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
@@ -15,8 +16,9 @@ export const show = Effect.fnUntraced(function*() {
   return yield* Guests.serve({ frameRate: 30 })
 })
 
-/** The page at a port, and the screens that it shows. */
-export const layer = (port: number) => Layer.provideMerge(Server.layer({ port }), Screens.layer())
+/** The page at a port, and what there is to see and to hear on it. */
+export const layer = (port: number) =>
+  Layer.provideMerge(Server.layer({ port }), Layer.merge(Screens.layer(), Sounds.layer()))
 
 if (import.meta.main) {
   NodeRuntime.runMain(Effect.provide(show(), Layer.merge(layer(8380), XenDevices.layer())))

@@ -190,7 +190,7 @@ const memoryOfViewers = Effect.fnUntraced(function*() {
   yield* Effect.forEach(Array.from({ length: viewers }), () => viewer(screen.id), { discard: true })
   yield* play()
   return ((yield* memory) - before) / viewers
-}, Effect.scoped, Effect.provide(Screens.layer()))
+}, Effect.scoped, Effect.provide(World.shown))
 
 interface Seen {
   readonly what: string
@@ -231,9 +231,9 @@ const watch = Effect.fnUntraced(function*(browser: Browser, change: Change | "no
   yield* Effect.promise(() => page.close())
   const row: Seen = { what: change, shown: shown / seconds, time: (system + user) / Math.max(shown, seconds) }
   return row
-}, Effect.scoped, Effect.provide(Screens.layer()))
+}, Effect.scoped, Effect.provide(World.shown))
 
-const withBrowser = Effect.acquireRelease(Effect.promise(World.launch), (browser) => Effect.promise(() => browser.close()))
+const withBrowser = Effect.acquireRelease(Effect.promise(() => World.launch()), (browser) => Effect.promise(() => browser.close()))
 
 const arrivals = Effect.fnUntraced(function*() {
   const browser = yield* withBrowser
@@ -334,7 +334,7 @@ const delay = Effect.fnUntraced(function*(browser: Browser, change: Change, roun
   }
   const row: Delay = { change, taken: Measure.spread(taken), painted: Measure.spread(painted) }
   return row
-}, Effect.scoped, Effect.provide(Layer.merge(TestXen.layer({ sharedPages: 8192 }), Screens.layer())))
+}, Effect.scoped, Effect.provide(Layer.merge(TestXen.layer({ sharedPages: 8192 }), World.shown)))
 
 const delays = Effect.fnUntraced(function*() {
   const browser = yield* withBrowser

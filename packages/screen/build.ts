@@ -5,4 +5,4 @@ import * as Assets from "./src/Assets.ts"
 const into = new URL("./dist/page/", import.meta.url)
 mkdirSync(into, { recursive: true })
 for (const name of ["index.html", "style.css"]) copyFileSync(new URL(`./page/${name}`, import.meta.url), new URL(name, into))
-writeFileSync(new URL("main.js", into), await Assets.bundle())
+for (const name of Assets.programs) writeFileSync(new URL(name, into), await Assets.bundle(name))

@@ -1,8 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Film from "@xen-shbuf/cli/Film"
 import * as TestCard from "@xen-shbuf/cli/TestCard"
+import * as SoundWire from "@xen-shbuf/screen/SoundWire"
+import type * as Wire from "@xen-shbuf/screen/Wire"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
 import * as Effect from "effect/Effect"
+import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import { decode } from "fast-png"
 import { EncodedPacketSink, type EncodedPacket, FilePathSource, Input, WEBM } from "mediabunny"
@@ -30,6 +33,19 @@ const status = (url: string, options?: RequestInit) =>
     await response.arrayBuffer()
     return response.status
   })
+
+/** A WebSocket of the page's. */
+const dial = Effect.fnUntraced(function*(url: string, path: string) {
+  const messages = yield* Queue.unbounded<string | ArrayBuffer>()
+  const socket = yield* Effect.acquireRelease(
+    Effect.sync(() => new WebSocket(`${url.replace("http", "ws")}${path}`, { headers: { origin: new URL(url).origin } })),
+    (socket) => Effect.sync(() => socket.close())
+  )
+  socket.binaryType = "arraybuffer"
+  socket.addEventListener("message", ({ data }: MessageEvent) => Queue.offerUnsafe(messages, data as string | ArrayBuffer))
+  yield* Effect.callback<void>((resume) => socket.addEventListener("open", () => resume(Effect.void)))
+  return { next: Queue.take(messages), send: (text: string) => socket.send(text) }
+})
 
 const temporary = Effect.acquireRelease(
   Effect.sync(() => mkdtempSync(join(tmpdir(), "xen-shbuf-"))),
@@ -150,6 +166,33 @@ describe("screen", () => {
       assert.strictEqual(new URL(url).searchParams.get("token"), "a b&c")
       assert.strictEqual(yield* status(url), 200)
       assert.strictEqual(yield* status(url.replace(/\?.*/, "")), 403)
+    }))
+
+  inXen("--demo has a guest that plays, unless nobody wants to hear it", () =>
+    Effect.gen(function*() {
+      const { url } = yield* listening("--demo", "--listen", "0")
+      const line = yield* dial(url, "sound")
+      line.send(JSON.stringify({ type: "listen", guest: 1 }))
+      for (let isHeard = false; !isHeard;) {
+        const message = yield* line.next
+        isHeard = message instanceof ArrayBuffer && SoundWire.samplesOf(SoundWire.decodeChunk(message)!).some((sample) => sample !== 0)
+      }
+      const quiet = yield* listening("--demo", "--listen", "0", "--no-sound")
+      const viewer = yield* dial(quiet.url, "socket")
+      for (let screens: ReadonlyArray<unknown> = []; screens.length < 2;) {
+        const list = JSON.parse(String(yield* viewer.next)) as Wire.ServerMessage
+        screens = list.screens
+        assert.deepStrictEqual(list.audible, [])
+        viewer.send(JSON.stringify({ type: "shown", sequence: list.sequence }))
+      }
+    }))
+
+  inXen("takes no microphone where nobody may do anything, or nobody hears it", () =>
+    Effect.gen(function*() {
+      for (const other of ["--view-only", "--no-sound"]) {
+        const { stderr } = yield* run(0, "screen", "--microphone", other)
+        assert.include(stderr.join(), other)
+      }
     }))
 
   inXen("says why it can't listen", () =>

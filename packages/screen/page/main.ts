@@ -1,8 +1,10 @@
-/** The page: draws what a guest shows, and sends what a person does. */
+/** The page: draws what a guest shows, plays what it plays, and sends what a person does. */
 import * as Wire from "../src/Wire.ts"
 import { Grab } from "./Grab.ts"
+import { Link } from "./Link.ts"
 import { Pace } from "./Pace.ts"
 import * as Painter from "./Painter.ts"
+import { Sound } from "./Sound.ts"
 
 const element = <E extends HTMLElement>(id: string) => document.querySelector<E>(`#${id}`)!
 
@@ -15,15 +17,16 @@ const grabButton = element<HTMLButtonElement>("grab")
 const shotButton = element<HTMLButtonElement>("shot")
 const fullButton = element<HTMLButtonElement>("full")
 
-let socket: WebSocket | undefined
+/** Which connection to the server this is. */
+let connections = 0
 let known: ReadonlyArray<Wire.ScreenInfo> = []
+/** The guests that have sound. */
+let audible: ReadonlyArray<number> = []
 let watched: Wire.ScreenInfo | undefined
 /** What is drawn, but not told to the server because nobody sees the page. */
 let unseen: number | undefined
 
-const send = (message: Wire.ViewerMessage) => {
-  if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message))
-}
+const send = (message: Wire.ViewerMessage) => link.send(JSON.stringify(message))
 
 const pace = new Pace((perSecond) => describe(perSecond))
 const grab = new Grab(canvas, send, (isGrabbed) => {
@@ -33,6 +36,8 @@ const grab = new Grab(canvas, send, (isGrabbed) => {
 
 const label = ({ connector, display, name }: Wire.ScreenInfo) =>
   `${name}, ${display === 0 ? "" : `display ${display}, `}connector ${connector}`
+
+const sound = new Sound(element<HTMLButtonElement>("sound"), element("sounds"))
 
 /** Says what is shown. */
 const describe = (perSecond: number) => {
@@ -72,6 +77,7 @@ const watch = (screen: Wire.ScreenInfo | undefined) => {
   grab.isAllowed = shows && screen.input
   grabButton.disabled = !grab.isAllowed
   for (const button of [shotButton, fullButton]) button.disabled = !shows
+  sound.watch(screen !== undefined && audible.includes(screen.guest) ? { id: screen.guest, name: screen.name } : undefined)
   describe(pace.perSecond)
 }
 
@@ -104,8 +110,8 @@ const list = (all: ReadonlyArray<Wire.ScreenInfo>) => {
 }
 
 /** Tells the server, unless it is another connection's by now. */
-const shown = (sequence: number, from: WebSocket) => {
-  if (from !== socket) return
+const shown = (sequence: number, from: number) => {
+  if (from !== connections) return
   if (document.hidden) unseen = sequence
   else send({ type: "shown", sequence })
 }
@@ -120,7 +126,7 @@ document.addEventListener("visibilitychange", () => {
 /** Draws in the order in which messages came, though they are unpacked in the background. */
 let drawing: Promise<void> = Promise.resolve()
 
-const draw = (message: ArrayBuffer, from: WebSocket) => {
+const draw = (message: ArrayBuffer, from: number) => {
   const tiles = Wire.decodeTiles(message)
   if (tiles === undefined) return
   drawing = drawing.then(async () => {
@@ -135,37 +141,28 @@ const draw = (message: ArrayBuffer, from: WebSocket) => {
   })
 }
 
-const longestPause = 5000
-
-/** Connects, and connects again when the connection is lost, after longer and longer pauses. */
-const connect = (pause: number) => {
-  const url = new URL(`socket${location.search}`, location.href)
-  url.protocol = url.protocol === "https:" ? "wss:" : "ws:"
-  const opened = new WebSocket(url)
-  opened.binaryType = "arraybuffer"
-  socket = opened
-  let next = pause
-  opened.addEventListener("open", () => {
-    next = 250
+const link = new Link("socket", {
+  opened: () => {
     connection.textContent = "Connected"
     connection.dataset["state"] = "open"
     // The server knows nothing of the one before.
     watched = undefined
     unseen = undefined
-  })
-  opened.addEventListener("message", ({ data }: MessageEvent<string | ArrayBuffer>) => {
-    if (typeof data !== "string") return draw(data, opened)
-    const { screens, sequence } = JSON.parse(data) as Wire.ServerMessage
-    list(screens)
-    shown(sequence, opened)
-  })
-  opened.addEventListener("close", ({ reason }) => {
+    connections++
+  },
+  text: (text) => {
+    const message = JSON.parse(text) as Wire.ServerMessage
+    audible = message.audible
+    list(message.screens)
+    shown(message.sequence, connections)
+  },
+  binary: (message) => draw(message, connections),
+  lost: (reason) => {
     grab.release()
     connection.textContent = reason === "" ? "Connection lost, trying again …" : `Cut off: ${reason} Trying again …`
     connection.dataset["state"] = "lost"
-    setTimeout(() => connect(Math.min(next * 2, longestPause)), next)
-  })
-}
+  }
+})
 
 grabButton.addEventListener("click", () => grab.toggle())
 fullButton.addEventListener("click", () => {
@@ -181,5 +178,3 @@ shotButton.addEventListener("click", () => {
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000)
   }, "image/png")
 })
-
-connect(250)

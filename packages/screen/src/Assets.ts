@@ -23,7 +23,9 @@ export interface Asset {
 const types = {
   "index.html": "text/html; charset=utf-8",
   "style.css": "text/css; charset=utf-8",
-  "main.js": "text/javascript; charset=utf-8"
+  "main.js": "text/javascript; charset=utf-8",
+  "listener.js": "text/javascript; charset=utf-8",
+  "worklet.js": "text/javascript; charset=utf-8"
 } as const
 
 /**
@@ -40,15 +42,23 @@ const isBuilt = !import.meta.url.endsWith(".ts")
 const source = (name: string) => new URL(isBuilt ? `./page/${name}` : `../page/${name}`, import.meta.url)
 
 /**
- * Builds the page's program from its source, as it is done for a package.
+ * The programs of the page: its own, and what runs beside it to listen, and to play and record.
+ *
+ * @category constants
+ * @since 0.2.0
+ */
+export const programs = ["main.js", "listener.js", "worklet.js"] as const
+
+/**
+ * Builds a program of the page from its source, as it is done for a package.
  *
  * @category building
  * @since 0.2.0
  */
-export const bundle = async (): Promise<string> => {
+export const bundle = async (name: typeof programs[number]): Promise<string> => {
   const { build } = await import("esbuild")
   const { outputFiles } = await build({
-    entryPoints: [fileURLToPath(new URL("../page/main.ts", import.meta.url))],
+    entryPoints: [fileURLToPath(new URL(`../page/${name.replace(".js", ".ts")}`, import.meta.url))],
     bundle: true,
     format: "esm",
     target: "es2022",
@@ -57,6 +67,8 @@ export const bundle = async (): Promise<string> => {
   })
   return outputFiles[0]!.text
 }
+
+const isProgram = (name: Name): name is typeof programs[number] => (programs as ReadonlyArray<string>).includes(name)
 
 /**
  * Reads all files of the page.
@@ -67,6 +79,6 @@ export const bundle = async (): Promise<string> => {
 export const load: Effect.Effect<ReadonlyMap<string, Asset>> = Effect.promise(async () => {
   const names = Object.keys(types) as ReadonlyArray<Name>
   const bodies = await Promise.all(names.map((name) =>
-    name === "main.js" && !isBuilt ? bundle() : readFile(source(name), "utf8")))
+    isProgram(name) && !isBuilt ? bundle(name) : readFile(source(name), "utf8")))
   return new Map(names.map((name, i) => [name, { type: types[name], body: bodies[i]! }]))
 })

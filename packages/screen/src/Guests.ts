@@ -1,6 +1,6 @@
 /**
- * Puts what guests show on screens, and takes what people do there to the guests' keyboards: the backends of displif and
- * kbdif, joined by the domain that both belong to.
+ * Puts what guests show on screens, and takes what people do there to the guests' keyboards; lets people hear what guests
+ * play, and guests record what people say: the backends of displif, kbdif and sndif, joined by the domain that they belong to.
  *
  * @since 0.2.0
  */
@@ -8,6 +8,7 @@
 import type { DomainId } from "@xen-shbuf/core/DomainId"
 import type { EventChannels } from "@xen-shbuf/core/EventChannels"
 import type { GrantTable } from "@xen-shbuf/core/GrantTable"
+import type * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import * as StorePath from "@xen-shbuf/core/StorePath"
 import { XenStore } from "@xen-shbuf/core/XenStore"
 import * as DisplayBackend from "@xen-shbuf/io/displif/Backend"
@@ -15,12 +16,17 @@ import type { Connector, Display } from "@xen-shbuf/io/displif/Display"
 import type { Picture } from "@xen-shbuf/io/displif/Picture"
 import * as KeyboardBackend from "@xen-shbuf/io/kbdif/Backend"
 import type { Event, Touch } from "@xen-shbuf/io/kbdif/Protocol"
+import * as SoundBackend from "@xen-shbuf/io/sndif/Backend"
+import * as Configuration from "@xen-shbuf/io/sndif/Configuration"
+import type { Opened, State } from "@xen-shbuf/io/sndif/Sound"
 import type { ConnectionError } from "@xen-shbuf/xenbus/ConnectionError"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Keys from "./Keys.ts"
 import { type Screen, Screens } from "./Screens.ts"
+import { chunkSeconds, type Sound, Sounds } from "./Sounds.ts"
 import type * as Wire from "./Wire.ts"
 
 /**
@@ -36,6 +42,8 @@ export interface Options {
   readonly allocate?: boolean | undefined
   /** Frames a second that a guest may show, 60 unless given. */
   readonly frameRate?: number | undefined
+  /** Whether sound cards are served, too: unless this is false, which leaves them to another backend. */
+  readonly sound?: boolean | undefined
 }
 
 /** The area in which a pointer or a finger is reported, whatever the size of the screen. */
@@ -173,16 +181,86 @@ const showConnector = Effect.fnUntraced(function*(display: Display, connector: C
   yield* Stream.runForEach(connector.pictures, (picture) => show(screen, picture))
 }, Effect.scoped)
 
+/** How loud a channel is that has a volume in dB, told in a number that samples can be multiplied with. */
+const gainOf = (decibels: number, isMuted: boolean) => isMuted ? 0 : Math.min(1, 10 ** (decibels / 20))
+
+const stateOf = ({ muted, running, volume }: State) => ({
+  isRunning: running === "running",
+  gains: volume.map((decibels, i) => gainOf(decibels, muted[i]!))
+})
+
+/** Milliseconds on the clock that pages are told; not one that somebody sets. */
+const clockOf = (clock: Clock.Clock) => () => Number(clock.monotonicTimeNanosUnsafe()) / 1_000_000
+
+const streamOf = ({ device, index }: { readonly device: number; readonly index: number }) => `${device}/${index}`
+
+/** The sound cards of guests: what is open on the sounds of each stream. */
+class Cards {
+  /** By guest, card and stream. A stream that there was no room for has none. */
+  readonly #sounds = new Map<string, Sound>()
+
+  /** Opens the sounds of a card, for as long as it is connected. */
+  readonly connected = Effect.fnUntraced(function*(this: Cards, { card, id, peer }: SoundBackend.Connected) {
+    const { open } = yield* Sounds
+    const name = card.longName === "" ? card.shortName : card.longName
+    for (const stream of Configuration.streamsOf(card)) {
+      const key = `${peer} ${id} ${streamOf(stream)}`
+      const { direction } = stream
+      const opened = open({ guest: peer, card: name, stream: streamOf(stream), direction })
+      const add = (sound: Sound) => Effect.sync(() => this.#sounds.set(key, sound))
+      yield* Effect.acquireRelease(
+        Effect.flatMap(opened, add),
+        () => Effect.sync(() => this.#sounds.delete(key))
+      ).pipe(Effect.catch((error) => Effect.logWarning(error.message)))
+    }
+  }).bind(this)
+
+  readonly #begin = Effect.fnUntraced(function*(this: Cards, { channels, format, rate, ...opened }: Opened) {
+    const sound = this.#sounds.get(`${opened.peer} ${opened.id} ${streamOf(opened.stream)}`)
+    if (sound === undefined) return undefined
+    const opening = yield* sound.begin({ rate, channels, format })
+    yield* Effect.forkScoped(Stream.runForEach(opened.changes, (state) => Effect.sync(() => opening.setState(stateOf(state)))))
+    return opening
+  })
+
+  readonly playback = Effect.fnUntraced(function*(this: Cards, opened: Opened) {
+    const opening = yield* this.#begin(opened)
+    const now = clockOf(yield* Clock.Clock)
+    return { play: (bytes: SharedMemory.Readable) => Effect.sync(() => opening?.play(bytes, now)) }
+  }).bind(this)
+
+  readonly capture = Effect.fnUntraced(function*(this: Cards, opened: Opened) {
+    const opening = yield* this.#begin(opened)
+    return { record: (into: SharedMemory.Writable) => Effect.sync(() => opening?.record(into) ?? 0) }
+  }).bind(this)
+}
+
+/** Serves the sound cards of guests, in real time whether or not anybody listens. */
+const serveCards = (serves: ((guest: DomainId) => Effect.Effect<boolean, never, XenStore>) | undefined) =>
+  Effect.suspend(() => {
+    const cards = new Cards()
+    return SoundBackend.serve({
+      serves,
+      connected: cards.connected,
+      playback: cards.playback,
+      capture: cards.capture,
+      // Whoever hears a whole period at once hears it late.
+      step: `${1000 * chunkSeconds} millis`,
+      // Linux's driver takes as much as the toolstack says, and few ask for more.
+      limits: { bufferSize: 2 ** 24 }
+    })
+  })
+
 /**
- * Serves the displays and keyboards of guests, now and later, until it is interrupted. Fails where xenstore can't be used
- * any more. Guests beyond the most screens are logged, and not shown.
+ * Serves the displays, keyboards and sound cards of guests, now and later, until it is interrupted. Fails where xenstore can't be used
+ * any more. Guests beyond the most screens or sounds are logged, and not shown.
  *
  * @category running
  * @since 0.2.0
  */
 export const serve = (
-  { allocate, frameRate, guests }: Options = {}
-): Effect.Effect<never, ConnectionError, Screens | GrantTable | EventChannels | XenStore> =>
+  { allocate, frameRate, guests, sound }: Options = {}
+): Effect.Effect<never, ConnectionError, Screens | Sounds | GrantTable | EventChannels | XenStore> =>
   Effect.suspend(() => {
     const all = new Map<DomainId, Hands>()
     const handsOf = (guest: DomainId) => {
@@ -199,12 +277,13 @@ export const serve = (
     })
     const keyboard = (keyboard: KeyboardBackend.Keyboard): Effect.Effect<void, never, Scope.Scope> =>
       Effect.andThen(handsOf(keyboard.guest).addKeyboard(keyboard), Effect.never)
-    return Effect.raceFirst(
+    return Effect.raceAllFirst([
       DisplayBackend.serve({ show: display, serves, allocate, frameRate }),
       KeyboardBackend.serve({
         offer: { keyboard: true, pointer: area, raw: true, touch: { ...area, contacts: 10 } },
         use: keyboard,
         serves
-      })
-    )
+      }),
+      ...(sound === false ? [] : [serveCards(serves)])
+    ])
   })

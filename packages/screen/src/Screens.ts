@@ -12,6 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import { Listeners } from "./internal/Listeners.ts"
 import * as Picture from "./Picture.ts"
 import type * as Wire from "./Wire.ts"
 
@@ -110,18 +111,6 @@ export class Screens extends Context.Service<Screens, {
   /** Calls back whenever a screen comes, goes or changes its size or state, for as long as the scope is open. */
   readonly onChange: (changed: () => void) => Effect.Effect<void, never, Scope.Scope>
 }>()("@xen-shbuf/screen/Screens") {}
-
-/** Those who want to hear of something. */
-class Listeners {
-  readonly #all = new Set<() => void>()
-  readonly add = (listener: () => void): Effect.Effect<void, never, Scope.Scope> =>
-    Effect.acquireRelease(Effect.sync(() => void this.#all.add(listener)), () =>
-      Effect.sync(() => this.#all.delete(listener)))
-
-  call() {
-    for (const listener of [...this.#all]) listener()
-  }
-}
 
 /** The longest side of a picture on its way to a page. */
 const longest = 0xffff

@@ -9,6 +9,7 @@
  */
 
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import type * as HttpServer from "effect/http/HttpServer"
@@ -16,10 +17,13 @@ import type { ServeError } from "effect/http/HttpServerError"
 import type * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
+import type * as Socket from "effect/socket/Socket"
 import { createHash, timingSafeEqual } from "node:crypto"
 import { createServer } from "node:http"
 import * as Assets from "./Assets.ts"
+import * as Listener from "./Listener.ts"
 import { Screens } from "./Screens.ts"
+import { Sounds } from "./Sounds.ts"
 import * as Viewer from "./Viewer.ts"
 
 /**
@@ -33,7 +37,7 @@ export interface Options extends Viewer.Options {
   readonly token?: string | undefined
   /** Under which path the page lies, such as "/xen"; "/" unless given. */
   readonly path?: string | undefined
-  /** Viewers at one time, 32 unless given. */
+  /** Viewers at one time, 32 unless given; as many may listen. */
   readonly viewers?: number | undefined
 }
 
@@ -126,19 +130,14 @@ const guarded = <E, R>(
   return status === undefined ? handler(request) : Effect.succeed(refused(status))
 }
 
-/** Turns a request into a viewer, as long as there are not too many. */
-const socket = (options: Options, screens: Screens["Service"]) => {
+/** Turns a request into a socket that is served, as long as there are not too many. */
+const socket = <E>(options: Options, serve: (socket: Socket.Socket) => Effect.Effect<void, E>) => {
   const most = options.viewers ?? 32
   let viewers = 0
   const viewer = (request: HttpServerRequest.HttpServerRequest) =>
     Effect.matchEffect(request.upgrade, {
       onFailure: () => Effect.succeed(HttpServerResponse.text("This address is for WebSockets.\n", { status: 426 })),
-      onSuccess: (socket) =>
-        Viewer.serve(socket, options).pipe(
-          Effect.provideService(Screens, screens),
-          Effect.ignore,
-          Effect.as(HttpServerResponse.empty())
-        )
+      onSuccess: (socket) => Effect.as(Effect.ignore(serve(socket)), HttpServerResponse.empty())
     })
   return guarded(options, (request) =>
     Effect.suspend(() => {
@@ -155,17 +154,20 @@ const socket = (options: Options, screens: Screens["Service"]) => {
  * @category layers
  * @since 0.2.0
  */
-export const routes = (options: Options = {}): Layer.Layer<never, never, HttpRouter.HttpRouter | Screens> =>
+export const routes = (options: Options = {}): Layer.Layer<never, never, HttpRouter.HttpRouter | Screens | Sounds> =>
   Layer.unwrap(Effect.gen(function*() {
     const assets = yield* Assets.load
-    const screens = yield* Screens
+    const services = Context.make(Screens, yield* Screens).pipe(Context.add(Sounds, yield* Sounds))
     const base = pathOf(options)
     const asset = (name: Assets.Name) => answer(assets.get(name)!)
     return Layer.mergeAll(
       HttpRouter.add("GET", base, guarded(options, ({ originalUrl }) => Effect.succeed(page(base, asset("index.html"), originalUrl)))),
       HttpRouter.add("GET", `${base}main.js`, asset("main.js")),
+      HttpRouter.add("GET", `${base}listener.js`, asset("listener.js")),
+      HttpRouter.add("GET", `${base}worklet.js`, asset("worklet.js")),
       HttpRouter.add("GET", `${base}style.css`, asset("style.css")),
-      HttpRouter.add("GET", `${base}socket`, socket(options, screens))
+      HttpRouter.add("GET", `${base}socket`, socket(options, (socket) => Effect.provide(Viewer.serve(socket, options), services))),
+      HttpRouter.add("GET", `${base}sound`, socket(options, (socket) => Effect.provide(Listener.serve(socket, options), services)))
     )
   }))
 
@@ -187,7 +189,7 @@ const server = () => {
 export const layer = ({ host = "127.0.0.1", port, ...options }: Listening): Layer.Layer<
   HttpServer.HttpServer,
   ServeError,
-  Screens
+  Screens | Sounds
 > =>
   HttpRouter.serve(routes(options), { disableLogger: true, disableListenLog: true }).pipe(
     Layer.provideMerge(NodeHttpServer.layer(

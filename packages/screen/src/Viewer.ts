@@ -8,7 +8,6 @@
  * @since 0.2.0
  */
 
-import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
@@ -16,8 +15,11 @@ import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
 import * as Encoding from "./Encoding.ts"
+import { Throttle } from "./internal/Throttle.ts"
 import type { Picture } from "./Picture.ts"
 import { type Screen, Screens } from "./Screens.ts"
+import { Sounds } from "./Sounds.ts"
+import type { SoundInfo } from "./SoundWire.ts"
 import { ViewerMessage } from "./ViewerMessage.ts"
 import * as Wire from "./Wire.ts"
 
@@ -38,9 +40,35 @@ export const mostUnderway = 2
 export interface Options {
   /** Nothing that people do reaches a guest. */
   readonly viewOnly?: boolean | undefined
-  /** Messages of a page that are read in a second, 500 unless given; more wait for the next one. */
+  /** Messages of a page that are read in a second, {@link defaultMessagesPerSecond} unless given; more wait for the next one. */
   readonly messagesPerSecond?: number | undefined
+  /** Whether people may speak into guests that record: not unless said so, and never where they only look. */
+  readonly microphone?: boolean | undefined
 }
+
+/**
+ * Whether a page may speak into guests.
+ *
+ * @category guards
+ * @since 0.2.0
+ */
+export const maySpeak = ({ microphone, viewOnly }: Options): boolean => microphone === true && viewOnly !== true
+
+/**
+ * Whether pages hear of a stream at all: of one that records only where they may speak.
+ *
+ * @category guards
+ * @since 0.2.0
+ */
+export const isOffered = ({ direction }: SoundInfo, options: Options): boolean => direction === "playback" || maySpeak(options)
+
+/**
+ * Messages of a page that are read in a second, unless told otherwise.
+ *
+ * @category constants
+ * @since 0.2.0
+ */
+export const defaultMessagesPerSecond = 500
 
 /**
  * Bytes of a page's message, at most: what a server of one's own is to be told.
@@ -69,10 +97,17 @@ const undo = (input: Wire.Input): { readonly key: string; readonly up: Wire.Inpu
   }
 }
 
+/** What there is to see and to hear. */
+interface Shown {
+  readonly screens: Screens["Service"]
+  readonly sounds: Sounds["Service"]
+}
+
 /** What one page looks at, and how far it is. */
 class Session {
   readonly #options: Options
   readonly #screens: Screens["Service"]
+  readonly #sounds: Sounds["Service"]
   readonly #write: Socket.Writer["write"]
   readonly #scope: Scope.Scope
   /** Open while there may be something to send. */
@@ -81,6 +116,8 @@ class Session {
   #watching: Scope.Closeable | undefined
   #encoding: Wire.Encoding = "raw"
   #isListed = false
+  /** The guests that the page was told to have sound, or is about to be. */
+  #audible: ReadonlyArray<number> = []
   #picture: Picture | undefined
   /** The version of the picture that the page has, or is about to have. */
   #seen = -1
@@ -89,14 +126,15 @@ class Session {
   #shown = 0
   /** What the guest must be told when this page goes. */
   readonly #held = new Map<string, Wire.Input>()
-  #second = 0
-  #messages = 0
+  readonly #throttle: Throttle
 
-  constructor(options: Options, screens: Screens["Service"], write: Socket.Writer["write"], scope: Scope.Scope) {
+  constructor(options: Options, { screens, sounds }: Shown, write: Socket.Writer["write"], scope: Scope.Scope) {
     this.#options = options
     this.#screens = screens
+    this.#sounds = sounds
     this.#write = write
     this.#scope = scope
+    this.#throttle = new Throttle(options.messagesPerSecond ?? defaultMessagesPerSecond)
   }
 
   readonly news = () => {
@@ -106,6 +144,17 @@ class Session {
   readonly relist = () => {
     this.#isListed = false
     this.news()
+  }
+
+  /** Streams are opened and closed all the time: a page hears of guests only. */
+  readonly retune = () => {
+    const audible = this.#allAudible()
+    if (audible.length !== this.#audible.length || audible.some((guest, i) => guest !== this.#audible[i])) this.relist()
+  }
+
+  #allAudible(): ReadonlyArray<number> {
+    const all = this.#sounds.all().filter(({ info }) => isOffered(info, this.#options))
+    return [...new Set(all.map(({ info }) => info.guest))]
   }
 
   /** Sends all that there is to send, then waits for more, for ever. */
@@ -129,7 +178,8 @@ class Session {
     const screens = this.#screens.all().map(({ info }) =>
       this.#options.viewOnly === true ? { ...info, input: false } : info
     )
-    const message: Wire.ServerMessage = { type: "screens", sequence: this.#next(), screens }
+    this.#audible = this.#allAudible()
+    const message: Wire.ServerMessage = { type: "screens", sequence: this.#next(), screens, audible: this.#audible }
     yield* this.#write(JSON.stringify(message))
     this.news()
   })
@@ -159,7 +209,8 @@ class Session {
 
   /** Takes one message of the page. False where it is none. */
   readonly receive = Effect.fnUntraced(function*(this: Session, text: string) {
-    yield* this.#slowDown()
+    // What is not read waits on the other side.
+    yield* this.#throttle.pass()
     const message = decode(text)
     if (Exit.isFailure(message)) return false
     const { value } = message
@@ -168,19 +219,6 @@ class Session {
     else yield* this.#input(value)
     return true
   }).bind(this)
-
-  /** Waits for the next second where there were too many messages in this one; what is not read waits on the other side. */
-  readonly #slowDown = Effect.fnUntraced(function*(this: Session) {
-    const now = yield* Clock.currentTimeMillis
-    if (now >= this.#second + 1000 || now < this.#second) {
-      this.#second = now
-      this.#messages = 0
-    }
-    if (++this.#messages <= (this.#options.messagesPerSecond ?? 500)) return
-    yield* Effect.sleep(this.#second + 1000 - now)
-    this.#second = yield* Clock.currentTimeMillis
-    this.#messages = 1
-  })
 
   #confirm(sequence: number) {
     // What was not sent can't have been shown, and what was shown stays so.
@@ -231,13 +269,14 @@ class Session {
  * @since 0.2.0
  */
 export const serve = Effect.fnUntraced(function*(socket: Socket.Socket, options: Options = {}) {
-  const screens = yield* Screens
+  const shown = { screens: yield* Screens, sounds: yield* Sounds }
   const scope = yield* Effect.scope
   const reader = yield* Socket.readerString(socket)
   const { write } = yield* socket.writer
-  const session = new Session(options, screens, write, scope)
+  const session = new Session(options, shown, write, scope)
   yield* Effect.addFinalizer(() => session.releaseAll)
-  yield* screens.onChange(session.relist)
+  yield* shown.screens.onChange(session.relist)
+  yield* shown.sounds.onChange(session.retune)
   session.news()
   const receiving = Effect.gen(function*() {
     while (true) {

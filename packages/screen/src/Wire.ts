@@ -74,12 +74,14 @@ export const placeOf = ({ connector, display }: Pick<ScreenInfo, "connector" | "
  * @since 0.2.0
  */
 export interface ServerMessage {
-  /** All screens there are: first, and whenever one comes, goes or changes. */
+  /** All screens there are, and whose guests have sound: first, and whenever one comes, goes or changes. */
   readonly type: "screens"
   /** The number of the message. */
   readonly sequence: number
   /** All of them. */
   readonly screens: ReadonlyArray<ScreenInfo>
+  /** The domains that have a sound card here: what to say and to hear of it, `SoundWire` tells. */
+  readonly audible: ReadonlyArray<number>
 }
 
 /**

@@ -1,6 +1,5 @@
 import { afterAll, assert, describe, it } from "@effect/vitest"
 import * as PixelFormat from "@xen-shbuf/io/displif/PixelFormat"
-import type * as Screens from "@xen-shbuf/screen/Screens"
 import type * as TestXen from "@xen-shbuf/testkit/TestXen"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -22,7 +21,7 @@ const running = Effect.promise(async () => {
 
 const inXen = (
   name: string,
-  test: (browser: Browser) => Effect.Effect<void, unknown, TestXen.TestXen | Screens.Screens | Scope.Scope>
+  test: (browser: Browser) => Effect.Effect<void, unknown, TestXen.TestXen | World.Shown | Scope.Scope>
 ) => it.live(name, () => Effect.flatMap(running, (browser) => World.surviving(browser)(World.checked(test(browser)))))
 
 const run = <A>(program: () => Promise<A>) => Effect.promise(program)

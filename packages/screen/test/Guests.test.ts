@@ -1,15 +1,19 @@
 import { assert, describe, it } from "@effect/vitest"
 import { XenStore } from "@xen-shbuf/core/XenStore"
+import * as Pcm from "@xen-shbuf/io/sndif/Pcm"
 import * as Screens from "@xen-shbuf/screen/Screens"
+import * as Sounds from "@xen-shbuf/screen/Sounds"
+import type * as SoundWire from "@xen-shbuf/screen/SoundWire"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Queue from "effect/Queue"
 import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import * as World from "./World.ts"
 
-const inXen = (name: string, test: () => Effect.Effect<void, unknown, TestXen.TestXen | Screens.Screens | Scope.Scope>) =>
+const inXen = (name: string, test: () => Effect.Effect<void, unknown, TestXen.TestXen | World.Shown | Scope.Scope>) =>
   it.live(name, () => World.checked(test()))
 
 /** Waits until the screens are as they should be. */
@@ -84,5 +88,52 @@ describe("guests", () => {
       yield* mail.show(pixels)
       const [screen] = yield* until(() => true)
       assert.deepStrictEqual(screen!.picture!.words, new Uint32Array(pixels.buffer))
+    }))
+
+  inXen("are heard, every sample, and record what people say", () =>
+    Effect.gen(function*() {
+      yield* World.showGuests()
+      yield* World.addGuest(3, "web", "8x8")
+      yield* World.addCard(3)
+      const { capture, playback } = yield* World.openCard(3)
+      const { all, listen, onChange, speaker } = yield* Sounds.Sounds
+      assert.deepStrictEqual(all().map(({ info: { card, direction, guest, stream } }) => [guest, card, stream, direction]), [
+        [3, "Card", "0/0", "playback"],
+        [3, "Card", "0/1", "capture"]
+      ])
+      const chunks: Array<SoundWire.Chunk> = []
+      const states: Array<unknown> = []
+      yield* listen(3, (chunk) => chunks.push(chunk))
+      yield* onChange(() => {
+        const { open } = all()[0]!.info
+        states.push(open === null ? "closed" : [open.isRunning, ...open.gains])
+      })
+      const samples = new Uint8Array(Int16Array.from({ length: 10_000 }, (_, i) => i).buffer)
+      const params = { rate: 48_000, format: "s16_le", channels: 2, bufferFrames: 4096, periodFrames: 1024 } as const
+      yield* World.inDomain(3)(Effect.scoped(Effect.gen(function*() {
+        const open = yield* playback.open(params)
+        yield* open.setVolume([-20, 0])
+        yield* open.mute([false, true], true)
+        yield* Pcm.play(open, Stream.make(samples))
+      })))
+      assert.deepStrictEqual(states, [[false, 1, 1], [false, 0.1, 1], [false, 0.1, 0], [true, 0.1, 0], [false, 0.1, 0], "closed"])
+      assert.strictEqual(Buffer.compare(Buffer.concat(chunks.map(({ bytes }) => bytes)), samples), 0)
+      // A fiftieth of a second at a time, though a period is longer.
+      assert.isTrue(chunks.every(({ bytes }) => bytes.length <= 960 * 4))
+      const recording = yield* World.inDomain(3)(capture.open(params))
+      const { say } = yield* speaker
+      say(all()[1]!.id, new Int16Array(24_000).fill(555))
+      const recorded = yield* Stream.runCollect(Stream.take(Pcm.record(recording), 2))
+      for (const bytes of recorded) assert.isTrue(new Int16Array(bytes.buffer).every((sample) => sample === 555))
+    }))
+
+  inXen("keep their cards for others where sound is not wanted", () =>
+    Effect.gen(function*() {
+      yield* World.showGuests({ sound: false })
+      yield* World.addGuest(3, "web", "8x8")
+      yield* World.addCard(3)
+      yield* Effect.forkScoped(World.openCard(3))
+      yield* World.openMonitor(3)
+      assert.deepStrictEqual((yield* Sounds.Sounds).all(), [])
     }))
 })

@@ -12,8 +12,8 @@ import { connect } from "node:net"
 import { inflateRawSync } from "node:zlib"
 import * as World from "./World.ts"
 
-const served = (name: string, test: () => Effect.Effect<void, unknown, Screens.Screens | Scope.Scope>) =>
-  it.live(name, () => Effect.provide(Effect.scoped(test()), Screens.layer()))
+const served = (name: string, test: () => Effect.Effect<void, unknown, World.Shown | Scope.Scope>) =>
+  it.live(name, () => Effect.provide(Effect.scoped(test()), World.shown))
 
 /** A screen whose driver is the test: what people do there comes into a queue. */
 const openScreen = Effect.fnUntraced(function*(guest: number, width = 128, height = 64) {

@@ -2,18 +2,20 @@ import { assert, describe, it } from "@effect/vitest"
 import * as PixelFormat from "@xen-shbuf/io/displif/PixelFormat"
 import * as Keys from "@xen-shbuf/screen/Keys"
 import * as Screens from "@xen-shbuf/screen/Screens"
+import * as Sounds from "@xen-shbuf/screen/Sounds"
 import * as Viewer from "@xen-shbuf/screen/Viewer"
 import { ViewerMessage } from "@xen-shbuf/screen/ViewerMessage"
 import * as Wire from "@xen-shbuf/screen/Wire"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
 import * as Socket from "effect/socket/Socket"
 import * as TestClock from "effect/testing/TestClock"
 
-const screens = <A, E>(test: Effect.Effect<A, E, Screens.Screens>, limits?: Screens.Limits) =>
-  Effect.provide(test, Screens.layer(limits))
+const screens = <A, E>(test: Effect.Effect<A, E, Screens.Screens | Sounds.Sounds>, limits?: Screens.Limits) =>
+  Effect.provide(test, Layer.merge(Screens.layer(limits), Sounds.layer()))
 
 /** A page that is the test. */
 const page = Effect.fnUntraced(function*(options: Viewer.Options) {

@@ -8,9 +8,13 @@ import * as DisplayFrontend from "@xen-shbuf/io/displif/Frontend"
 import * as PixelFormat from "@xen-shbuf/io/displif/PixelFormat"
 import * as KeyboardFrontend from "@xen-shbuf/io/kbdif/Frontend"
 import type { Event } from "@xen-shbuf/io/kbdif/Protocol"
+import * as Configuration from "@xen-shbuf/io/sndif/Configuration"
+import * as SoundFrontend from "@xen-shbuf/io/sndif/Frontend"
 import * as Guests from "@xen-shbuf/screen/Guests"
 import * as Screens from "@xen-shbuf/screen/Screens"
 import * as Server from "@xen-shbuf/screen/Server"
+import * as Sounds from "@xen-shbuf/screen/Sounds"
+import * as SoundWire from "@xen-shbuf/screen/SoundWire"
 import * as Ledger from "@xen-shbuf/testkit/Ledger"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
 import * as Toolstack from "@xen-shbuf/xenbus/Toolstack"
@@ -54,9 +58,10 @@ const unpacked = async (): Promise<string> => {
  * Debian's Chromium where it is installed, else the one from the npm registry. The arguments that come with that are for
  * functions in a cloud: as a single process it dies with the first context that is closed.
  */
-export const launch = async (): Promise<Browser> => {
+export const launch = async (...more: ReadonlyArray<string>): Promise<Browser> => {
   const installed = "/usr/bin/chromium"
-  return chromium.launch({ executablePath: existsSync(installed) ? installed : await unpacked(), args: ["--no-sandbox"] })
+  const executablePath = existsSync(installed) ? installed : await unpacked()
+  return chromium.launch({ executablePath, args: ["--no-sandbox", ...more] })
 }
 
 /** Says of a test that failed with its browser dead that this is what happened. */
@@ -66,7 +71,12 @@ export const surviving = (browser: Browser) => <A, E, R>(test: Effect.Effect<A, 
       ? Effect.failCause(cause)
       : Effect.die(new Error(`The browser has died: ${Cause.pretty(cause).slice(-2000)}`)))
 
-type Services = GrantTable | EventChannels | XenStore | Screens.Screens
+/** What there is to see and to hear. */
+export type Shown = Screens.Screens | Sounds.Sounds
+
+export const shown: Layer.Layer<Shown> = Layer.merge(Screens.layer(), Sounds.layer())
+
+type Services = GrantTable | EventChannels | XenStore | Shown
 
 export const inDomain = (id: number) => <A, E, R>(effect: Effect.Effect<A, E, R>) =>
   Effect.provide(effect, TestXen.layerDomain(id))
@@ -74,8 +84,8 @@ export const inDomain = (id: number) => <A, E, R>(effect: Effect.Effect<A, E, R>
 const dom0 = inDomain(0)
 
 /** A Xen of its own for a test, in which nothing is left at the end. */
-export const checked = <A, E>(test: Effect.Effect<A, E, TestXen.TestXen | Screens.Screens | Scope.Scope>) =>
-  Ledger.checked(test).pipe(Effect.provide(Layer.merge(TestXen.layer({ sharedPages: 8192 }), Screens.layer())))
+export const checked = <A, E>(test: Effect.Effect<A, E, TestXen.TestXen | Shown | Scope.Scope>) =>
+  Ledger.checked(test).pipe(Effect.provide(Layer.merge(TestXen.layer({ sharedPages: 8192 }), shown)))
 
 /** The toolstack makes a guest with a display, and a keyboard unless told otherwise. */
 export const addGuest = Effect.fnUntraced(function*(
@@ -93,8 +103,30 @@ export const addGuest = Effect.fnUntraced(function*(
   }))
 })
 
+/** The toolstack gives a guest a sound card, too: a stream that plays, and one that records. */
+export const addCard = (id: number, description: Partial<Configuration.Description> = {}) =>
+  dom0(Toolstack.addDevice({
+    type: "vsnd",
+    frontend: id,
+    frontendNodes: Configuration.toNodes({
+      shortName: "Card",
+      bufferSize: 2 ** 18,
+      channelsMax: 6,
+      rates: [8000, 44_100, 48_000, 96_000],
+      formats: ["s16_le", "float_le", "mu_law"],
+      ...description,
+      devices: [{ streams: [{ type: "playback", uniqueId: "p" }, { type: "capture", uniqueId: "c" }] }]
+    })
+  }))
+
+/** A guest's sound card: the stream that plays, and the one that records. */
+export const openCard = Effect.fnUntraced(function*(id: number) {
+  const { lines } = yield* inDomain(id)(SoundFrontend.connect())
+  return { playback: lines[0]!, capture: lines[1]! }
+})
+
 /** Shows guests on screens beside the test. */
-export const showGuests = (options: Guests.Options = {}): Effect.Effect<void, never, TestXen.TestXen | Screens.Screens | Scope.Scope> =>
+export const showGuests = (options: Guests.Options = {}): Effect.Effect<void, never, TestXen.TestXen | Shown | Scope.Scope> =>
   Guests.serve({ frameRate: Infinity, ...options }).pipe(
     (serving: Effect.Effect<never, unknown, Services>) => dom0(serving),
     Effect.forkScoped,
@@ -102,7 +134,7 @@ export const showGuests = (options: Guests.Options = {}): Effect.Effect<void, ne
   )
 
 /** Serves the page until the scope ends, and gives its address. */
-export const serve = (options: Partial<Server.Listening> = {}): Effect.Effect<URL, unknown, Screens.Screens | Scope.Scope> =>
+export const serve = (options: Partial<Server.Listening> = {}): Effect.Effect<URL, unknown, Shown | Scope.Scope> =>
   Effect.map(Layer.build(Server.layer({ port: 0, ...options })), (context) => {
     const { address } = Context.get(context, HttpServer.HttpServer)
     const url = new URL(`http://127.0.0.1:${"port" in address ? address.port : 0}${Server.pathOf(options)}`)
@@ -185,11 +217,17 @@ export const shows = (page: Page, rgba: Uint8Array): Effect.Effect<void> =>
     })()`)
   )
 
-/** Opens a page, for as long as the scope is open. */
-export const open = (browser: Browser, url: URL, options: BrowserContextOptions = {}): Effect.Effect<Page, never, Scope.Scope> =>
+/** Opens a page, in which a script runs before all others, for as long as the scope is open. */
+export const open = (
+  browser: Browser,
+  url: URL,
+  options: BrowserContextOptions = {},
+  script?: string
+): Effect.Effect<Page, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.promise(async () => {
       const context = await browser.newContext({ viewport: { width: 1000, height: 800 }, ...options })
+      if (script !== undefined) await context.addInitScript(script)
       const page = await context.newPage()
       await page.goto(url.href)
       return page
@@ -197,35 +235,50 @@ export const open = (browser: Browser, url: URL, options: BrowserContextOptions 
     (page) => Effect.promise(() => page.context().close())
   )
 
+/** A WebSocket that is no page's of ours, and may say anything. */
+const dial = Effect.fnUntraced(function*(url: URL, path: string, origin: string) {
+  const messages = yield* Queue.unbounded<string | ArrayBuffer>()
+  const closed = yield* Deferred.make<{ readonly code: number; readonly reason: string }>()
+  const address = new URL(`${path}${url.search}`, url)
+  address.protocol = "ws:"
+  const socket: WebSocket = yield* Effect.acquireRelease(
+    Effect.sync(() => new WebSocket(address, { headers: { origin } })),
+    (socket) => Effect.sync(() => socket.close())
+  )
+  socket.binaryType = "arraybuffer"
+  socket.addEventListener("message", ({ data }: MessageEvent) => Queue.offerUnsafe(messages, data as string | ArrayBuffer))
+  socket.addEventListener("close", ({ code, reason }) => Deferred.doneUnsafe(closed, Effect.succeed({ code, reason })))
+  yield* Effect.callback<void>((resume) => {
+    for (const outcome of ["open", "close"] as const) socket.addEventListener(outcome, () => resume(Effect.void))
+  })
+  return {
+    /** Sends anything. */
+    say: (data: string | Uint8Array<ArrayBuffer>) => socket.send(data),
+    /** The next message as it is. */
+    next: Queue.take(messages),
+    waiting: Queue.size(messages),
+    closed: Deferred.await(closed)
+  }
+})
+
 /** A viewer that is no page of ours, and may say anything. */
 export const connect = (url: URL, options: { readonly origin?: string } = {}) =>
-  Effect.gen(function*() {
-    const messages = yield* Queue.unbounded<string | ArrayBuffer>()
-    const closed = yield* Deferred.make<{ readonly code: number; readonly reason: string }>()
-    const address = new URL(`socket${url.search}`, url)
-    address.protocol = "ws:"
-    const socket: WebSocket = yield* Effect.acquireRelease(
-      Effect.sync(() => new WebSocket(address, { headers: { origin: options.origin ?? url.origin } })),
-      (socket) => Effect.sync(() => socket.close())
-    )
-    socket.binaryType = "arraybuffer"
-    socket.addEventListener("message", ({ data }: MessageEvent) => Queue.offerUnsafe(messages, data as string | ArrayBuffer))
-    socket.addEventListener("close", ({ code, reason }) => Deferred.doneUnsafe(closed, Effect.succeed({ code, reason })))
-    yield* Effect.callback<void>((resume) => {
-      for (const outcome of ["open", "close"] as const) socket.addEventListener(outcome, () => resume(Effect.void))
-    })
-    const send = (message: Wire.ViewerMessage) => socket.send(JSON.stringify(message))
-    return {
-      /** Sends anything. */
-      say: (data: string | Uint8Array<ArrayBuffer>) => socket.send(data),
-      send,
-      /** The next message as it is. */
-      next: Queue.take(messages),
-      waiting: Queue.size(messages),
-      /** The next list of screens. */
-      nextList: Effect.map(Queue.take(messages), (text): Wire.ServerMessage => JSON.parse(text as string)),
-      /** The next tiles. */
-      nextTiles: Effect.map(Queue.take(messages), (bytes) => Wire.decodeTiles(bytes as ArrayBuffer)!),
-      closed: Deferred.await(closed)
-    }
-  })
+  Effect.map(dial(url, "socket", options.origin ?? url.origin), (line) => ({
+    ...line,
+    send: (message: Wire.ViewerMessage) => line.say(JSON.stringify(message)),
+    /** The next list of screens. */
+    nextList: Effect.map(line.next, (text): Wire.ServerMessage => JSON.parse(text as string)),
+    /** The next tiles. */
+    nextTiles: Effect.map(line.next, (bytes) => Wire.decodeTiles(bytes as ArrayBuffer)!)
+  }))
+
+/** The same for one who listens. */
+export const connectSound = (url: URL) =>
+  Effect.map(dial(url, "sound", url.origin), (line) => ({
+    ...line,
+    send: (message: SoundWire.PageMessage) => line.say(JSON.stringify(message)),
+    /** The next list of sounds, or the time. */
+    nextText: Effect.map(line.next, (text): SoundWire.ServerMessage => JSON.parse(text as string)),
+    /** The next chunk. */
+    nextChunk: Effect.map(line.next, (bytes) => SoundWire.decodeChunk(bytes as ArrayBuffer)!)
+  }))

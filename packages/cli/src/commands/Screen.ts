@@ -9,7 +9,9 @@ import type { XenStore } from "@xen-shbuf/core/XenStore"
 import * as Guests from "@xen-shbuf/screen/Guests"
 import * as Screens from "@xen-shbuf/screen/Screens"
 import * as Server from "@xen-shbuf/screen/Server"
+import * as Sounds from "@xen-shbuf/screen/Sounds"
 import * as Argument from "effect/cli/Argument"
+import * as CliError from "effect/cli/CliError"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Context from "effect/Context"
@@ -79,6 +81,15 @@ export const screen = Command.make("screen", {
     Flag.withoutNegation,
     Flag.withDescription("Let nothing that viewers do reach a guest")
   ),
+  sound: Flag.Boolean("sound").pipe(
+    Flag.withDefault(true),
+    Flag.withDescription("Serve the guests' sound cards (vsnd), too; --no-sound leaves them to another backend")
+  ),
+  microphone: Flag.Boolean("microphone").pipe(
+    Flag.withDefault(false),
+    Flag.withoutNegation,
+    Flag.withDescription("Let viewers speak into guests that record, when their browser may use the microphone")
+  ),
   viewers: Flags.count("viewers", 32, 10_000, "Viewers at one time"),
   allocate: Flag.Boolean("be-alloc").pipe(
     Flag.withDefault(false),
@@ -98,14 +109,21 @@ export const screen = Command.make("screen", {
   demo: Flag.Boolean("demo").pipe(
     Flag.withDefault(false),
     Flag.withoutNegation,
-    Flag.withDescription("Show two guests of an in-memory Xen: a test card that moves, and a terminal; takes Linux, but no Xen")
+    Flag.withDescription("Show two guests of an in-memory Xen: a test card that moves and plays a melody, and a terminal; takes Linux, but no Xen")
   )
-}, Effect.fnUntraced(function*({ allocate, demo, guests, listen: { host, port }, path, png, record, token, viewOnly, viewers }) {
+}, Effect.fnUntraced(function*({ allocate, demo, guests, listen: { host, port }, microphone, path, png, record, sound, token, viewOnly, viewers }) {
+  if (microphone && viewOnly) {
+    return yield* new CliError.ValidationError({ message: "--microphone lets viewers speak, and --view-only lets them do nothing." })
+  }
+  if (microphone && !sound) {
+    return yield* new CliError.ValidationError({ message: "--microphone takes the guests' sound cards, which --no-sound leaves alone." })
+  }
   const given = Option.getOrUndefined(token)
-  const options = { token: given ?? (isLoopback(host) ? undefined : randomBytes(16).toString("base64url")), path, viewOnly, viewers }
+  const ours = given ?? (isLoopback(host) ? undefined : randomBytes(16).toString("base64url"))
+  const options = { token: ours, path, viewOnly, microphone, viewers }
   const { hint } = yield* Output
-  const shown: Guests.Options = { allocate, guests: guests.length === 0 ? undefined : new Set(guests) }
-  const serving: Effect.Effect<void, Stage.Error, Screens.Screens | GrantTable | EventChannels | XenStore> = demo
+  const shown: Guests.Options = { allocate, sound, guests: guests.length === 0 ? undefined : new Set(guests) }
+  const serving: Effect.Effect<void, Stage.Error, Screens.Screens | Sounds.Sounds | GrantTable | EventChannels | XenStore> = demo
     ? Stage.act(shown)
     : Guests.serve(shown)
   yield* Effect.gen(function*() {
@@ -113,11 +131,11 @@ export const screen = Command.make("screen", {
     yield* hint("Ctrl-C ends it.")
     const recording = Recorder.record({ png: Option.getOrUndefined(png), film: Option.getOrUndefined(record) })
     return yield* Effect.raceFirst(serving, recording)
-  }).pipe(Effect.scoped, Effect.provide(Screens.layer()))
+  }).pipe(Effect.scoped, Effect.provide(Layer.merge(Screens.layer(), Sounds.layer())))
 })).pipe(
   Command.withDescription(
     "Show the screens (vdispl) of guests on a page in a browser, and take what people type and point at there into the " +
-      "guests' keyboards (vkbd). Prints the address of the page."
+      "guests' keyboards (vkbd). What guests play (vsnd) is heard there by who wants to. Prints the address of the page."
   ),
-  Command.withShortDescription("Show the screens of guests in a browser, and type into them")
+  Command.withShortDescription("Show the screens of guests in a browser, hear them, and type into them")
 )

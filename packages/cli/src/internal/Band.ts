@@ -19,7 +19,8 @@ import * as Melody from "../Melody.ts"
 const guest = 1
 const rate = 48_000
 
-const description: Configuration.Description = {
+/** The guest's card. */
+export const description: Configuration.Description = {
   shortName: "Band",
   longName: "A band in memory",
   devices: [{ streams: [{ type: "playback", uniqueId: "melody" }] }]
@@ -37,11 +38,17 @@ const inDomain = (xen: TestXen["Service"], id: number) => <A, E, R>(program: Eff
     return yield* Effect.provide(program, services)
   })
 
-/** What the guest does: plays the melody, and ends. */
-const melody = Effect.fnUntraced(function*() {
+/** The melody, once. */
+export const once = Stream.suspend(() => Stream.make(Melody.render(rate)))
+
+/** The melody, and a second of silence, for ever. */
+export const forEver = Stream.forever(Stream.concat(once, Stream.make(new Uint8Array(4 * rate))))
+
+/** What the guest does: plays a melody to its end. */
+export const perform = Effect.fnUntraced(function*(melody: Stream.Stream<Uint8Array>) {
   const { lines } = yield* Frontend.connect()
   const open = yield* lines[0]!.open({ rate, format: "s16_le", channels: 2, bufferFrames: 8192, periodFrames: 2048 })
-  yield* Pcm.play(open, Stream.make(Melody.render(rate)))
+  yield* Pcm.play(open, melody)
 }, Effect.scoped)
 
 const playing = Effect.fnUntraced(function*<E, R>(xen: TestXen["Service"], options: Backend.Options<E, R>) {
@@ -53,7 +60,7 @@ const playing = Effect.fnUntraced(function*<E, R>(xen: TestXen["Service"], optio
     frontendNodes: Configuration.toNodes(description)
   }))
   const serving = yield* Effect.forkScoped(dom0(Backend.serve(options)))
-  yield* inDomain(xen, guest)(melody())
+  yield* inDomain(xen, guest)(perform(once))
   yield* Fiber.interrupt(serving)
 }, Effect.scoped)
 

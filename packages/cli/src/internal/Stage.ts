@@ -1,4 +1,4 @@
-/** Two guests of a Xen in memory: one shows the test card with something that moves, the other one a terminal. */
+/** Two guests of a Xen in memory: one shows the test card with something that moves and plays a melody, the other one a terminal. */
 import { EventChannels } from "@xen-shbuf/core/EventChannels"
 import { GrantTable } from "@xen-shbuf/core/GrantTable"
 import * as StorePath from "@xen-shbuf/core/StorePath"
@@ -6,6 +6,7 @@ import { XenStore } from "@xen-shbuf/core/XenStore"
 import * as DisplayFrontend from "@xen-shbuf/io/displif/Frontend"
 import * as KeyboardFrontend from "@xen-shbuf/io/kbdif/Frontend"
 import type { Event } from "@xen-shbuf/io/kbdif/Protocol"
+import * as Configuration from "@xen-shbuf/io/sndif/Configuration"
 import type * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import * as Guests from "@xen-shbuf/screen/Guests"
 import type { TestXen } from "@xen-shbuf/testkit/TestXen"
@@ -16,6 +17,7 @@ import * as Latch from "effect/Latch"
 import * as Stream from "effect/Stream"
 import { NoTestXen } from "../Failure.ts"
 import * as TestCard from "../TestCard.ts"
+import * as Band from "./Band.ts"
 import { Canvas, type Point } from "./Canvas.ts"
 import { Terminal } from "./Terminal.ts"
 
@@ -157,16 +159,17 @@ const terminal = Effect.fnUntraced(function*() {
 }, Effect.scoped)
 
 const guests = [
-  { id: 1, name: "test-card", resolution: "1280x720", hasKeyboard: false },
-  { id: 2, name: "terminal", resolution: "1000x640", hasKeyboard: true }
+  { id: 1, name: "test-card", resolution: "1280x720", hasKeyboard: false, hasSound: true },
+  { id: 2, name: "terminal", resolution: "1000x640", hasKeyboard: true, hasSound: false }
 ] as const
 
-const addGuest = Effect.fnUntraced(function*(xen: TestXen["Service"], { hasKeyboard, id, name, resolution }: typeof guests[number]) {
+const addGuest = Effect.fnUntraced(function*(xen: TestXen["Service"], { hasKeyboard, hasSound, id, name, resolution }: typeof guests[number]) {
   yield* xen.store(id)
   const { write } = yield* XenStore
   yield* Effect.orDie(write(`${StorePath.ofDomain(id)}/name`, name))
   yield* Toolstack.addDevice({ type: "vdispl", frontend: id, frontendNodes: { "be-alloc": "0", "0/resolution": resolution } })
   if (hasKeyboard) yield* Toolstack.addDevice({ type: "vkbd", backendType: "vinput", frontend: id })
+  if (hasSound) yield* Toolstack.addDevice({ type: "vsnd", frontend: id, frontendNodes: Configuration.toNodes(Band.description) })
 })
 
 const acting = Effect.fnUntraced(function*(xen: TestXen["Service"], options: Guests.Options) {
@@ -175,6 +178,7 @@ const acting = Effect.fnUntraced(function*(xen: TestXen["Service"], options: Gue
   return yield* Effect.raceAllFirst([
     dom0(Guests.serve(options)),
     inDomain(xen, 1)(card()),
+    inDomain(xen, 1)(Band.perform(Band.forEver)),
     inDomain(xen, 2)(terminal())
   ])
 }, Effect.scoped)
@@ -182,7 +186,7 @@ const acting = Effect.fnUntraced(function*(xen: TestXen["Service"], options: Gue
 /** What can go wrong with guests in memory. */
 export type Error = NoTestXen | Effect.Error<ReturnType<typeof acting>>
 
-/** Serves the screens of both guests, until it is interrupted. */
+/** Serves the screens of both guests, and the sound card of one, until it is interrupted. */
 export const act = (options: Guests.Options) =>
   Effect.scoped(Effect.gen(function*() {
     const TestXen = yield* Effect.promise(() => import("@xen-shbuf/testkit/TestXen"))

@@ -1,0 +1,375 @@
+import { assert, describe, it } from "@effect/vitest"
+import * as SampleFormat from "@xen-shbuf/io/sndif/SampleFormat"
+import * as Samples from "@xen-shbuf/io/sndif/Samples"
+import * as Listener from "@xen-shbuf/screen/Listener"
+import { PageMessage } from "@xen-shbuf/screen/PageMessage"
+import * as Sounds from "@xen-shbuf/screen/Sounds"
+import * as SoundWire from "@xen-shbuf/screen/SoundWire"
+import * as Viewer from "@xen-shbuf/screen/Viewer"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as World from "./World.ts"
+
+const served = (name: string, test: () => Effect.Effect<void, unknown, World.Shown | Scope.Scope>) =>
+  it.live(name, () => Effect.provide(Effect.scoped(test()), World.shown))
+
+const inSounds = <A, E>(test: Effect.Effect<A, E, Sounds.Sounds | Scope.Scope>, limits?: { readonly most: number }) =>
+  Effect.provide(Effect.scoped(test), Sounds.layer(limits))
+
+const now = () => 1000.5
+
+const playback = { guest: 1, card: "Card", stream: "0/0", direction: "playback" } as const
+const capture = { guest: 1, card: "Card", stream: "0/1", direction: "capture" } as const
+const params = { rate: 48_000, channels: 2, format: "s16_le" } as const
+
+/** Frames that are never the same twice. */
+const noise = (frames: number, frameSize = 4) =>
+  Uint8Array.from({ length: frames * frameSize }, (_, i) => Math.imul(i + 1, 0x9e37_79b1) >>> 13)
+
+/** All samples of some chunks, one after the other. */
+const samplesOf = (chunks: ReadonlyArray<SoundWire.Chunk>) => chunks.flatMap((chunk) => [...SoundWire.samplesOf(chunk)])
+
+describe("sounds", () => {
+  it.effect("go to all who listen to their guest while they do, in pieces, every sample, in every format", () =>
+    inSounds(Effect.gen(function*() {
+      const { listen, open } = yield* Sounds.Sounds
+      const sound = yield* open(playback)
+      const other = yield* open({ ...playback, guest: 2 })
+      const heard: Array<SoundWire.Chunk> = []
+      const foreign: Array<SoundWire.Chunk> = []
+      yield* listen(2, (chunk) => foreign.push(chunk))
+      for (const format of SampleFormat.linear) {
+        yield* Effect.scoped(Effect.gen(function*() {
+          const opening = yield* sound.begin({ ...params, format })
+          const frameSize = SampleFormat.bytesOf(format)! * 2
+          const bytes = noise(3000, frameSize)
+          heard.length = 0
+          opening.play(bytes.subarray(0, 1000 * frameSize), () => assert.fail("the clock was read for nobody"))
+          yield* Effect.scoped(Effect.gen(function*() {
+            yield* listen(1, (chunk) => heard.push(chunk))
+            opening.play(bytes.subarray(1000 * frameSize, 2500 * frameSize), now)
+          }))
+          opening.play(bytes.subarray(2500 * frameSize), now)
+          if (!Samples.isNumeric(format)) return assert.lengthOf(heard, 0, format)
+          assert.deepStrictEqual(heard.map(({ frame }) => frame), [1000, 1960], format)
+          const clipped = Samples.toFloat32(format, bytes.slice(1000 * frameSize, 2500 * frameSize))
+            .map((sample) => Math.max(-1, Math.min(1, sample)))
+          assert.deepStrictEqual(samplesOf(heard), [...clipped], format)
+          assert.isTrue(heard.every(({ encoding }) => encoding === (SampleFormat.bytesOf(format)! < 4 ? "s16" : "f32")), format)
+          assert.strictEqual(heard[0]!.time, 1000.5)
+        }))
+      }
+      assert.lengthOf(foreign, 0)
+      yield* Effect.scoped(Effect.gen(function*() {
+        const opening = yield* other.begin(params)
+        opening.play(noise(1), now)
+      }))
+      assert.lengthOf(foreign, 1)
+    })))
+
+  it.effect("say what they are: opened or not, running or not, how loud", () =>
+    inSounds(Effect.gen(function*() {
+      const { all, onChange, open } = yield* Sounds.Sounds
+      let changes = 0
+      yield* onChange(() => changes++)
+      const open1 = { opening: 1, ...params, isNumeric: true, isRunning: false, gains: [1, 1] }
+      yield* Effect.scoped(Effect.gen(function*() {
+        const sound = yield* open(playback)
+        assert.deepStrictEqual(sound.info, { id: 1, ...playback, open: null })
+        yield* Effect.scoped(Effect.gen(function*() {
+          const { setState } = yield* sound.begin(params)
+          assert.deepStrictEqual(sound.info.open, open1)
+          setState({ isRunning: false, gains: [1, 1] })
+          assert.strictEqual(changes, 2)
+          setState({ isRunning: true, gains: [0, 0.5] })
+          assert.deepStrictEqual(sound.info.open, { ...open1, isRunning: true, gains: [0, 0.5] })
+        }))
+        assert.isNull(sound.info.open)
+        yield* Effect.scoped(sound.begin({ ...params, format: "iec958_subframe_le" }))
+      }))
+      assert.deepStrictEqual(all(), [])
+      assert.strictEqual(changes, 7)
+    })))
+
+  it.effect("are so many", () =>
+    inSounds(Effect.gen(function*() {
+      const { open } = yield* Sounds.Sounds
+      yield* Effect.scoped(Effect.gen(function*() {
+        yield* open(playback)
+        const error = yield* Effect.flip(open(playback))
+        assert.strictEqual(error.message, "There are 1 streams of sound cards already, which is as many as are heard here.")
+      }))
+      yield* open(playback)
+    }), { most: 1 }))
+
+  it.effect("record what people say, together, as it is said, and silence where nobody does", () =>
+    inSounds(Effect.gen(function*() {
+      const { open, speaker } = yield* Sounds.Sounds
+      const sound = yield* open(capture)
+      const first = yield* speaker
+      const nothing = new Uint8Array(4000)
+      first.say(sound.id, Int16Array.of(1, 2, 3))
+      const opening = yield* sound.begin(params)
+      const record = (frames: number) => {
+        const into = new Uint8Array(frames * 4)
+        const length = opening.record(into)
+        return [...new Int16Array(into.slice(0, length).buffer)]
+      }
+      assert.strictEqual(opening.record(nothing), 0)
+      const ramp = Int16Array.from({ length: 48_000 }, (_, i) => i % 1000)
+      // Not before there is some more than is wanted.
+      first.say(sound.id, ramp.slice(0, 3000))
+      assert.deepStrictEqual(record(1000), [])
+      first.say(sound.id, ramp.slice(3000, 4000))
+      const inBoth = (from: number, to: number) => Array.from({ length: 2 * (to - from) }, (_, i) => (from + (i >> 1)) % 1000)
+      assert.deepStrictEqual(record(1000), inBoth(0, 1000))
+      assert.deepStrictEqual(record(2000), inBoth(1000, 3000))
+      // It runs dry: what there is, and nothing until there is enough.
+      assert.deepStrictEqual(record(2000), inBoth(3000, 4000))
+      first.say(sound.id, ramp.slice(0, 2000))
+      assert.deepStrictEqual(record(1000), [])
+      yield* Effect.scoped(Effect.gen(function*() {
+        const second = yield* speaker
+        first.say(sound.id, ramp.slice(2000, 5000))
+        second.say(sound.id, ramp.slice(0, 5000).map((sample) => 30 * sample))
+        assert.deepStrictEqual(record(1000), inBoth(0, 1000).map((sample) => 31 * sample))
+        second.say(sound.id, Int16Array.from({ length: 2000 }, () => 32_767))
+        first.say(sound.id, ramp.slice(0, 1000))
+        assert.isTrue(record(1000).every((sample) => sample >= 0))
+      }))
+      // Whoever has gone says nothing any more, and what is too old to be of use is lost.
+      first.say(sound.id, ramp)
+      first.say(sound.id, ramp)
+      first.say(sound.id, ramp)
+      const newest = record(1000)
+      assert.lengthOf(newest, 2000)
+      assert.strictEqual(newest[0], (48_000 - 3880) % 1000)
+      // A stream that plays, or is none, takes nothing.
+      const player = yield* open(playback)
+      const playing = yield* player.begin(params)
+      first.say(player.id, ramp)
+      first.say(99, ramp)
+      assert.strictEqual(playing.record(nothing), 0)
+    })))
+})
+
+describe("one who listens", () => {
+  const answerTo = Effect.fnUntraced(function*(line: Effect.Success<ReturnType<typeof World.connectSound>>, guest: number) {
+    line.send({ type: "listen", guest })
+    const message = yield* line.nextText
+    assert.strictEqual(message.type, "sounds")
+    return message as Extract<SoundWire.ServerMessage, { readonly type: "sounds" }>
+  })
+
+  served("hears of a guest's streams, and each sample that is played there", () =>
+    Effect.gen(function*() {
+      const { open } = yield* Sounds.Sounds
+      const sound = yield* open(playback)
+      yield* open(capture)
+      yield* open({ ...playback, guest: 2 })
+      const line = yield* World.connectSound(yield* World.serve())
+      const { sequence, sounds } = yield* answerTo(line, 1)
+      assert.deepStrictEqual([sequence, sounds], [1, [sound.info]])
+      const bytes = noise(48_000)
+      const opening = yield* sound.begin(params)
+      assert.strictEqual((yield* line.nextText).type, "sounds")
+      const heard: Array<SoundWire.Chunk> = []
+      for (let at = 0; at < bytes.length; at += 960 * 4) {
+        opening.play(bytes.subarray(at, at + 960 * 4), now)
+        const chunk = yield* line.nextChunk
+        assert.strictEqual(chunk.sequence, heard.length + 3)
+        line.send({ type: "heard", sequence: chunk.sequence })
+        heard.push(chunk)
+      }
+      assert.deepStrictEqual(samplesOf(heard), [...Samples.toFloat32("s16_le", bytes)])
+      assert.deepStrictEqual(heard.map(({ frame }) => frame), heard.map((_, i) => 960 * i))
+      // Nothing more of a guest that is not listened to any more.
+      yield* answerTo(line, 2)
+      opening.play(bytes.subarray(0, 400), now)
+      line.send({ type: "clock", asked: 12.5 })
+      const time = yield* line.nextText
+      assert.strictEqual(time.type === "clock" ? time.asked : undefined, 12.5)
+    }))
+
+  served("has so many messages on their way to it, loses the rest, and nobody else does", () =>
+    Effect.gen(function*() {
+      const { open } = yield* Sounds.Sounds
+      const sound = yield* open(playback)
+      const opening = yield* sound.begin(params)
+      const url = yield* World.serve()
+      const slow = yield* World.connectSound(url)
+      const quick = yield* World.connectSound(url)
+      for (const line of [slow, quick]) yield* answerTo(line, 1)
+      const all = Listener.mostUnderway + 100
+      for (let i = 0; i < all; i++) {
+        opening.play(noise(10), now)
+        const { frame, sequence } = yield* quick.nextChunk
+        assert.strictEqual(frame, 10 * i)
+        quick.send({ type: "heard", sequence })
+      }
+      // The list was one of them. What was never sent counts for nothing.
+      for (const sequence of [Listener.mostUnderway + 1, 0xffff_ffff]) slow.send({ type: "heard", sequence })
+      for (let i = 0; i < Listener.mostUnderway - 1; i++) assert.strictEqual((yield* slow.nextChunk).frame, 10 * i)
+      slow.send({ type: "clock", asked: 1 })
+      assert.strictEqual((yield* slow.nextText).type, "clock")
+      opening.play(noise(10), now)
+      assert.strictEqual(yield* slow.waiting, 0)
+      slow.send({ type: "heard", sequence: Listener.mostUnderway })
+      slow.send({ type: "clock", asked: 2 })
+      yield* slow.nextText
+      opening.play(noise(10), now)
+      const { frame, sequence } = yield* slow.nextChunk
+      assert.deepStrictEqual([frame, sequence], [10 * (all + 1), Listener.mostUnderway + 1])
+    }))
+
+  served("speaks where it may, and is cut off where it may not", () =>
+    Effect.gen(function*() {
+      const { open } = yield* Sounds.Sounds
+      const sound = yield* open(capture)
+      const opening = yield* sound.begin({ ...params, channels: 1 })
+      const speech = SoundWire.encodeSpeech({ sound: sound.id, samples: new Int16Array(2000).fill(77) })
+      for (const options of [{}, { microphone: true, viewOnly: true }]) {
+        const line = yield* World.connectSound(yield* World.serve(options))
+        assert.deepStrictEqual((yield* answerTo(line, 1)).sounds, [])
+        line.say(speech)
+        assert.strictEqual((yield* line.closed).code, 1008)
+        assert.strictEqual(opening.record(new Uint8Array(200)), 0)
+      }
+      const line = yield* World.connectSound(yield* World.serve({ microphone: true }))
+      assert.deepStrictEqual((yield* answerTo(line, 1)).sounds, [sound.info])
+      line.say(speech)
+      line.say(speech)
+      // Nobody is there by that name.
+      line.say(SoundWire.encodeSpeech({ sound: 99, samples: new Int16Array(10) }))
+      line.send({ type: "clock", asked: 1 })
+      yield* line.nextText
+      const into = new Uint8Array(200)
+      assert.strictEqual(opening.record(into), 200)
+      assert.isTrue(new Int16Array(into.buffer).every((sample) => sample === 77))
+    }))
+
+  served("is cut off for what no page says, and nobody else", () =>
+    Effect.gen(function*() {
+      const { open } = yield* Sounds.Sounds
+      const sound = yield* open(playback)
+      const opening = yield* sound.begin(params)
+      const url = yield* World.serve({ microphone: true })
+      const good = yield* World.connectSound(url)
+      yield* answerTo(good, 1)
+      const rubbish = [
+        "", "{", "null", "[]", `{"type":"listen"}`, `{"type":"listen","guest":-1}`, `{"type":"listen","guest":65536}`,
+        `{"type":"heard","sequence":1.5}`, `{"type":"clock","asked":"now"}`, `{"type":"clock","asked":1e999}`,
+        `{"type":"shown","sequence":1}`, "[".repeat(4000), Uint8Array.of(), Uint8Array.of(3), new Uint8Array(8),
+        Uint8Array.of(3, 0, 0, 0, 0, 0, 0, 0, 1), SoundWire.encodeChunk({ ...chunk, bytes: new Uint8Array(8) }, 1)
+      ]
+      for (const said of rubbish) {
+        const bad = yield* World.connectSound(url)
+        bad.say(said)
+        assert.strictEqual((yield* bad.closed).code, 1008, String(said))
+      }
+      const giant = yield* World.connectSound(url)
+      giant.say(new Uint8Array(Viewer.maxMessageSize + 1).fill(3))
+      assert.strictEqual((yield* giant.closed).code, 1009)
+      opening.play(noise(10), now)
+      assert.strictEqual((yield* good.nextChunk).frame, 0)
+    }))
+
+  served("that floods is read slowly, and slows down nobody", () =>
+    Effect.gen(function*() {
+      const { open } = yield* Sounds.Sounds
+      const sound = yield* open(playback)
+      const opening = yield* sound.begin(params)
+      const url = yield* World.serve({ messagesPerSecond: 100 })
+      const good = yield* World.connectSound(url)
+      const flood = yield* World.connectSound(url)
+      yield* answerTo(good, 1)
+      for (let i = 0; i < 20_000; i++) flood.send({ type: "listen", guest: 1 })
+      for (let i = 0; i < 50; i++) {
+        opening.play(noise(10), now)
+        good.send({ type: "heard", sequence: (yield* good.nextChunk).sequence })
+      }
+      // Lists and chunks together are not more than it has heard of.
+      assert.isAtMost(yield* flood.waiting, Listener.mostUnderway)
+    }))
+
+  served("is let in as those who look are, and pages are told which guests have sound", () =>
+    Effect.gen(function*() {
+      const { open } = yield* Sounds.Sounds
+      const url = yield* World.serve({ token: "secret" })
+      const foreign = new URL("?token=wrong", url)
+      assert.strictEqual((yield* (yield* World.connectSound(foreign)).closed).code, 1006)
+      const viewer = yield* World.connect(url)
+      const first = yield* viewer.nextList
+      assert.deepStrictEqual(first.audible, [])
+      viewer.send({ type: "shown", sequence: first.sequence })
+      yield* open({ ...capture, guest: 7 })
+      const sound = yield* open({ ...playback, guest: 3 })
+      const second = yield* viewer.nextList
+      assert.deepStrictEqual(second.audible, [3])
+      viewer.send({ type: "shown", sequence: second.sequence })
+      // Not whenever a guest plays something.
+      yield* Effect.scoped(sound.begin(params))
+      yield* open({ ...playback, guest: 2 })
+      assert.deepStrictEqual((yield* viewer.nextList).audible, [2, 3])
+    }))
+})
+
+const decode = Schema.decodeUnknownExit(PageMessage)
+
+const below = (limit: number) => Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: limit }))
+
+const chunk = {
+  sound: 1, opening: 1, encoding: "s16", rate: 48_000, channels: 2, frame: 0, time: 0, bytes: new Uint8Array(0)
+} as const
+
+describe("SoundWire", () => {
+  it.effect.prop("a page's messages come back as they were", [Schema.toType(PageMessage)], ([message]) =>
+    Effect.sync(() => {
+      const text = JSON.stringify(message)
+      assert.isAtMost(Buffer.byteLength(text), Viewer.maxMessageSize)
+      assert.deepStrictEqual(decode(text), Exit.succeed(JSON.parse(text)))
+    }))
+
+  it.effect.prop("brings chunks to the page as they are, and nothing of what is none", [
+    Schema.Struct({
+      sound: below(2 ** 32 - 1),
+      opening: below(2 ** 32 - 1),
+      encoding: Schema.Literals(SoundWire.encodings),
+      rate: below(2 ** 32 - 1),
+      channels: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 0xffff })),
+      frame: below(Number.MAX_SAFE_INTEGER),
+      time: Schema.Finite
+    }),
+    below(2 ** 32 - 1),
+    below(3)
+  ], ([described, sequence, frames]) =>
+    Effect.sync(() => {
+      const size = described.encoding === "s16" ? 2 : 4
+      const bytes = noise(frames * described.channels, size)
+      const message = SoundWire.encodeChunk({ ...described, bytes }, sequence).buffer
+      assert.deepStrictEqual(SoundWire.decodeChunk(message), { ...described, sequence, bytes })
+      for (let end = 0; end < 40; end++) assert.isUndefined(SoundWire.decodeChunk(message.slice(0, end)))
+      if (frames > 0) assert.isUndefined(SoundWire.decodeChunk(message.slice(0, -1)))
+      for (const [at, value] of [[0, 1], [1, 9]] as const) {
+        const wrong = new Uint8Array(message.slice())
+        wrong[at] = value
+        assert.isUndefined(SoundWire.decodeChunk(wrong.buffer))
+      }
+    }))
+
+  it.effect.prop("brings speech to the server as it is, in messages that are not too long", [
+    below(2 ** 32 - 1),
+    Schema.Array(Schema.Int.check(Schema.isBetween({ minimum: -32_768, maximum: 32_767 }))).check(Schema.isMaxLength(SoundWire.mostSpeech))
+  ], ([sound, samples]) =>
+    Effect.sync(() => {
+      const speech = { sound, samples: Int16Array.from(samples) }
+      assert.deepStrictEqual(SoundWire.decodeSpeech(SoundWire.encodeSpeech(speech)), speech)
+    }))
+
+  it("has room for as much speech as a message may have", () => {
+    const longest = SoundWire.encodeSpeech({ sound: 1, samples: new Int16Array(SoundWire.mostSpeech) })
+    assert.strictEqual(longest.length, Viewer.maxMessageSize)
+  })
+})
