@@ -18,7 +18,7 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import * as Configuration from "./Configuration.ts"
-import { Exchange, type ExchangeError } from "./internal/exchange.ts"
+import { type Asked, Exchange, type ExchangeError } from "./internal/exchange.ts"
 import * as Protocol from "./Protocol.ts"
 import * as SampleFormat from "./SampleFormat.ts"
 
@@ -60,6 +60,8 @@ export interface OpenStream {
   /** Asks for samples in a part of the buffer; they are there when it succeeds. */
   readonly read: (offset: number, length: number) => Effect.Effect<void, ExchangeError>
   readonly trigger: (type: keyof typeof Protocol.trigger) => Effect.Effect<void, ExchangeError>
+  /** Stops it as far as the backend is there to do that: for the end of a scope, which waits no longer than it does for a closing. */
+  readonly stop: Effect.Effect<void>
   /** Sets the volume of each channel in dB; it passes through the buffer from `offset` on. */
   readonly setVolume: (decibels: ReadonlyArray<number>, offset?: number) => Effect.Effect<void, ExchangeError>
   /** The volume of each channel in dB; it passes through the buffer from `offset` on. */
@@ -122,16 +124,14 @@ const openStream = Effect.fnUntraced(function*(exchange: Exchange, peer: number,
     periodSize: periodFrames * frameSize
   } as const
   const opening = Effect.andThen(exchange.ask(request), Effect.sync(() => exchange.forget()))
+  const atLast = (asked: Asked) =>
+    Effect.raceFirst(exchange.ask(asked), ended).pipe(Effect.timeoutOption(within), Effect.ignore)
   // Even where the answer did not come: the backend may have opened it.
-  const closing = Effect.raceFirst(exchange.ask({ _tag: "Close" }), ended).pipe(
-    Effect.timeoutOption(within),
-    Effect.ignore
-  )
-  yield* Effect.acquireRelease(opening, () => closing, { interruptible: true })
-  return streamOf(exchange, params, frameSize, bytes)
+  yield* Effect.acquireRelease(opening, () => atLast({ _tag: "Close" }), { interruptible: true })
+  return { ...streamOf(exchange, params, frameSize, bytes), stop: atLast({ _tag: "Trigger", type: Protocol.trigger.STOP }) }
 })
 
-const streamOf = (exchange: Exchange, params: Params, frameSize: number, bytes: SharedMemory.Writable): OpenStream => {
+const streamOf = (exchange: Exchange, params: Params, frameSize: number, bytes: SharedMemory.Writable): Omit<OpenStream, "stop"> => {
   const part = (_tag: "Read" | "Write" | "SetVolume" | "GetVolume" | "Mute" | "Unmute", offset: number, length: number) =>
     Effect.asVoid(exchange.ask({ _tag, offset, length }))
   const volumeSize = 4

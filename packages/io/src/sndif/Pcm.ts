@@ -107,7 +107,7 @@ export const record = (open: OpenStream): Stream.Stream<Uint8Array<ArrayBuffer>,
     const bufferSize = open.bytes.length
     const periodSize = open.params.periodFrames * open.frameSize
     let taken = yield* open.position
-    yield* Effect.acquireRelease(open.trigger("START"), () => Effect.ignore(open.trigger("STOP")))
+    yield* Effect.acquireRelease(open.trigger("START"), () => open.stop)
     const next: Effect.Effect<Uint8Array<ArrayBuffer>, ExchangeError> = Effect.flatMap(open.position, (position) => {
       if (position - taken > bufferSize) {
         return open.trigger("STOP").pipe(

@@ -62,6 +62,24 @@ describe("sndif, where one of the two dies", () => {
       yield* Fiber.interrupt(again)
     })), { timeout: 30_000 })
 
+  it.live("a backend that ends while a guest records: the guest is told, and waits for nothing", () =>
+    World.checked(Effect.gen(function*() {
+      yield* World.addCard()
+      const serving = yield* World.serving({})
+      const hears = yield* Deferred.make<void>()
+      const recording = Effect.gen(function*() {
+        const { ended, lines } = yield* World.connected()
+        const open = yield* lines[1]!.open(World.params())
+        const all = Stream.runForEach(Pcm.record(open), () => Deferred.succeed(hears, undefined))
+        return yield* Effect.raceFirst(all, ended)
+      }).pipe(Effect.scoped)
+      const guest = yield* Effect.forkScoped(recording)
+      yield* Deferred.await(hears)
+      yield* Fiber.interrupt(serving)
+      const error = yield* Effect.flip(Fiber.join(guest))
+      assert.include(["ConnectionError", "EventChannelError"], error._tag)
+    })), { timeout: 30_000 })
+
   it.live("a player that fails ends the card of its guest, and the guest of another plays on", () =>
     World.checked(Effect.gen(function*() {
       const xen = yield* TestXen.TestXen
