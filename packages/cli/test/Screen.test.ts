@@ -168,7 +168,7 @@ describe("screen", () => {
       assert.strictEqual(yield* status(url.replace(/\?.*/, "")), 403)
     }))
 
-  inXen("--demo has a guest that plays, unless nobody wants to hear it", () =>
+  inXen("--demo has guests that play, unless nobody wants to hear it", () =>
     Effect.gen(function*() {
       const { url } = yield* listening("--demo", "--listen", "0")
       const line = yield* dial(url, "sound")

@@ -109,7 +109,7 @@ export const screen = Command.make("screen", {
   demo: Flag.Boolean("demo").pipe(
     Flag.withDefault(false),
     Flag.withoutNegation,
-    Flag.withDescription("Show two guests of an in-memory Xen: a test card that moves and plays a melody, and a terminal; takes Linux, but no Xen")
+    Flag.withDescription("Show two guests of an in-memory Xen: a test card that moves and plays a melody, and a terminal that repeats what is said; takes Linux, but no Xen")
   )
 }, Effect.fnUntraced(function*({ allocate, demo, guests, listen: { host, port }, microphone, path, png, record, sound, token, viewOnly, viewers }) {
   if (microphone && viewOnly) {

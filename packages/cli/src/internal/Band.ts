@@ -51,6 +51,22 @@ export const perform = Effect.fnUntraced(function*(melody: Stream.Stream<Uint8Ar
   yield* Pcm.play(open, melody)
 }, Effect.scoped)
 
+/** The card of a guest that repeats what it hears. */
+export const echoDescription: Configuration.Description = {
+  shortName: "Echo",
+  longName: "An echo in memory",
+  devices: [{ streams: [{ type: "playback", uniqueId: "echo" }, { type: "capture", uniqueId: "voice" }] }]
+}
+
+/** What the guest does: plays what it records, for ever. */
+export const echo = Effect.fnUntraced(function*() {
+  const { lines } = yield* Frontend.connect()
+  const params = { rate, format: "s16_le", channels: 1, bufferFrames: 16_384, periodFrames: 2048 } as const
+  const playback = yield* lines[0]!.open(params)
+  const capture = yield* lines[1]!.open(params)
+  yield* Pcm.play(playback, Pcm.record(capture))
+}, Effect.scoped)
+
 const playing = Effect.fnUntraced(function*<E, R>(xen: TestXen["Service"], options: Backend.Options<E, R>) {
   const dom0 = inDomain(xen, 0)
   yield* xen.store(guest)

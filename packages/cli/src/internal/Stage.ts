@@ -1,4 +1,4 @@
-/** Two guests of a Xen in memory: one shows the test card with something that moves and plays a melody, the other one a terminal. */
+/** Two guests of a Xen in memory: one shows the test card with something that moves and plays a melody, the other one a terminal, and repeats what is said. */
 import { EventChannels } from "@xen-shbuf/core/EventChannels"
 import { GrantTable } from "@xen-shbuf/core/GrantTable"
 import * as StorePath from "@xen-shbuf/core/StorePath"
@@ -159,17 +159,17 @@ const terminal = Effect.fnUntraced(function*() {
 }, Effect.scoped)
 
 const guests = [
-  { id: 1, name: "test-card", resolution: "1280x720", hasKeyboard: false, hasSound: true },
-  { id: 2, name: "terminal", resolution: "1000x640", hasKeyboard: true, hasSound: false }
+  { id: 1, name: "test-card", resolution: "1280x720", hasKeyboard: false, sound: Band.description },
+  { id: 2, name: "terminal", resolution: "1000x640", hasKeyboard: true, sound: Band.echoDescription }
 ] as const
 
-const addGuest = Effect.fnUntraced(function*(xen: TestXen["Service"], { hasKeyboard, hasSound, id, name, resolution }: typeof guests[number]) {
+const addGuest = Effect.fnUntraced(function*(xen: TestXen["Service"], { hasKeyboard, id, name, resolution, sound }: typeof guests[number]) {
   yield* xen.store(id)
   const { write } = yield* XenStore
   yield* Effect.orDie(write(`${StorePath.ofDomain(id)}/name`, name))
   yield* Toolstack.addDevice({ type: "vdispl", frontend: id, frontendNodes: { "be-alloc": "0", "0/resolution": resolution } })
   if (hasKeyboard) yield* Toolstack.addDevice({ type: "vkbd", backendType: "vinput", frontend: id })
-  if (hasSound) yield* Toolstack.addDevice({ type: "vsnd", frontend: id, frontendNodes: Configuration.toNodes(Band.description) })
+  yield* Toolstack.addDevice({ type: "vsnd", frontend: id, frontendNodes: Configuration.toNodes(sound) })
 })
 
 const acting = Effect.fnUntraced(function*(xen: TestXen["Service"], options: Guests.Options) {
@@ -179,14 +179,15 @@ const acting = Effect.fnUntraced(function*(xen: TestXen["Service"], options: Gue
     dom0(Guests.serve(options)),
     inDomain(xen, 1)(card()),
     inDomain(xen, 1)(Band.perform(Band.forEver)),
-    inDomain(xen, 2)(terminal())
+    inDomain(xen, 2)(terminal()),
+    inDomain(xen, 2)(Band.echo())
   ])
 }, Effect.scoped)
 
 /** What can go wrong with guests in memory. */
 export type Error = NoTestXen | Effect.Error<ReturnType<typeof acting>>
 
-/** Serves the screens of both guests, and the sound card of one, until it is interrupted. */
+/** Serves the screens and sound cards of both guests, until it is interrupted. */
 export const act = (options: Guests.Options) =>
   Effect.scoped(Effect.gen(function*() {
     const TestXen = yield* Effect.promise(() => import("@xen-shbuf/testkit/TestXen"))
