@@ -180,7 +180,7 @@ describe("screen", () => {
       const quiet = yield* listening("--demo", "--listen", "0", "--no-sound")
       const viewer = yield* dial(quiet.url, "socket")
       for (let screens: ReadonlyArray<unknown> = []; screens.length < 2;) {
-        const list = JSON.parse(String(yield* viewer.next)) as Wire.ServerMessage
+        const list = JSON.parse((yield* viewer.next) as string) as Wire.ServerMessage
         screens = list.screens
         assert.deepStrictEqual(list.audible, [])
         viewer.send(JSON.stringify({ type: "shown", sequence: list.sequence }))
