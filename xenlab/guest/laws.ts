@@ -17,7 +17,6 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import { nextLine, say } from "./Program.ts"
-import { isSignalled } from "./Signals.ts"
 
 /** What the laws are about. */
 export type Subject = "memory" | "channels" | "store"
@@ -34,14 +33,6 @@ export interface Request {
 
 const domain = Number(process.argv[2])
 
-/** Signals over `port` arrive at the other end, which this process has too. */
-const openChannel = Effect.fnUntraced(function*({ channels }: Domains.Party) {
-  const end = yield* channels.listen({ peer: domain })
-  const { port } = yield* channels.join({ peer: domain, port: end.port })
-  const channel: Domains.Channel = { port, signalled: isSignalled(end) }
-  return channel
-}, Effect.orDie)
-
 const laws: Readonly<Record<Subject, ReadonlyArray<Law.Law>>> = {
   memory: [...GrantTableLaws.laws, ...SharedBufferLaws.laws, ...PeerBufferLaws.laws],
   channels: EventChannelLaws.laws,
@@ -49,7 +40,7 @@ const laws: Readonly<Record<Subject, ReadonlyArray<Law.Law>>> = {
 }
 
 const run = (transport: Request["transport"]) => {
-  const domains = Domains.loopback(domain, { openChannel }).pipe(Layer.provide(XenDevices.layer({ transport })))
+  const domains = Domains.loopback(domain).pipe(Layer.provide(XenDevices.layer({ transport })))
   return Effect.fnUntraced(function*({ check, name, suite }: Law.Law) {
     const start = performance.now()
     const exit = yield* check.pipe(Effect.provide(Layer.fresh(domains)), Effect.timeout("3 minutes"), Effect.exit)

@@ -14,7 +14,6 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import type * as Scope from "effect/Scope"
 
 /**
  * What a program in a domain can use: services of Xen.
@@ -67,19 +66,6 @@ export const withTable = ({ id, services }: Party, table: GrantTable["Service"])
   party(id, Context.add(services, GrantTable, table))
 
 /**
- * An event channel of a domain, open.
- *
- * @category models
- * @since 0.1.0
- */
-export interface Channel {
-  /** Its local port. */
-  readonly port: number
-  /** Whether it was signalled over this port since it was last asked. */
-  readonly signalled: Effect.Effect<boolean>
-}
-
-/**
  * The domains that a law runs in. Both may be one domain that shares with itself.
  *
  * @category services
@@ -92,8 +78,6 @@ export class Domains extends Context.Service<Domains, {
   readonly backend: Party
   /** Whether refusals must carry Xen's status; a device only says that it was refused. */
   readonly tellsStatus: boolean
-  /** Opens an event channel in the domain of a party, where there is a way to do it. */
-  readonly openChannel?: ((party: Party) => Effect.Effect<Channel, never, Scope.Scope>) | undefined
   /** What is granted or mapped now, a line each, all different; no lines where Xen can't be asked. */
   readonly holdings: Effect.Effect<ReadonlyArray<string>>
 }>()("@xen-shbuf/testkit/Domains") {}
@@ -130,8 +114,7 @@ const noStore = (): XenStore.XenStore["Service"] => {
 
 /**
  * One domain that shares with itself, such as dom0 on real devices: `id` is its own id, as its peers know it.
- * `holdings` asks Xen what is granted or mapped, by whoever, and `openChannel` opens an event channel, where there is a
- * way to do it. Event channels and xenstore answer `Unsupported` unless they are provided as well.
+ * `holdings` asks Xen what is granted or mapped, by whoever. Event channels and xenstore answer `Unsupported` unless they are provided as well.
  *
  * @category layers
  * @since 0.1.0
@@ -140,7 +123,6 @@ export const loopback = (
   id: number,
   options: {
     readonly holdings?: Domains["Service"]["holdings"] | undefined
-    readonly openChannel?: Domains["Service"]["openChannel"] | undefined
   } = {}
 ): Layer.Layer<Domains, never, GrantTable> =>
   Layer.effect(Domains, Effect.gen(function*() {
@@ -157,7 +139,6 @@ export const loopback = (
       frontend: self,
       backend: self,
       tellsStatus: false,
-      openChannel: options.openChannel,
       holdings: options.holdings ?? Effect.succeed([])
     })
   }))

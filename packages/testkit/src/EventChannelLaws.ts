@@ -12,55 +12,31 @@ import * as Fiber from "effect/Fiber"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import * as Domains from "./Domains.ts"
+import * as Channels from "./internal/channels.ts"
 import { between, notNumbers, separately } from "./internal/laws.ts"
 import * as Law from "./Law.ts"
 
 const law = Law.inSuite("EventChannels")
 
-type Channel = EventChannels.EventChannel
-
-/** Takes a signal, which must come. */
-const taken = (what: string, { wait }: Pick<Channel, "wait">) =>
-  Effect.timeoutOrElse(wait, {
-    duration: "20 seconds",
-    orElse: () => Effect.fail(new Law.LawViolation({ detail: `no signal has come in 20 seconds: ${what}` }))
-  })
-
-/** Whether a signal has come that nobody has taken, which is then taken. */
-const isSignalled = Effect.fnUntraced(function*({ wait }: Pick<Channel, "wait">) {
-  const fiber = yield* Effect.forkChild(wait, { startImmediately: true })
-  const isDone = fiber.pollUnsafe() !== undefined
-  yield* Fiber.interrupt(fiber)
-  return isDone
-})
-
-/** A channel that the frontend listens on and the backend has joined, each end with a scope of its own. */
+/** A channel that the frontend listens on and the backend has joined. */
 const open = Effect.fnUntraced(function*() {
   const { backend, frontend } = yield* Domains.Domains
-  const listening = yield* separately(frontend.channels.listen({ peer: backend.id }))
-  const joined = yield* separately(backend.channels.join({ peer: frontend.id, port: listening.port }))
-  yield* taken("after joining", joined)
-  return { listening, joined }
+  return yield* Channels.open(frontend, backend)
 })
 
-/**
- * Fails if a signal has come to the frontend's end of a channel. Signals of one domain arrive in their order: what was
- * sent before that of another channel is there when that one is.
- */
-const silent = Effect.fnUntraced(function*(what: string, channel: Channel) {
-  const marker = yield* open()
-  yield* marker.joined.notify
-  yield* taken("at the channel that marks the time", marker.listening)
-  yield* Law.holds(!(yield* isSignalled(channel)), what)
+/** Fails if a signal has come to the frontend's end of a channel. */
+const silent = Effect.fnUntraced(function*(what: string, channel: EventChannels.EventChannel) {
+  const { backend, frontend } = yield* Domains.Domains
+  yield* Channels.silent(what, channel, frontend, backend)
 })
 
 const aSignalArrives = law("a signal arrives at the other end, both ways, again and again", function*() {
   const { joined, listening } = yield* open()
   for (let i = 0; i < 50; i++) {
     yield* joined.notify
-    yield* taken(`round ${i}, at the end that listens`, listening)
+    yield* Channels.taken(`round ${i}, at the end that listens`, listening)
     yield* listening.notify
-    yield* taken(`round ${i}, at the end that has joined`, joined)
+    yield* Channels.taken(`round ${i}, at the end that has joined`, joined)
   }
 })
 
@@ -77,16 +53,16 @@ const signalsCoalesce = law("signals that come before one was taken are one, and
   const { joined, listening } = yield* open()
   yield* Law.forAll(between(1, 40), Effect.fnUntraced(function*(count) {
     for (let i = 0; i < count; i++) yield* joined.notify
-    yield* taken("the first of many", listening)
+    yield* Channels.taken("the first of many", listening)
     const marker = yield* open()
     yield* marker.joined.notify
-    yield* taken("at the channel that marks the time", marker.listening)
+    yield* Channels.taken("at the channel that marks the time", marker.listening)
     // What came between the first one and its taking.
     let more = 0
-    while (yield* isSignalled(listening)) more++
+    while (yield* Channels.isSignalled(listening)) more++
     yield* Law.holds(more <= 1, `${count} signals woke ${more + 1} times`)
     yield* joined.notify
-    yield* taken("after all were taken", listening)
+    yield* Channels.taken("after all were taken", listening)
   }))
 })
 
@@ -95,7 +71,7 @@ const nothingBeforeASignal = law("an end that listens is not signalled before it
   yield* silent("a signal came though nobody sent one", listening)
   yield* listening.notify
   yield* silent("a signal came back", listening)
-  yield* taken("the one that was sent", joined)
+  yield* Channels.taken("the one that was sent", joined)
 })
 
 const onlyTheNamedMayJoin = law("only the domain that a port is kept for may join it, and once", function*() {
@@ -122,9 +98,9 @@ const aClosedEndCanBeJoinedAgain = law("a closed end says nothing, and the other
     yield* silent("closing has signalled", listening)
     yield* listening.notify
     const again = yield* separately(backend.channels.join({ peer: frontend.id, port: listening.port }))
-    yield* taken("after joining again", again)
+    yield* Channels.taken("after joining again", again)
     yield* again.notify
-    yield* taken("from the one that has joined again", listening)
+    yield* Channels.taken("from the one that has joined again", listening)
     yield* again.end
   }
 })
@@ -149,7 +125,7 @@ const waitingIsInterruptible = law("waiting can be interrupted, and then nothing
     yield* Fiber.interrupt(waiting)
     yield* Law.holds(Exit.hasInterrupts(yield* Fiber.await(waiting)), "it did not end by the interruption")
     yield* joined.notify
-    yield* taken("after an interruption", listening)
+    yield* Channels.taken("after an interruption", listening)
   }
 })
 
@@ -157,7 +133,7 @@ const allAreWoken = law("all who wait are woken by one signal", function*() {
   const { joined, listening } = yield* open()
   const waiting = yield* Effect.forEach([1, 2, 3], () => Effect.forkChild(listening.wait, { startImmediately: true }))
   yield* joined.notify
-  for (const fiber of waiting) yield* taken("one of three", { wait: Fiber.join(fiber) })
+  for (const fiber of waiting) yield* Channels.taken("one of three", { wait: Fiber.join(fiber) })
 })
 
 const theStreamTakesSignals = law("the stream has an element for each signal that is taken", function*() {
@@ -171,7 +147,7 @@ const theStreamTakesSignals = law("the stream has an element for each signal tha
     { startImmediately: true }
   )
   yield* joined.notify
-  yield* taken("to the stream", { wait: Fiber.join(taking) })
+  yield* Channels.taken("to the stream", { wait: Fiber.join(taking) })
   yield* Law.equal("the elements", seen, 5)
 })
 
@@ -205,9 +181,9 @@ const manyChannels = law("signals of many channels find their own ends", functio
   yield* Law.forAll(Arbitrary.array(between(0, 11), { minLength: 1, maxLength: 12 }), Effect.fnUntraced(function*(chosen) {
     const signalled = new Set(chosen)
     for (const i of signalled) yield* channels[i]!.joined.notify
-    for (const i of signalled) yield* taken(`at channel ${i}`, channels[i]!.listening)
+    for (const i of signalled) yield* Channels.taken(`at channel ${i}`, channels[i]!.listening)
     for (const [i, { listening }] of channels.entries()) {
-      yield* Law.holds(!(yield* isSignalled(listening)), `channel ${i} is signalled beside ${chosen.join(", ")}`)
+      yield* Law.holds(!(yield* Channels.isSignalled(listening)), `channel ${i} is signalled beside ${chosen.join(", ")}`)
     }
   }))
 })

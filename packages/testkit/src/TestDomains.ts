@@ -37,16 +37,6 @@ export const layer = (
       frontend: yield* inDomain(ids.frontend),
       backend: yield* inDomain(ids.backend),
       tellsStatus: true,
-      openChannel: ({ id }) =>
-        Effect.map(xen.bindPort(id), (port) => {
-          let seen = 0
-          const signalled = Effect.map(xen.signals(id), (signals) => {
-            const isNew = signals.lastIndexOf(port) >= seen
-            seen = signals.length
-            return isNew
-          })
-          return { port, signalled }
-        }),
       holdings: Effect.map(xen.holdings, (all) => all.map((holding) => `${holding.id}: ${Ledger.describe(holding)}`))
     })
   }))
