@@ -101,8 +101,8 @@ const listen = () => {
 }
 
 const read = (message: SoundWire.ServerMessage) => {
-  if (message.type === "clock") return clock.learn(message.asked, message.now)
   send({ type: "heard", sequence: message.sequence })
+  if (message.type === "clock") return clock.learn(message.asked, message.now)
   // Of the one before, on its way when another was chosen.
   if (message.guest === guest) tell(message)
 }

@@ -156,7 +156,9 @@ class Session {
   }
 
   readonly #tellTime = Effect.fnUntraced(function*(this: Session, asked: number) {
-    const message: SoundWire.ServerMessage = { type: "clock", asked, now: milliseconds(yield* Clock.monotonicTimeNanos) }
+    if (this.#underway + this.#waiting.length >= mostUnderway) return
+    const now = milliseconds(yield* Clock.monotonicTimeNanos)
+    const message: SoundWire.ServerMessage = { type: "clock", sequence: this.#next(), asked, now }
     yield* this.#write(JSON.stringify(message))
   })
 }

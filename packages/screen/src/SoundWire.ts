@@ -2,7 +2,7 @@
  * What server and page say to each other over the WebSocket of sound, which is another one than that of pictures, so that no
  * picture is in the way: JSON in text messages, samples in binary ones.
  *
- * Each list and each chunk has a number, from 1, and the page says which one has come last: the server has only so many on
+ * Each message of the server has a number, from 1, and the page says which one has come last: the server has only so many on
  * their way, and loses what it has no room for.
  *
  * Plain code without imports, because the page has it too. Numbers in binary messages are little-endian.
@@ -99,9 +99,11 @@ export type ServerMessage =
     /** All of them, those that record only where pages may speak. */
     readonly sounds: ReadonlyArray<SoundInfo>
   }
-  /** The answer to the same of the page's. */
+  /** The answer to the same of the page's, where there was room for it. */
   | {
     readonly type: "clock"
+    /** The number of the message. */
+    readonly sequence: number
     /** What the page said. */
     readonly asked: number
     /** Milliseconds on the server's clock. */

@@ -9,32 +9,17 @@ import * as Wire from "@xen-shbuf/screen/Wire"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
-import * as Queue from "effect/Queue"
 import * as Schema from "effect/Schema"
-import * as Socket from "effect/socket/Socket"
 import * as TestClock from "effect/testing/TestClock"
+import * as World from "./World.ts"
 
 const screens = <A, E>(test: Effect.Effect<A, E, Screens.Screens | Sounds.Sounds>, limits?: Screens.Limits) =>
   Effect.provide(test, Layer.merge(Screens.layer(limits), Sounds.layer()))
 
 /** A page that is the test. */
 const page = Effect.fnUntraced(function*(options: Viewer.Options) {
-  const said = yield* Queue.unbounded<string>()
-  const heard = yield* Queue.unbounded<string | Uint8Array | Socket.CloseEvent>()
-  const write = (message: string | Uint8Array | Socket.CloseEvent) => Effect.asVoid(Queue.offer(heard, message))
-  const socket = Socket.make({
-    reader: Effect.succeed({
-      pull: Effect.map(Queue.take(said), (text) => [text] as const),
-      upgrade: Socket.SocketUpgradeError.unsupported
-    }),
-    writer: Effect.succeed({ write, writeAll: (all) => Effect.forEach(all, write, { discard: true }) })
-  })
-  yield* Effect.forkScoped(Viewer.serve(socket, options))
-  return {
-    say: (message: Wire.ViewerMessage) => Queue.offer(said, JSON.stringify(message)),
-    unread: Queue.size(said),
-    next: Queue.take(heard)
-  }
+  const { next, say, unread } = yield* World.pageOf((socket) => Viewer.serve(socket, options))
+  return { next, unread, say: (message: Wire.ViewerMessage) => say(JSON.stringify(message)) }
 })
 
 const inputs = Effect.fnUntraced(function*() {

@@ -28,6 +28,7 @@ import * as HttpServer from "effect/http/HttpServer"
 import * as Layer from "effect/Layer"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
+import * as Socket from "effect/socket/Socket"
 import * as Stream from "effect/Stream"
 import { createHash } from "node:crypto"
 import { existsSync, mkdtempSync, renameSync, rmSync } from "node:fs"
@@ -234,6 +235,27 @@ export const open = (
     }),
     (page) => Effect.promise(() => page.context().close())
   )
+
+/** A page that is the test, of a socket that is served without a network, until the scope ends. */
+export const pageOf = Effect.fnUntraced(function*<E, R>(serve: (socket: Socket.Socket) => Effect.Effect<void, E, R>) {
+  const said = yield* Queue.unbounded<string>()
+  const heard = yield* Queue.unbounded<string | Uint8Array | Socket.CloseEvent>()
+  const write = (message: string | Uint8Array | Socket.CloseEvent) => Effect.asVoid(Queue.offer(heard, message))
+  const socket = Socket.make({
+    reader: Effect.succeed({
+      pull: Effect.map(Queue.take(said), (text) => [text] as const),
+      upgrade: Socket.SocketUpgradeError.unsupported
+    }),
+    writer: Effect.succeed({ write, writeAll: (all) => Effect.forEach(all, write, { discard: true }) })
+  })
+  yield* Effect.forkScoped(serve(socket))
+  return {
+    say: (text: string) => Queue.offer(said, text),
+    unread: Queue.size(said),
+    next: Queue.take(heard),
+    heard: Queue.size(heard)
+  }
+})
 
 /** A WebSocket that is no page's of ours, and may say anything. */
 const dial = Effect.fnUntraced(function*(url: URL, path: string, origin: string) {
