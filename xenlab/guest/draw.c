@@ -5,7 +5,7 @@
  * usage: draw CARD FLIPS SEED...     SEED: of each connector's picture, in the order of the connectors
  *
  * The picture of frame N is a field of noise, its lines moved up by N; the first pixel of a line is its number. It prints an
- * event a line, and reads a command a line: `off`, `on`, `flip COUNT`, `end`.
+ * event a line, and reads a command a line: `off`, `on`, `flip COUNT`, `turn COUNT` (flips and draws nothing), `end`.
  */
 #include <drm.h>
 #include <drm_fourcc.h>
@@ -93,7 +93,7 @@ static void set(struct screen *s, int on)
 	call("SETCRTC", DRM_IOCTL_MODE_SETCRTC, &crtc);
 }
 
-static void flip(struct screen *screens, int count, long times)
+static void flip(struct screen *screens, int count, long times, int draws)
 {
 	struct timespec begin, end;
 	clock_gettime(CLOCK_MONOTONIC, &begin);
@@ -101,7 +101,8 @@ static void flip(struct screen *screens, int count, long times)
 		for (int i = 0; i < count; i++) {
 			struct screen *s = &screens[i];
 			s->frame++;
-			draw(s);
+			if (draws)
+				draw(s);
 			struct drm_mode_crtc_page_flip flip = { .crtc_id = s->crtc, .fb_id = s->fb[s->frame & 1],
 								.flags = DRM_MODE_PAGE_FLIP_EVENT };
 			call("PAGE_FLIP", DRM_IOCTL_MODE_PAGE_FLIP, &flip);
@@ -175,7 +176,7 @@ int main(int argc, char **argv)
 	}
 	int count = find(screens, argc - 3, argv + 3);
 	if (atol(argv[2]) > 0)
-		flip(screens, count, atol(argv[2]));
+		flip(screens, count, atol(argv[2]), 1);
 	while (fgets(command, sizeof command, stdin)) {
 		int on = strcmp(command, "on\n") == 0;
 		if (on || strcmp(command, "off\n") == 0) {
@@ -183,7 +184,9 @@ int main(int argc, char **argv)
 				set(&screens[i], on);
 			printf("{\"event\":\"%s\"}\n", on ? "on" : "off");
 		} else if (strncmp(command, "flip ", 5) == 0) {
-			flip(screens, count, atol(command + 5));
+			flip(screens, count, atol(command + 5), 1);
+		} else if (strncmp(command, "turn ", 5) == 0) {
+			flip(screens, count, atol(command + 5), 0);
 		} else
 			break;
 	}

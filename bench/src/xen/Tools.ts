@@ -16,7 +16,11 @@ import * as Tree from "../../../xenlab/src/Tree.ts"
 const packages = ["libxen-dev", "strace"]
 
 /** Our programs, with the libraries that they link to. */
-const programs = { grants: ["xengnttab"], signals: ["xenevtchn", "xenstore"] }
+const programs = {
+  grants: ["xengnttab"],
+  signals: ["xenevtchn", "xenstore"],
+  display: ["xengnttab", "xenevtchn", "xenstore"]
+}
 
 const source = (name: string) => join(workspace, "bench", "c", `${name}.c`)
 

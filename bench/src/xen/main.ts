@@ -6,6 +6,7 @@ import * as NodeServices from "@effect/platform-node/NodeServices"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Effect from "effect/Effect"
+import type * as FileSystem from "effect/FileSystem"
 import { join } from "node:path"
 import * as Arm64 from "../../../xenlab/src/arch/Arm64.ts"
 import * as X86 from "../../../xenlab/src/arch/X86.ts"
@@ -14,6 +15,7 @@ import * as CPeer from "../../../xenlab/src/CPeer.ts"
 import * as Image from "../../../xenlab/src/Image.ts"
 import { grantFrames } from "../../../xenlab/src/Lab.ts"
 import { type Machine, sh } from "../../../xenlab/src/Machine.ts"
+import * as Native from "../../../xenlab/src/Native.ts"
 import { say } from "../../../xenlab/src/Progress.ts"
 import { releases, Target } from "../../../xenlab/src/Target.ts"
 import * as Report from "../Report.ts"
@@ -21,6 +23,7 @@ import * as Calls from "./Calls.ts"
 import * as Copy from "./Copy.ts"
 import * as Domain from "./Domain.ts"
 import * as Emulator from "./Emulator.ts"
+import * as Flips from "./Flips.ts"
 import * as Signals from "./Signals.ts"
 import * as Start from "./Start.ts"
 import * as Times from "./Times.ts"
@@ -28,7 +31,7 @@ import * as Tools from "./Tools.ts"
 import * as Vchan from "./Vchan.ts"
 
 /** What can be asked for by name. */
-const parts = ["times", "copy", "calls", "start", "emulator", "signals", "vchan"] as const
+const parts = ["times", "copy", "calls", "start", "emulator", "signals", "vchan", "flips"] as const
 type Part = typeof parts[number]
 
 const needsGuests: ReadonlyArray<Part> = ["times", "copy", "start", "signals", "vchan"]
@@ -54,7 +57,7 @@ const tableSize = { dom0: grantFrames * refsPerFrame, guest: 64 * refsPerFrame }
 /** The package of the benchmarks. */
 const home = join(import.meta.dirname, "..", "..")
 
-const programs = ["grants", "frame", "frameEager", "empty", "emulator", "signals"]
+const programs = ["grants", "frame", "frameEager", "empty", "emulator", "signals", "display"]
 const entries: Image.Entries = {
   cli: Image.entries["cli"]!,
   vchan: Image.entries["vchan"]!,
@@ -70,17 +73,18 @@ const whereIn = Effect.fnUntraced(function*(dom0: Machine) {
 
 const versions = "cat /sys/hypervisor/version/major /sys/hypervisor/version/minor; uname -r"
 
-const bench = Effect.fnUntraced(function*(options: { readonly only: ReadonlyArray<Part>; readonly quick: boolean }) {
-  const { arch } = yield* Target
-  const { quick } = options
-  const isWanted = (part: Part) => options.only.length === 0 || options.only.includes(part)
-  const named = (section: Report.Section): Report.Section =>
-    arch.name === "x86" ? section : { ...section, name: `${section.name}-${arch.name}`, title: `${section.title}, ${arch.name}` }
-  const publish = (section: Report.Section) => quick ? Report.print(section) : Report.publish(named(section))
+/** What was asked for, and where it goes. */
+interface Run {
+  readonly lab: Boot.Booted
+  readonly where: string
+  readonly quick: boolean
+  readonly isWanted: (part: Part) => boolean
+  readonly publish: (section: Report.Section) => Effect.Effect<void, unknown, FileSystem.FileSystem>
+}
 
-  const files = [yield* Tools.make, ...isWanted("vchan") ? [yield* CPeer.make] : []]
-  const lab = yield* Boot.boot({ entries, files, results: join(Report.results, "xen") })
-  const plans = parts.some((part) => isWanted(part) && needsGuests.includes(part)) ? arch.guests : []
+/** Measures what dom0 does, by itself and with the lab's guests. */
+const withGuests = Effect.fnUntraced(function*({ isWanted, lab, publish, quick, where }: Run) {
+  const plans = needsGuests.some(isWanted) ? (yield* Target).arch.guests : []
   const starting = yield* Effect.forEach(plans, (plan) =>
     Effect.map(Boot.startGuest(lab, plan), (guest) => ({ kind: plan.kind, guest })))
   yield* Domain.prepare(lab.dom0, tableSize.dom0)
@@ -93,7 +97,6 @@ const bench = Effect.fnUntraced(function*(options: { readonly only: ReadonlyArra
       return { ...yield* Domain.start(machine, machine.domain, tableSize.guest), kind }
     })
   )
-  const where = yield* whereIn(lab.dom0)
   yield* say("measuring")
   if (isWanted("calls")) {
     for (const section of yield* Calls.sections(dom0, tableSize.dom0, where, quick)) yield* publish(section)
@@ -112,6 +115,28 @@ const bench = Effect.fnUntraced(function*(options: { readonly only: ReadonlyArra
   }
   if (isWanted("copy")) yield* publish(yield* Copy.section(dom0, guests, where, quick))
   if (isWanted("times")) yield* publish(yield* Times.section(dom0, guests, where, quick))
+}, Effect.scoped)
+
+const bench = Effect.fnUntraced(function*(options: { readonly only: ReadonlyArray<Part>; readonly quick: boolean }) {
+  const { arch } = yield* Target
+  const { quick } = options
+  const isWanted = (part: Part) => options.only.length === 0 || options.only.includes(part)
+  // Only x86's kernel has the driver.
+  const hasFlips = isWanted("flips") && arch.modules.includes("drm_xen_front")
+  const named = (section: Report.Section): Report.Section =>
+    arch.name === "x86" ? section : { ...section, name: `${section.name}-${arch.name}`, title: `${section.title}, ${arch.name}` }
+  const publish = (section: Report.Section) => quick ? Report.print(section) : Report.publish(named(section))
+
+  const files = [
+    yield* Tools.make,
+    ...isWanted("vchan") ? [yield* CPeer.make] : [],
+    ...hasFlips ? [yield* Native.make] : []
+  ]
+  const lab = yield* Boot.boot({ entries, files, results: join(Report.results, "xen") })
+  const run: Run = { lab, where: yield* whereIn(lab.dom0), quick, isWanted, publish }
+  if (parts.some((part) => part !== "flips" && isWanted(part))) yield* withGuests(run)
+  // Guests of their own, when there is memory for them again.
+  if (hasFlips) for (const section of yield* Flips.sections(lab, run.where, quick)) yield* publish(section)
 }, Effect.scoped)
 
 Command.make("bench:xen", { arch, only, quick }, (options) =>

@@ -116,7 +116,7 @@ const report = Effect.fnUntraced(function*(backend: Backend) {
 })
 
 /** Prints the card of a guest's display, as soon as it is there; their numbers are in no order. */
-const findCard = (display: number) => `
+export const findCard = (display: number) => `
   for t in $(seq 300); do
     for card in /sys/class/drm/card?; do
       [ "$(basename "$(readlink -f $card/device)")" = vdispl-${display} ] && echo /dev/dri/$(basename $card) && exit

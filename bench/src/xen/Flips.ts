@@ -1,0 +1,189 @@
+/**
+ * Measures page flips of guests with Linux's own display driver: the library as the backend in dom0 against a C program that
+ * does nothing but answer the ring. Each has a guest of its own.
+ */
+import * as Effect from "effect/Effect"
+import * as Boot from "../../../xenlab/src/Boot.ts"
+import * as Display from "../../../xenlab/src/checks/Display.ts"
+import * as Image from "../../../xenlab/src/Image.ts"
+import { type Machine, type Process, sh } from "../../../xenlab/src/Machine.ts"
+import * as Native from "../../../xenlab/src/Native.ts"
+import { say } from "../../../xenlab/src/Progress.ts"
+import type { Kind } from "../../../xenlab/src/Toolstack.ts"
+import * as Measure from "../Measure.ts"
+import * as Report from "../Report.ts"
+
+/** A backend in dom0, and the program that flips in its guest. */
+interface Side {
+  readonly pid: number
+  readonly program: Process
+}
+
+const start = Effect.fnUntraced(function*(dom0: Machine, argv: ReadonlyArray<string>) {
+  const process = yield* dom0.start(argv, { patience: "10 minutes" })
+  const { pid } = yield* process.expect("ready")
+  return { process, pid: Number(pid) }
+})
+
+/** Boots the guest of a backend that waits for it, and shows the first frame. */
+const guestOf = Effect.fnUntraced(function*(
+  lab: Boot.Booted,
+  backend: Effect.Success<ReturnType<typeof start>>,
+  { kind, name, processor }: { readonly kind: Kind; readonly name: string; readonly processor: number }
+) {
+  const devices = [`vdispl=["backend=0,be-alloc=0,connectors=id:800x600"]`]
+  const guest = yield* yield* Boot.startGuest(lab, { name: `${kind}-${name}`, kind, processor, devices })
+  yield* sh(guest, "modprobe drm_xen_front")
+  yield* backend.process.expect("connected")
+  const card = (yield* sh(guest, Display.findCard(0))).trim()
+  const program = yield* guest.start([Native.draw, card, "0", "1"], { patience: "10 minutes" })
+  yield* program.expect("shown")
+  const side: Side = { pid: backend.pid, program }
+  return { side, domain: guest.domain }
+})
+
+/** So many flips: µs of each, from the program's call until it hears that the frame is shown. */
+const flip = Effect.fnUntraced(function*({ program }: Side, times: number) {
+  yield* program.send(`turn ${times}\n`)
+  const { millis } = yield* program.expect("flipped")
+  return Number(millis) * 1000 / times
+})
+
+/** What a process and all its threads have used of the processor until now, in µs. */
+const used = Effect.fnUntraced(function*(dom0: Machine, { pid }: Side) {
+  const nanos = yield* sh(dom0, `awk '{ sum += $1 } END { printf "%.0f", sum }' /proc/${pid}/task/*/schedstat`)
+  return Number(nanos) / 1000
+})
+
+/** How often something is called for one flip, by its name. */
+export type Calls = Readonly<Record<string, number>>
+
+/** Reads the table of `strace -c` of so many flips. What is called less than once in ten of them is V8's own. */
+export const parse = (table: string, flips: number): Calls =>
+  Object.fromEntries(
+    [...table.matchAll(/^ *[\d.]+ +[\d.]+ +\d+ +(\d+) +(?:\d+ +)?(\w+)$/gm)]
+      .map(([, calls, name]) => [name!, Number(calls) / flips] as const)
+      .filter(([name, calls]) => name !== "total" && calls >= 0.1)
+  )
+
+const trace = "/tmp/flips"
+
+const callsOf = Effect.fnUntraced(function*(dom0: Machine, side: Side, flips: number) {
+  const strace = yield* dom0.start(["strace", "-f", "-c", "-o", trace, "-p", String(side.pid)])
+  // It says nothing when it has begun.
+  yield* Effect.sleep("3 seconds")
+  yield* flip(side, flips)
+  yield* strace.signal("SIGINT")
+  yield* strace.completed
+  return parse(yield* sh(dom0, `cat ${trace}`), flips)
+}, Effect.scoped)
+
+interface Time {
+  readonly kind: Kind
+  readonly what: string
+  readonly ratio: Measure.Ratio
+  readonly target?: number
+}
+
+interface Counted {
+  readonly kind: Kind
+  readonly backend: "the library" | "C"
+  readonly calls: Calls
+}
+
+const compare = Effect.fnUntraced(function*(lab: Boot.Booted, kind: Kind, isQuick: boolean) {
+  const { dom0 } = lab
+  const c = yield* start(dom0, ["taskset", "1", `${Image.place}/display`])
+  const { domain, side: theirs } = yield* guestOf(lab, c, { kind, name: "c", processor: 1 })
+  const node = yield* start(dom0, ["taskset", "1", "node", `${Image.place}/display.mjs`, String(domain)])
+  const { side: ours } = yield* guestOf(lab, node, { kind, name: "node", processor: 2 })
+
+  const times = isQuick ? 50 : 100
+  const batch = Effect.fnUntraced(function*(side: Side) {
+    const before = yield* used(dom0, side)
+    const trip = yield* flip(side, times)
+    return { trip, processor: ((yield* used(dom0, side)) - before) / times }
+  })
+  // V8 and the emulator compile what runs often.
+  yield* flip(theirs, times)
+  yield* flip(ours, isQuick ? times : 2000)
+  const trips: Array<Measure.Sample> = []
+  const processor: Array<Measure.Sample> = []
+  while (trips.length < (isQuick ? 3 : 21)) {
+    // Each goes first every other time.
+    const isFirst = trips.length % 2 === 0
+    const first = yield* batch(isFirst ? ours : theirs)
+    const second = yield* batch(isFirst ? theirs : ours)
+    const [our, their] = isFirst ? [first, second] : [second, first]
+    trips.push({ ours: our.trip, theirs: their.trip })
+    processor.push({ ours: our.processor, theirs: their.processor })
+  }
+  const rows: ReadonlyArray<Time> = [
+    { kind, what: "a flip, until the guest's program hears of it", ratio: Measure.ratio(trips), target: 1.2 },
+    { kind, what: "processor time of the backend", ratio: Measure.ratio(processor) }
+  ]
+  for (const { ratio, what } of rows) {
+    yield* say(`${kind}: ${what}: ${Report.times(ratio.median)}, ${Report.time(ratio.ours)}, C ${Report.time(ratio.theirs)}`)
+  }
+  const counted: ReadonlyArray<Counted> = [
+    { kind, backend: "the library", calls: yield* callsOf(dom0, ours, 200) },
+    { kind, backend: "C", calls: yield* callsOf(dom0, theirs, 200) }
+  ]
+  return { rows, counted }
+}, Effect.scoped)
+
+const clocks = ["clock_gettime", "gettimeofday"]
+
+const sum = (calls: Calls, isClock: boolean) =>
+  Object.entries(calls).reduce((all, [name, count]) => clocks.includes(name) === isClock ? all + count : all, 0)
+
+const list = (calls: Calls) =>
+  Object.entries(calls).filter(([name]) => !clocks.includes(name)).toSorted(([, a], [, b]) => b - a)
+    .map(([name, count]) => `${name} ${count.toFixed(1)}`).join(", ")
+
+/** Measures it all. */
+export const sections = Effect.fnUntraced(function*(lab: Boot.Booted, where: string, isQuick: boolean) {
+  const measured = yield* Effect.forEach(["pv", "pvh"] as const, (kind) => compare(lab, kind, isQuick))
+  return [
+    Report.section<Time>({
+      name: "xen-flips",
+      title: "A page flip",
+      about: "A guest with Linux's own display driver flips between two buffers of 800×600 pixels that it does not draw in, " +
+        "one at a time. In dom0 the library hands each picture, mapped, to a viewer that looks at one pixel; in another " +
+        "guest's turn a C program answers the ring and does nothing else (`bench/c/display.c`).",
+      where,
+      columns: [
+        { title: "guest", show: ({ kind }) => kind },
+        { title: "what", show: ({ what }) => what },
+        ...Report.ratioColumns<Time>(({ ratio }) => ratio, "ours", "C"),
+        { title: "target", show: ({ ratio, target }) => target === undefined ? "" : Report.atMost(target, ratio.median) }
+      ],
+      rows: measured.flatMap(({ rows }) => rows),
+      plots: []
+    }),
+    Report.section<Counted>({
+      name: "xen-flips-calls",
+      title: "System calls of a page flip",
+      about: "Of the same flips, all threads, counted with strace: two signals to the guest (`ioctl`), and one from it, which " +
+        "is read, and written back so that the next may come. C waits in `read`. Node looks with `epoll_pwait` before it " +
+        "waits with it, so a flip that comes alone takes six. Where strace makes the backend slower than the guest, the next " +
+        "flip is there before the backend waits again, and takes less. The time is asked for by a system call only where " +
+        "dom0 is paravirtualised, as here.",
+      where,
+      columns: [
+        { title: "guest", show: ({ kind }) => kind },
+        { title: "backend", show: ({ backend }) => backend },
+        { title: "system calls", show: ({ calls }) => sum(calls, false).toFixed(1) },
+        {
+          title: "target",
+          show: ({ backend, calls }) =>
+            backend === "C" ? "" : Report.atMost(4, Number(sum(calls, false).toFixed(1)), (count) => count.toFixed(1))
+        },
+        { title: "which", show: ({ calls }) => list(calls) },
+        { title: "for the time", show: ({ calls }) => sum(calls, true).toFixed(1) }
+      ],
+      rows: measured.flatMap(({ counted }) => counted),
+      plots: []
+    })
+  ]
+})
