@@ -18,10 +18,10 @@ import type { Device } from "@xen-shbuf/xenbus/Device"
 import * as XenbusFrontend from "@xen-shbuf/xenbus/Frontend"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
+import { atomic } from "../internal/atomic.ts"
 import { DisplayClosed, DisplayError, type Reason, WrongAnswer } from "./DisplayError.ts"
 import { Asker, type Question } from "./internal/asker.ts"
 import * as PixelFormat from "./PixelFormat.ts"
@@ -204,16 +204,6 @@ const remembered = <A>(
     })
   )
 
-/** Runs an acquisition in a scope of its own inside of the caller's, which ends with its failure. */
-const allOrNothing = <A, E, R>(acquire: Effect.Effect<A, E, R>): Effect.Effect<A, E, Exclude<R, Scope.Scope> | Scope.Scope> =>
-  Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(Effect.scope, (parent) =>
-      Effect.flatMap(Scope.fork(parent), (scope) =>
-        Scope.provide(restore(acquire), scope).pipe(
-          Effect.onExit((exit) => Exit.isSuccess(exit) ? Effect.void : Scope.close(scope, exit))
-        )))
-  )
-
 /** What belongs to a buffer: how it is made depends on who allocates. */
 interface Making {
   readonly asker: Asker
@@ -254,7 +244,7 @@ const createBuffer = (
   making: Making
 ): Display["createBuffer"] =>
 ({ byBackend = false, format = PixelFormat.XR24, height, width }) =>
-  allOrNothing(Effect.gen(function*() {
+  atomic(Effect.gen(function*() {
     const { asker } = making
     yield* checked("DbufCreate", { width, height })
     const dbufCookie = makeCookie()
@@ -275,7 +265,7 @@ const createBuffer = (
     const forget = asker.ask({ _tag: "DbufDestroy", dbufCookie })
     const bytes = yield* (byBackend ? allocateByBackend : allocate)(making, question, byteLength, forget)
     const attach: Buffer["attach"] = (options = {}) =>
-      allOrNothing(Effect.suspend(() => {
+      atomic(Effect.suspend(() => {
         const fbCookie = makeCookie()
         const framebuffer: Framebuffer = {
           width: options.width ?? width,

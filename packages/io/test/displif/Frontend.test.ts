@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import type { DisplayError } from "@xen-shbuf/io/displif/DisplayError"
 import * as Frontend from "@xen-shbuf/io/displif/Frontend"
 import * as Protocol from "@xen-shbuf/io/displif/Protocol"
-import type * as TestXen from "@xen-shbuf/testkit/TestXen"
+import * as TestXen from "@xen-shbuf/testkit/TestXen"
 import * as Backend from "@xen-shbuf/xenbus/Backend"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -70,10 +70,14 @@ const create = (display: Frontend.Display) => display.createBuffer({ width: 8, h
 const settle = Effect.forEach(Array.from({ length: 20 }), () => Effect.promise(() => new Promise(setImmediate)))
 
 describe("displif/Frontend, and a backend that", () => {
-  inXen("refuses: its number is told", { answer: (_, right) => ({ ...right, status: -28 }) }, (display) =>
+  inXen("refuses: its number is told, and nothing is held", { answer: (_, right) => ({ ...right, status: -28 }) }, (display) =>
     Effect.gen(function*() {
+      const { holdings } = yield* TestXen.TestXen
+      const before = yield* holdings
       assert.deepInclude(yield* reason(create(display)), { _tag: "Refused", errno: 28 })
       assert.deepInclude(yield* reason(display.connectors[0]!.edid), { _tag: "Refused", errno: 28 })
+      // The scope goes on.
+      assert.deepStrictEqual(yield* holdings, before)
     }))
 
   const wrong: Record<string, Answer> = {
