@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Codec from "./codec.ts"
 import * as Cycles from "./cycles.ts"
 import * as Language from "./language.ts"
+import * as Listening from "./listening.ts"
 import * as Memory from "./memory.ts"
 import * as Overhead from "./overhead.ts"
 import * as Report from "./Report.ts"
@@ -31,6 +32,7 @@ const topics = {
   rings: Rings.run,
   services: Services.run,
   sound: Sound.run,
+  listening: Listening.run,
   vchan: Vchan.run,
   waiting: Waiting.run
 }
@@ -45,6 +47,7 @@ const names = [
   "rings",
   "services",
   "sound",
+  "listening",
   "vchan",
   "waiting"
 ] as const satisfies ReadonlyArray<keyof typeof topics>
