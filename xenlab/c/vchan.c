@@ -1,10 +1,10 @@
 /* One end of a vchan on Debian's libxenvchan, which sends and takes so many bytes and tells their hashes.
  *
- * vchan server|client PEER PATH LEFT RIGHT SEND TAKE CHUNK [plain]
+ * vchan server|client PEER PATH LEFT RIGHT SEND TAKE CHUNK [WARM]
  *
  * LEFT and RIGHT are a server's sizes. SEND and TAKE are numbers of bytes, multiples of 4, both ways at once; CHUNK is the
- * most that one call gets. With plain, zeros are sent and nothing is hashed. Events are JSON lines: "listening", "connected", "done", and "closed" where the peer has ended
- * before. */
+ * most that one call gets. With WARM, zeros are sent, nothing is hashed, and the clock begins anew when so many bytes are
+ * sent. Events are JSON lines: "listening", "connected", "done", and "closed" where the peer has ended before. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,6 +43,7 @@ static double now(void)
 
 static double began;
 static int plain;
+static uint64_t warm;
 
 static void say(const char *event, const struct stream *out, const struct stream *in)
 {
@@ -82,6 +83,10 @@ static int pass(struct libxenvchan *v, struct stream *out, uint64_t send, struct
                 return -1;
             gone += n;
             out->count += n;
+            if (warm > 0 && out->count >= warm) {
+                began = now();
+                warm = 0;
+            }
             moved |= n > 0;
         }
         if (in->count < take) {
@@ -109,7 +114,7 @@ static int pass(struct libxenvchan *v, struct stream *out, uint64_t send, struct
 int main(int argc, char **argv)
 {
     if (argc < 9) {
-        fprintf(stderr, "vchan server|client PEER PATH LEFT RIGHT SEND TAKE CHUNK [plain]\n");
+        fprintf(stderr, "vchan server|client PEER PATH LEFT RIGHT SEND TAKE CHUNK [WARM]\n");
         return 2;
     }
     int is_server = !strcmp(argv[1], "server");
@@ -117,6 +122,7 @@ int main(int argc, char **argv)
     uint64_t send = strtoull(argv[6], NULL, 0), take = strtoull(argv[7], NULL, 0);
     size_t chunk = strtoull(argv[8], NULL, 0);
     plain = argc > 9;
+    warm = plain ? strtoull(argv[9], NULL, 0) : 0;
     /* Each side has a seed of its own. */
     struct stream out = begin(is_server ? 1 : 2), in = begin(0);
     began = now();
