@@ -52,6 +52,18 @@ export class Output extends Context.Service<Output, {
   readonly failure: (failure: Failure) => Effect.Effect<void>
 }>()("@xen-shbuf/cli/Output") {}
 
+// Orders for the terminal, and what turns the direction of text: peers may have written a part of it.
+const unsafe = /(?![\n\t])[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/gu
+
+/**
+ * Text as it may be printed: characters that a terminal obeys, but for the end of a line and tabs, become their names.
+ *
+ * @category formatting
+ * @since 0.2.0
+ */
+export const printable = (text: string): string =>
+  text.replace(unsafe, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`)
+
 /**
  * Prints text for people.
  *
@@ -59,10 +71,10 @@ export class Output extends Context.Service<Output, {
  * @since 0.1.0
  */
 export const layerText: Layer.Layer<Output> = Layer.succeed(Output, {
-  event: (_, text) => Console.log(text),
-  hint: (text) => Console.log(text),
-  aside: (_, text) => Console.error(text),
-  failure: ({ message }) => Console.error(message)
+  event: (_, text) => Console.log(printable(text)),
+  hint: (text) => Console.log(printable(text)),
+  aside: (_, text) => Console.error(printable(text)),
+  failure: ({ message }) => Console.error(printable(message))
 })
 
 /**

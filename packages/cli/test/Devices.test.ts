@@ -1,6 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
+import * as Configuration from "@xen-shbuf/io/sndif/Configuration"
+import * as Frontend from "@xen-shbuf/io/sndif/Frontend"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
 import * as Backend from "@xen-shbuf/xenbus/Backend"
+import * as Toolstack from "@xen-shbuf/xenbus/Toolstack"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { json, run, start } from "./fixtures/run.ts"
@@ -94,5 +97,45 @@ describe("store", () => {
       yield* store.remove("data/word")
       assert.deepStrictEqual(yield* watch.next, { event: "changed", path: `${path}/word`, value: null })
       yield* watch.interrupt
+    }))
+
+  inXen("prints that a domain has come or gone, which is no node", () =>
+    Effect.gen(function*() {
+      const watch = yield* start(0, "store", "watch", "@introduceDomain", "--json")
+      assert.deepStrictEqual(yield* watch.next, { event: "changed", path: "@introduceDomain" })
+      yield* guest
+      assert.deepStrictEqual(yield* watch.next, { event: "changed", path: "@introduceDomain" })
+      yield* watch.interrupt
+      const text = yield* start(0, "store", "watch", "@releaseDomain")
+      assert.strictEqual(yield* text.nextLine, "@releaseDomain")
+      yield* text.interrupt
+      for (const command of ["read", "ls"]) {
+        const [wrong] = yield* json(0, "store", command, "@releaseDomain")
+        assert.deepInclude(wrong, { event: "error", tag: "XenStoreError", reason: "InvalidInput" })
+      }
+    }))
+})
+
+describe("what a peer calls itself", () => {
+  inXen("gives no orders to the terminal", () =>
+    Effect.gen(function*() {
+      yield* guest
+      yield* Effect.provide(
+        Toolstack.addDevice({
+          type: "vsnd",
+          frontend: 3,
+          frontendNodes: {
+            ...Configuration.toNodes({ devices: [{ streams: [{ type: "playback", uniqueId: "p" }] }] }),
+            "short-name": "\u001b[2J\u009b\u202ebad"
+          }
+        }),
+        TestXen.layerDomain(0)
+      )
+      const sound = yield* start(0, "sound")
+      yield* Effect.scoped(Effect.provide(Frontend.connect(), TestXen.layerDomain(3)))
+      yield* sound.nextLine
+      const connected = yield* sound.nextLine
+      assert.include(connected, "card 0 (\ufffd[2J\ufffd\\u202ebad)\n   0/0 playback")
+      yield* sound.interrupt
     }))
 })

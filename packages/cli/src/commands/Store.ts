@@ -26,19 +26,13 @@ const path = Argument.String("path").pipe(
   Argument.withDescription("A path; one without / at its beginning is below this domain's own, /local/domain/<id>")
 )
 
-// What a peer wrote may hold orders for the terminal, and what turns the direction of text.
-const unsafe = /[\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g
-
-const escape = (text: string): string =>
-  JSON.stringify(text).replace(unsafe, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`)
-
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
 
 /** A value as text where it is that, and as hexadecimal bytes where not. */
 const shown = (bytes: Uint8Array): { readonly text: string; readonly json: Readonly<Record<string, string>> } => {
   try {
     const value = utf8.decode(bytes)
-    return { text: escape(value), json: { value } }
+    return { text: JSON.stringify(value), json: { value } }
   } catch {
     const hex = Buffer.from(bytes).toString("hex")
     return { text: `the bytes ${hex}`, json: { bytes: hex } }
@@ -95,8 +89,11 @@ const watch = Command.make("watch", { path }, Effect.fnUntraced(function*({ path
   const { event } = yield* Output
   yield* store.watch(path).pipe(
     Stream.runForEach((changed) =>
-      Effect.flatMap(look(store, changed), ({ json, text }) =>
-        event({ event: "changed", path: changed, ...json }, `${changed} = ${text}`))
+      // Domains that come and go are no nodes.
+      changed.startsWith("@")
+        ? event({ event: "changed", path: changed }, changed)
+        : Effect.flatMap(look(store, changed), ({ json, text }) =>
+          event({ event: "changed", path: changed, ...json }, `${changed} = ${text}`))
     )
   )
 })).pipe(
