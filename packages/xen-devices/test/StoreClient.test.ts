@@ -5,6 +5,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { existsSync, mkdtempSync, rmSync } from "node:fs"
@@ -32,6 +33,26 @@ const overDevice = (fake: ReturnType<typeof FakeXenbus.make>): Effect.Effect<Sto
     ),
     (connection) => XenStore.make(StoreDriver.make(connection))
   )
+
+/** The service over a device that takes one request at a time, and refuses all but the first, which `answer` refuses. */
+const overFull = () => {
+  let answer = () => {}
+  let sent = 0
+  const transport: Connection.Transport = {
+    path: "/dev/xen/xenbus",
+    payloadLimit: 4080,
+    width: 1,
+    send: (_, __, refused) => {
+      const refuse = () => refused("ENOMEM")
+      if (sent++ === 0) answer = refuse
+      else refuse()
+    },
+    hold: () => {},
+    close: () => {}
+  }
+  const connection = Connection.make(() => Result.succeed(transport))
+  return { store: XenStore.make(StoreDriver.make(connection)), answer: Effect.sync(() => answer()) }
+}
 
 /** xenstored at a socket of its own; `sockets` are its connections. */
 const serve = (store: FakeXenStored.FakeXenStored) =>
@@ -418,6 +439,20 @@ describe("StoreClient with a xenstored that breaks the rules", () => {
 })
 
 describe("StoreClient's way to xenstore", () => {
+  it.live("says so to everybody who waits, however many, where the kernel takes no request any more", () =>
+    Effect.gen(function*() {
+      const { answer, store } = overFull()
+      const all = yield* start(Effect.forEach(
+        Array.from({ length: 20_000 }),
+        () => refusal(store.read("a")),
+        { concurrency: "unbounded" }
+      ))
+      yield* settled
+      yield* answer
+      const reasons = yield* Fiber.join(all)
+      assert.isTrue(reasons.every(({ _tag }) => _tag === "DeviceFailed"))
+    }))
+
   it.live("is closed with its scope", () =>
     Effect.gen(function*() {
       const scope = yield* Scope.make()

@@ -92,6 +92,7 @@ class Link implements Connection {
   #transport: Transport | undefined
   #decoder = Wire.decoder()
   #isHeld = false
+  #isPumping = false
   #awaited = 0
   #lastId = 0
   #lastToken = 0
@@ -181,14 +182,18 @@ class Link implements Connection {
     this.#transport.hold(isHeld)
   }
 
+  /** Sends what there is room for. One that is refused at once makes room for the next: in this loop, not inside of it. */
   #pump() {
+    if (this.#isPumping) return
+    this.#isPumping = true
     for (const pending of this.#queue) {
       const transport = this.#transport
-      if (transport === undefined || this.#sent.size >= transport.width) return
+      if (transport === undefined || this.#sent.size >= transport.width) break
       this.#queue.delete(pending)
       this.#sent.set(pending.id, pending)
       transport.send(pending.type, pending.message, (errno) => this.#finish(pending, Result.fail(errno)))
     }
+    this.#isPumping = false
   }
 
   #finish(pending: Pending, outcome: Outcome) {
