@@ -13,9 +13,9 @@ import type { XenStore } from "@xen-shbuf/core/XenStore"
 import type { ConnectionError } from "@xen-shbuf/xenbus/ConnectionError"
 import type { Device } from "@xen-shbuf/xenbus/Device"
 import * as Frontend from "@xen-shbuf/xenbus/Frontend"
+import * as Deferred from "effect/Deferred"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import * as Configuration from "./Configuration.ts"
 import { type Asked, Exchange, type ExchangeError } from "./internal/exchange.ts"
@@ -124,8 +124,13 @@ const openStream = Effect.fnUntraced(function*(exchange: Exchange, peer: number,
     periodSize: periodFrames * frameSize
   } as const
   const opening = Effect.andThen(exchange.ask(request), Effect.sync(() => exchange.forget()))
+  // With the card it has ended already.
   const atLast = (asked: Asked) =>
-    Effect.raceFirst(exchange.ask(asked), ended).pipe(Effect.timeoutOption(within), Effect.ignore)
+    Effect.suspend(() =>
+      exchange.isOver
+        ? Effect.void
+        : Effect.raceFirst(exchange.ask(asked), ended).pipe(Effect.timeoutOption(within), Effect.ignore)
+    )
   // Even where the answer did not come: the backend may have opened it.
   yield* Effect.acquireRelease(opening, () => atLast({ _tag: "Close" }), { interruptible: true })
   return { ...streamOf(exchange, params, frameSize, bytes), stop: atLast({ _tag: "Trigger", type: Protocol.trigger.STOP }) }
@@ -211,7 +216,11 @@ export const connect: (options?: {
   const { card, shared } = connection.published
   const table = yield* GrantTable
   const listening = Effect.forEach(shared, ({ exchange }) => exchange.listening, { concurrency: "unbounded", discard: true })
-  const fiber = yield* Effect.forkScoped(listening)
+  const broken = yield* Deferred.make<never, ExchangeError>()
+  yield* Effect.forkScoped(Effect.catch(listening, (error) => Deferred.fail(broken, error)))
+  yield* Effect.addFinalizer(() => Effect.sync(() => {
+    for (const { exchange } of shared) exchange.end()
+  }))
   const lines = shared.map(({ exchange, stream }): Line => ({
     stream,
     query: (params) =>
@@ -223,5 +232,5 @@ export const connect: (options?: {
       ),
     ask: (asked) => exchange.ask(asked)
   }))
-  return { card, lines, ended: Effect.raceFirst(connection.ended, Effect.andThen(Fiber.join(fiber), Effect.never)) }
+  return { card, lines, ended: Effect.raceFirst(connection.ended, Deferred.await(broken)) }
 })

@@ -10,6 +10,7 @@ import type * as Frontend from "@xen-shbuf/xenbus/Frontend"
 import type { RingError } from "@xen-shbuf/xenbus/RingError"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
+import * as Schema from "effect/Schema"
 import * as Semaphore from "effect/Semaphore"
 import * as XenErrno from "../../XenErrno.ts"
 import * as Protocol from "../Protocol.ts"
@@ -25,6 +26,14 @@ const nameOf = (request: Protocol.Request) => {
   return names[code] ?? String(code)
 }
 
+/** Throws for what the protocol has no bytes for: it would be sent as something else. */
+const mustBeRequest = (request: Protocol.Request) => {
+  const checked = Schema.decodeUnknownResult(Protocol.Request)(request)
+  if (Result.isFailure(checked)) throw new RangeError(`This can't be asked of a sound card: ${checked.failure.message.replaceAll(/\s+/g, " ")}`)
+}
+
+const cardLeft = Effect.die(new Error("This card is closed: its scope was left."))
+
 /** A request whose number is given when it is sent. */
 export type Asked = Protocol.Request extends infer Request
   ? Request extends Protocol.Request ? Omit<Request, "id"> : never
@@ -39,6 +48,8 @@ export class Exchange {
   readonly #waiting = new Set<() => void>()
   #id = 0
   #position = 0
+  /** Whether the scope of the card was left. */
+  isOver = false
 
   constructor(ring: Frontend.SharedRing, events: Frontend.SharedEvents) {
     this.#ring = ring
@@ -52,9 +63,11 @@ export class Exchange {
   /** Sends a request, and waits for its response. Whoever is interrupted leaves the response to be passed over. */
   ask(asked: Asked): Effect.Effect<Protocol.Response, ExchangeError> {
     return this.#turn.withPermit(Effect.suspend(() => {
+      if (this.isOver) return cardLeft
       const id = this.#id
-      this.#id = (id + 1) & 0xffff
       const request: Protocol.Request = { ...asked, id }
+      mustBeRequest(request)
+      this.#id = (id + 1) & 0xffff
       return Effect.andThen(this.#look, Effect.andThen(this.#send(request), this.#receive(request)))
     }))
   }
@@ -107,11 +120,15 @@ export class Exchange {
       const event = Protocol.decodeEvent(this.#event)
       if (event._tag === "CurrentPosition") this.#position = Number(event.position)
     }
+    this.#wake()
+    return Effect.void
+  })
+
+  #wake() {
     const waiting = [...this.#waiting]
     this.#waiting.clear()
     for (const resume of waiting) resume()
-    return Effect.void
-  })
+  }
 
   /** Takes events for as long as it runs. */
   readonly listening: Effect.Effect<never, RingError | EventChannelError> = Effect.forever(
@@ -123,6 +140,12 @@ export class Exchange {
     return this.#position
   }
 
+  /** Nobody waits for ever, and nothing reaches for memory that is gone. */
+  end(): void {
+    this.isOver = true
+    this.#wake()
+  }
+
   /** A new session begins to count anew. */
   forget(): void {
     this.#position = 0
@@ -131,6 +154,7 @@ export class Exchange {
   /** Waits until the position is another one. */
   moved(since: number): Effect.Effect<number> {
     return Effect.suspend(() => {
+      if (this.isOver) return cardLeft
       if (this.#position !== since) return Effect.succeed(this.#position)
       const change = Effect.callback<void>((resume) => {
         const wake = () => resume(Effect.void)

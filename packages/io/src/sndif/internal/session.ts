@@ -226,7 +226,8 @@ export class Session<E, R> {
     const { format, progress, recorder, shape: { frameSize } } = this.#parts
     if (recorder === undefined) return Effect.void
     return Effect.flatMap(Effect.zip(recorder.record(into), now), ([filled, now]) => {
-      const whole = Math.floor(Math.min(Math.max(filled, 0), into.length) / frameSize) * frameSize
+      // What is no number is nothing.
+      const whole = filled > 0 ? Math.floor(Math.min(filled, into.length) / frameSize) * frameSize : 0
       if (whole < into.length) into.set(SampleFormat.silence(format, into.length - whole), whole)
       progress.read(into.length, now)
       this.#worked.openUnsafe()
