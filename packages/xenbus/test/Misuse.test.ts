@@ -86,6 +86,24 @@ describe("what a frontend published", () => {
     }))
 })
 
+describe("what a frontend can't publish", () => {
+  inXen("leaves its device closed, and the next one connects", (machine) =>
+    Effect.gen(function*() {
+      const backend = yield* machine.process(1)
+      const guest = yield* machine.process(3)
+      yield* machine.toolstack(Toolstack.addDevice(device))
+      const server = yield* backend.start(Backend.serve({ type: Dice.type, handler: Dice.handler(() => {}) }))
+      for (const nodes of [{ "../x": "1" }, { "": "1" }, { a: 7 as never }, { a: "x".repeat(5000) }, { a: "\ud800" }]) {
+        const publish = () => Effect.succeed({ nodes })
+        const { reason } = yield* Effect.flip(guest.run(Effect.scoped(Frontend.connect({ type: Dice.type, publish }))))
+        assert.include(["InvalidInput", "TooLong"], reason._tag)
+        assert.strictEqual(yield* machine.text(`${theirs}/state`), "6")
+      }
+      assert.deepStrictEqual(yield* guest.run(Dice.once(3)), [3, 6])
+      yield* Fiber.interrupt(server)
+    }))
+})
+
 describe("the toolstack", () => {
   inXen("takes no numbers that are none, and makes nothing of them", (machine) =>
     Effect.gen(function*() {

@@ -35,6 +35,8 @@ interface Self {
   readonly bell: States.Bell
   /** The state that we wrote last: another one was written by the toolstack. */
   state: XenbusState.XenbusState
+  /** The state before it, for as long as it is not known whether ours was written: it failed, or was interrupted. */
+  before: XenbusState.XenbusState | undefined
   /** Why no change is told any more. */
   broken: XenStoreError | undefined
 }
@@ -74,7 +76,7 @@ const make = Effect.fnUntraced(function*(type: string, id: number) {
     own
   }
   const bell = yield* States.bell
-  const self: Self = { store, device, own: base, bell, state: "Unknown", broken: undefined }
+  const self: Self = { store, device, own: base, bell, state: "Unknown", before: undefined, broken: undefined }
   const broken = (error: XenStoreError) => {
     self.broken = error
   }
@@ -83,13 +85,20 @@ const make = Effect.fnUntraced(function*(type: string, id: number) {
   return self
 })
 
-const set = (self: Self, state: XenbusState.XenbusState): Effect.Effect<void, ConnectionError> =>
+/** Writes our state, and nodes before it, all at once. */
+const set = (self: Self, state: XenbusState.XenbusState, nodes: Nodes = {}): Effect.Effect<void, ConnectionError> =>
   Effect.suspend(() => {
+    self.before = self.state
     self.state = state
-    return States.set(self.store, self.own, state).pipe(
-      Effect.mapError(failed(self)),
-      Effect.flatMap((isThere) => isThere ? Effect.void : fail(self, new NoDevice({ path: `${self.own}/state` })))
-    )
+    const { own, store } = self
+    return States.change(store, own, (within) =>
+      Effect.andThen(States.writeAll(within, own, nodes), States.write(within, own, state))).pipe(
+        Effect.mapError(failed(self)),
+        Effect.flatMap((isThere) => isThere ? Effect.void : fail(self, new NoDevice({ path: `${own}/state` }))),
+        Effect.tap(() => Effect.sync(() => {
+          self.before = undefined
+        }))
+      )
   })
 
 /** Why the device is not the one any more that it was. */
@@ -102,7 +111,7 @@ const whyAnother = Effect.fnUntraced(function*(self: Self) {
   if (Option.isNone(backend) || backend.value !== device.backendPath) return new Suspended({ path: `${own}/backend` })
   const id = yield* Effect.mapError(store.ownId, failed(self))
   if (id !== device.frontend) return new Suspended({ path: "domid" })
-  return ours === self.state ? undefined : new Suspended({ path: `${own}/state` })
+  return ours === self.state || ours === self.before ? undefined : new Suspended({ path: `${own}/state` })
 })
 
 /** Waits for the backend until `met` says so of its state; a reason ends it. */
@@ -158,15 +167,6 @@ const beginAnew = Effect.fnUntraced(function*(self: Self, time: Duration.Input) 
   yield* set(self, "Initialising")
 })
 
-/** Publishes in a transaction what `publish` made, together with the state. */
-const announce = (self: Self, nodes: Nodes): Effect.Effect<void, ConnectionError> => {
-  self.state = "Initialised"
-  const write = States.change(self.store, self.own, (within) =>
-    Effect.andThen(States.writeAll(within, self.own, nodes), States.write(within, self.own, "Initialised")))
-  return Effect.flatMap(Effect.mapError(write, failed(self)), (isThere) =>
-    isThere ? Effect.void : fail(self, new NoDevice({ path: `${self.own}/state` })))
-}
-
 /** The end: the backend lets go, then we do. Where it heard of nothing, or the device is another one, only we do. */
 const close = Effect.fnUntraced(function*(
   self: Self,
@@ -208,7 +208,10 @@ const establish = <P extends Publication, E, R>(options: Options<P, E, R>) =>
     const made = yield* Scope.provide(publish(device), held)
     // A copy: what is written is what is removed, whatever becomes of the program's own.
     published = { ...made.nodes }
-    yield* announce(self, published)
+    // What is refused is not there; what is interrupted may be.
+    yield* Effect.tapError(set(self, "Initialised", published), () => Effect.sync(() => {
+      published = undefined
+    }))
     yield* until(self, (theirs) => isConnected(theirs) || (isWaiting(theirs) ? false : whyClosed(self, theirs)))
     yield* set(self, "Connected")
     const over = yield* Deferred.make<never, ConnectionError>()
