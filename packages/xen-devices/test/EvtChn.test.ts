@@ -118,6 +118,23 @@ describe("EvtChn", () => {
       }
     })))
 
+  it.effect("ends all channels where the device can't be read any more, and reads anew for the next one", () =>
+    Effect.scoped(Effect.gen(function*() {
+      let broken = false
+      const fake = FakeEvtChn.make({ fail: (_, name) => broken && name === "wait" ? -constants.errno.EPERM : undefined })
+      const channels = yield* service(fake)
+      const { wait } = yield* channels.listen({ peer: 3 })
+      const waiting = yield* Effect.forkChild(wait, { startImmediately: true })
+      fake.stop("EIO")
+      assert.deepInclude(yield* refusal(Fiber.join(waiting)), { _tag: "DeviceFailed", errno: "EIO" })
+      broken = true
+      assert.deepInclude(yield* refusal(channels.listen({ peer: 3 })), { _tag: "DeviceFailed", errno: "EPERM" })
+      broken = false
+      const next = yield* channels.listen({ peer: 3 })
+      fake.raise(next.port)
+      yield* next.wait
+    })))
+
   it.effect("wakes who waits when the channel's scope ends, and is deaf from then on", () =>
     Effect.gen(function*() {
       const fake = FakeEvtChn.make()

@@ -241,6 +241,12 @@ export const make = (rules: Rules = {}) => {
     },
     /** A peer signals a port of ours. */
     raise,
+    /** The device can't be read any more. */
+    stop: (errno: string) => {
+      const { listener } = reader!
+      reader = undefined
+      listener.end(errno)
+    },
     /** The port vanishes without a word. */
     lose: (port: number) => void bound.delete(port),
     /** All that is open or bound. */

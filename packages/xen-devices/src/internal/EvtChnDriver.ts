@@ -58,6 +58,9 @@ class Ports {
     refused: (errno: string) => Refusal
   ): Result.Result<EventChannels.Bound, Refusal> {
     const { system } = this.#kernel
+    // It could not be read any more: nobody would hear of the port.
+    const reading = this.#reading === undefined ? this.listen() : done
+    if (Result.isFailure(reading)) return Result.fail(reading.failure)
     const port = system.ioctl(this.#fd, request, Uint32Array.from(words))
     if (port < 0) return Result.fail(refused(SystemCalls.errnoName(port)))
     this.#listeners.set(port, listener)
