@@ -10,6 +10,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Dice from "./Dice.ts"
 import * as Machine from "./Machine.ts"
@@ -100,6 +101,27 @@ describe("what a frontend can't publish", () => {
         assert.strictEqual(yield* machine.text(`${theirs}/state`), "6")
       }
       assert.deepStrictEqual(yield* guest.run(Dice.once(3)), [3, 6])
+      yield* Fiber.interrupt(server)
+    }))
+})
+
+describe("a frontend that is run", () => {
+  inXen("fails as its last connection where its restarts are over, instead of waiting for ever", (machine) =>
+    Effect.gen(function*() {
+      const backend = yield* machine.process(1)
+      const guest = yield* machine.process(3)
+      yield* machine.toolstack(Toolstack.addDevice(device))
+      let served = 0
+      const handler = ({ ready }: Backend.Connection) => Effect.sync(() => void served++).pipe(Effect.andThen(ready), Effect.asVoid)
+      const server = yield* backend.start(Backend.serve({ type: Dice.type, handler, restarts: Schedule.forever }))
+      const { reason } = yield* Effect.flip(guest.run(Frontend.run({
+        type: Dice.type,
+        publish: Dice.publish,
+        restarts: Schedule.recurs(2),
+        use: () => Effect.never
+      })))
+      assert.strictEqual(reason._tag, "PeerClosed")
+      assert.isAtLeast(served, 1)
       yield* Fiber.interrupt(server)
     }))
 })

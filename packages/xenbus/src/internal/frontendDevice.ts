@@ -293,6 +293,7 @@ export const run = <P extends Publication, A, E, R, UE, UR>(
       if (broken !== undefined) return yield* Effect.fail(broken)
       if (!isPassing(result.failure)) return yield* Effect.fail(result.failure)
       yield* Effect.logDebug(result.failure.message)
+      if ((yield* pace.remaining) === Infinity) return yield* Effect.fail(result.failure)
       // Nothing comes of it again before the toolstack writes something else.
       if (isUnmade(result.failure.reason, base)) yield* Queue.take(bell)
     }

@@ -61,7 +61,7 @@ export interface RunOptions<P extends Publication, A, E = never, R = never, UE =
   readonly use: (connection: Connection<P>) => Effect.Effect<A, UE, UR>
   /**
    * The delays between connections: from 10 milliseconds doubling to 10 seconds unless given. They begin anew after a
-   * minute.
+   * minute. Where they are over, it fails with what ended the last connection.
    */
   readonly restarts?: Schedule.Schedule<unknown> | undefined
 }
