@@ -151,9 +151,11 @@ export const writer: (
     }))
     const output = new wav.Output({ format: new wav.WavOutputFormat(), target })
     const source = new wav.EncodedAudioPacketSource(codec)
-    output.addAudioTrack(source)
-    yield* Effect.acquireRelease(attempt(() => output.start()), () => Effect.ignore(attempt(() => output.finalize())))
     const about = { decoderConfig: { codec, numberOfChannels: channels, sampleRate: rate } }
+    // Told now: what never gets a sample is a file all the same.
+    output.addAudioTrack(source, about)
+    yield* Effect.acquireRelease(attempt(() => output.start()), () =>
+      Effect.catch(attempt(() => output.finalize()), ({ message }) => Effect.logError(message)))
     let seconds = 0
     return (bytes) =>
       attempt(() => {

@@ -9,6 +9,7 @@ import * as Ledger from "@xen-shbuf/testkit/Ledger"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
 import * as Toolstack from "@xen-shbuf/xenbus/Toolstack"
 import * as Effect from "effect/Effect"
+import * as Logger from "effect/Logger"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { createHash } from "node:crypto"
@@ -146,4 +147,22 @@ describe("Wav", () => {
         assert.strictEqual(Buffer.compare(Buffer.concat(chunks), bytes), 0, format)
       }
     })))
+
+  it.live("is a whole file, too, where nothing was played", () =>
+    Effect.scoped(Effect.gen(function*() {
+      const file = join(yield* temporary, "empty.wav")
+      yield* Effect.scoped(Wav.writer(file, params))
+      const chunks = yield* Effect.flatMap(Wav.reader(file, params), Stream.runCollect)
+      assert.lengthOf(Buffer.concat(chunks), 0)
+    })))
+
+  it.live("says so where a file can't be finished", () =>
+    Effect.gen(function*() {
+      const lines: Array<string> = []
+      const logger = Logger.make(({ message }) => void lines.push(String(message)))
+      yield* Effect.exit(Effect.scoped(Effect.flatMap(Wav.writer("/dev/full", params), (write) => write(noise.slice(0, 400))))).pipe(
+        Effect.provide(Logger.layer([logger]))
+      )
+      assert.match(lines.join("\n"), /^\/dev\/full: the sound can't be written \(.*ENOSPC/)
+    }))
 })
