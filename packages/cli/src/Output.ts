@@ -8,6 +8,7 @@ import * as Console from "effect/Console"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 
 /**
  * Something that happened, as programs read it: a name and what belongs to it.
@@ -64,18 +65,26 @@ const unsafe = /(?![\n\t])[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g
 export const printable = (text: string): string =>
   text.replace(unsafe, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`)
 
+/** What is logged goes to stderr: stdout has what was asked for, which may be samples or another domain's bytes. */
+const logging = <A>(line: Logger.Logger<unknown, string>, output: Layer.Layer<A>): Layer.Layer<A> =>
+  Layer.merge(output, Logger.layer([Logger.withConsoleError(line)]))
+
 /**
  * Prints text for people.
  *
  * @category layers
  * @since 0.1.0
  */
-export const layerText: Layer.Layer<Output> = Layer.succeed(Output, {
+export const layerText: Layer.Layer<Output> = logging(Logger.map(Logger.formatLogFmt, printable), Layer.succeed(Output, {
   event: (_, text) => Console.log(printable(text)),
   hint: (text) => Console.log(printable(text)),
   aside: (_, text) => Console.error(printable(text)),
   failure: ({ message }) => Console.error(printable(message))
-})
+}))
+
+/** A line of the log as programs read it. */
+const logged = Logger.map(Logger.formatStructured, ({ annotations, cause, level, message, timestamp }) =>
+  JSON.stringify({ event: "log", timestamp, level, message, cause, ...annotations }))
 
 /**
  * Prints JSON objects, one a line.
@@ -83,12 +92,12 @@ export const layerText: Layer.Layer<Output> = Layer.succeed(Output, {
  * @category layers
  * @since 0.1.0
  */
-export const layerJson: Layer.Layer<Output> = Layer.succeed(Output, {
+export const layerJson: Layer.Layer<Output> = logging(logged, Layer.succeed(Output, {
   event: (event) => Console.log(JSON.stringify(event)),
   hint: () => Effect.void,
   aside: (event) => Console.error(JSON.stringify(event)),
   failure: (failure) => Console.log(JSON.stringify({ event: "error", ...failure }))
-})
+}))
 
 /**
  * A number as people read it: 8,294,400.

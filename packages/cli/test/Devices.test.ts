@@ -6,6 +6,7 @@ import * as Backend from "@xen-shbuf/xenbus/Backend"
 import * as Toolstack from "@xen-shbuf/xenbus/Toolstack"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import { json, run, start } from "./fixtures/run.ts"
 
 const inXen = (name: string, test: () => Effect.Effect<void, unknown, TestXen.TestXen | Scope.Scope>) =>
@@ -113,6 +114,52 @@ describe("store", () => {
         const [wrong] = yield* json(0, "store", command, "@releaseDomain")
         assert.deepInclude(wrong, { event: "error", tag: "XenStoreError", reason: "InvalidInput" })
       }
+    }))
+})
+
+describe("what is logged", () => {
+  const path = "/local/domain/3/device/vsnd/0"
+  const addCard = Effect.andThen(guest, Effect.provide(
+    Toolstack.addDevice({
+      type: "vsnd",
+      frontend: 3,
+      frontendNodes: Configuration.toNodes({ devices: [{ streams: [{ type: "playback", uniqueId: "p" }] }] })
+    }),
+    TestXen.layerDomain(0)
+  ))
+  /** A guest whose card can't be joined. */
+  const publishes = Effect.gen(function*() {
+    const store = yield* (yield* TestXen.TestXen).store(0)
+    yield* Stream.runHead(Stream.filterEffect(store.watch("/local/domain/0/backend/vsnd/3/0/state"), () =>
+      Effect.map(store.readText("/local/domain/0/backend/vsnd/3/0/state"), (state) => state === "2")))
+    yield* store.write(`${path}/0/0/ring-ref`, "\u001b[31m\u009bno")
+    yield* store.write(`${path}/state`, "3")
+  })
+
+  inXen("is on standard error, for what is on standard output is asked for", () =>
+    Effect.gen(function*() {
+      yield* addCard
+      const sound = yield* start(0, "sound", "--stdout")
+      yield* publishes
+      const line = yield* sound.nextErrorLine
+      assert.include(line, "level=ERROR")
+      assert.include(line, "The handler failed: the device is closed.")
+      assert.include(line, path)
+      assert.isFalse(/[\p{Cc}]/u.test(line))
+      assert.lengthOf(yield* sound.received, 0)
+      yield* sound.interrupt
+      assert.deepStrictEqual(sound.printed, [])
+    }))
+
+  inXen("is JSON for programs", () =>
+    Effect.gen(function*() {
+      yield* addCard
+      const sound = yield* start(0, "sound", "--json")
+      yield* publishes
+      const line = yield* sound.nextError
+      assert.deepInclude(line, { event: "log", level: "ERROR", message: "The handler failed: the device is closed." })
+      yield* sound.interrupt
+      assert.deepStrictEqual(sound.printed, [])
     }))
 })
 
