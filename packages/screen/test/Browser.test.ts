@@ -150,6 +150,45 @@ describe("a browser", () => {
       assert.strictEqual(yield* Queue.size(keyboard), 0)
     }))
 
+  inXen("takes several fingers at once into the guest, each as one of its own", (browser) =>
+    Effect.gen(function*() {
+      yield* World.showGuests()
+      yield* screenOf(3, "400x300", 9)
+      const keyboard = yield* World.openKeyboard(3)
+      const page = yield* World.open(browser, yield* World.serve(), { hasTouch: true })
+      yield* run(() => page.getByRole("button", { name: "Type into the guest", disabled: false }).click())
+      const box = yield* run(() => page.locator("canvas").boundingBox())
+      const { height, width, x: left, y: top } = box!
+      const at = (id: number, x: number, y: number) => ({ id, x: left + x * (width - 1), y: top + y * (height - 1) })
+      // An end names the fingers that are lifted, or none for all.
+      const session = yield* run(() => page.context().newCDPSession(page))
+      const touch = (type: "touchStart" | "touchMove" | "touchEnd", ...touchPoints: ReadonlyArray<ReturnType<typeof at>>) =>
+        run(() => session.send("Input.dispatchTouchEvent", { type, touchPoints: [...touchPoints] }))
+      yield* touch("touchStart", at(0, 0, 0))
+      yield* touch("touchStart", at(0, 0, 0), at(1, 1, 1))
+      yield* touch("touchMove", at(0, 0, 0), at(1, 1, 0))
+      yield* touch("touchEnd", at(0, 0, 0))
+      // The first one's number is free again.
+      yield* touch("touchStart", at(1, 1, 0), at(2, 0, 1))
+      yield* touch("touchEnd")
+      const far = 32_767
+      const found: Array<string> = []
+      while (found.length < 7) {
+        const event = yield* Queue.take(keyboard)
+        if (event._tag !== "Touch" || event.touch._tag === "Sync") continue
+        const { contact } = event.touch
+        found.push([contact, event.touch._tag, ..."x" in event.touch ? [event.touch.x, event.touch.y] : []].join(" "))
+      }
+      assert.deepStrictEqual(found.slice(0, 5), [
+        "0 Down 0 0",
+        `1 Down ${far} ${far}`,
+        `1 Motion ${far} 0`,
+        "0 Up",
+        `0 Down 0 ${far}`
+      ])
+      assert.sameMembers(found.slice(5), ["0 Up", "1 Up"])
+    }))
+
   inXen("comes back by itself when the connection was lost, and shows all", (browser) =>
     Effect.gen(function*() {
       yield* World.showGuests()
