@@ -163,8 +163,8 @@ const isVisible = (
   return width <= fb.width && height <= fb.height && x < fb.width && y < fb.height
 }
 
-const everything = ["DbufCreate", "DbufCreate", "DbufDestroy", "FbAttach", "FbAttach", "FbAttach", "FbDetach", "SetConfig",
-  "SetConfig", "PgFlip", "PgFlip", "GetEdid", "Unknown"] as const
+const everything = ["DbufCreate", "DbufCreate", "DbufCreate", "DbufDestroy", "FbAttach", "FbAttach", "FbAttach", "FbDetach",
+  "SetConfig", "SetConfig", "PgFlip", "PgFlip", "GetEdid", "GetEdid", "Unknown"] as const
 const flips = ["PgFlip"] as const
 
 /** A request of some kind, as likely sound as not. */
@@ -182,7 +182,7 @@ const request = (
     case "DbufCreate": {
       const real = of([...sound])
       const isReal = below(3) > 0
-      const zero = below(6) === 0
+      const zero = below(isReal ? 6 : 2) === 0
       return {
         _tag: tag,
         id,
@@ -190,9 +190,9 @@ const request = (
         width: zero ? 0 : size(),
         height: zero ? 0 : size(),
         bpp: zero ? 0 : of([32, 16, 24, 32, 0, 8, 64, 65, 0xffff_ffff]),
-        bufferSize: isReal ? real[0] : of(bytes),
+        bufferSize: isReal || below(2) > 0 ? real[0] : of(bytes),
         flags: of([0, 0, 0, 0xffff_fffe, 1]),
-        directory: isReal ? real[1] : of([0, 7, 0xffff_ffff, 30_000, real[1]]),
+        directory: isReal ? real[1] : of([0, 7, 8, 9, 30_000, 0xffff_ffff]),
         dataOffset: of([0, 0, 0, 4, 2, 4096, 0xffff_ffff])
       }
     }
@@ -206,7 +206,7 @@ const request = (
         fbCookie: of(cookies),
         width: size(),
         height: size(),
-        pixelFormat: of([formats[0]!, ...formats])
+        pixelFormat: of([formats[0]!, formats[1]!, ...formats])
       }
     case "FbDetach":
       return { _tag: tag, id, fbCookie: cookie(fbs) }
@@ -230,7 +230,7 @@ const request = (
     case "PgFlip":
       return { _tag: tag, id, fbCookie: cookie(fbs) }
     case "GetEdid":
-      return { _tag: tag, id, bufferSize: of([...bytes, 32_767, 32_768, 131_073]), directory: of([0, ...sound.values(), word()]) }
+      return { _tag: tag, id, bufferSize: of([...bytes, 32_767, 32_768, 32_768, 131_072, 131_073]), directory: of([0, ...sound.values(), word()]) }
     case "Unknown":
       return { _tag: tag, id, operation: of([0, 1, 15, 0x17, 0x80, 0xff]) }
   }
@@ -299,15 +299,17 @@ const round = Effect.fnUntraced(function*(dice: Random, { events, requests }: Co
   return asked.length
 })
 
-/** Looks at all connectors, and reads every byte of every frame. */
+/** Looks at all connectors, and reads every byte of every frame: of all but the first at once, of that so late that flips pile up. */
 const show: Backend.Options<never, never>["show"] = (display) =>
-  Effect.forEach(display.connectors, ({ pictures }) =>
-    Stream.runForEach(pictures, (picture) =>
-      Effect.sync(() => {
+  Effect.forEach(display.connectors, ({ pictures }, index) => {
+    const late = index === 0 ? Effect.repeat(Effect.yieldNow, { times: 32 }) : Effect.void
+    return Stream.runForEach(pictures, (picture) =>
+      Effect.andThen(late, Effect.sync(() => {
         if (picture._tag === "Dark") return
         const target = new Uint8Array(picture.width * picture.height * picture.format.bytesPerPixel)
         if (!picture.copyInto(target)) throw new Error("a frame ended while it was ours")
-      })), { concurrency: "unbounded", discard: true })
+      })))
+  }, { concurrency: "unbounded", discard: true })
 
 /** A display with two connectors, for a guest that breaks the rules; `use` is that guest. */
 const withDisplay = <A, F>(
