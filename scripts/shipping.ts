@@ -1,7 +1,7 @@
 /**
- * `npm run shipping`: the packages where nothing else of this workspace is. Packs them, installs them with npm into an
- * empty project, and runs them from there and out of bundles, on the oldest Node that they promise and on the pinned one;
- * then runs the archive on a machine that has nothing.
+ * `npm run shipping`: the packages where nothing else of this workspace is. Packs and inspects them, installs them with npm
+ * into an empty project, and runs them from there and out of bundles, on the oldest Node that they promise and on the
+ * pinned one; then runs the archive on a machine that has nothing.
  */
 import { build, type Format } from "esbuild"
 import { cpSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
@@ -26,10 +26,24 @@ const nodes = {
   [`Node ${process.version.slice(1)}`]: process.execPath
 }
 
-const install = async () => {
+let packed: ReadonlyMap<string, string> = new Map()
+const pack = async () => {
   const built = await Steps.run(["tsc", "-b", "tsconfig.packages.json"])
   if (!built.ok) return built
-  const tarballs = (await Pack.pack(join(scratch, "packed"))).values()
+  packed = await Pack.pack(join(scratch, "packed"))
+  return { ok: packed.size > 0, text: "there are none" }
+}
+
+/** What a package says of itself holds for whoever imports it. */
+const inspect = async (tarball: string) => {
+  const outcomes = [
+    await Steps.run(["publint", "run", tarball, "--strict"]),
+    await Steps.run(["attw", tarball, "--profile", "esm-only", "--no-emoji"])
+  ]
+  return { ok: outcomes.every(({ ok }) => ok), text: outcomes.map(({ text }) => text).join("\n") }
+}
+
+const install = () => {
   mkdirSync(project)
   writeFileSync(join(project, "package.json"), JSON.stringify({ name: "empty", private: true, type: "module" }))
   for (const example of ["frontend.ts", "backend.ts", "memory.ts"]) {
@@ -37,7 +51,7 @@ const install = async () => {
   }
   const peers = [...["effect", "@effect/platform-node", "@types/node"].map(pinned), `${nodePackage}@${oldest}`]
   const quiet = ["--no-audit", "--no-fund", "--prefer-offline"]
-  return Steps.run(["npm", "install", ...quiet, ...tarballs, ...peers], { cwd: project })
+  return Steps.run(["npm", "install", ...quiet, ...packed.values(), ...peers], { cwd: project })
 }
 
 /** Every module that a package exports; but for those that want the test runner, which was not installed. */
@@ -90,7 +104,11 @@ const bundle = async (format: Format, name: string) => {
 const strict = ["--strict", "--noEmit", "--skipLibCheck", "false", "--module", "nodenext", "--target", "es2024"]
 const options = [...strict, "--exactOptionalPropertyTypes", "--allowImportingTsExtensions", "--types", "node"]
 
-if (await step("packed, and installed with npm into an empty project", install)) {
+const isPacked = await step("all packages: packed", pack)
+for (const [name, tarball] of packed) {
+  await step(`package ${basename(name)}: publint, attw`, () => inspect(tarball))
+}
+if (isPacked && await step("installed with npm into an empty project", install)) {
   await step("types: tsc --strict, with all declarations", () =>
     Steps.run(["tsc", ...options, "memory.ts"], { cwd: project }))
   const count = importAll()

@@ -1,13 +1,12 @@
 /**
- * `npm test`: type check, lint, Effect diagnostics, all suites that need no Xen, and the packages as they would be
- * published. Ends with one line that adds up everything, `N passed, N failed`.
+ * `npm test`: type check, lint, Effect diagnostics, and all suites that need no Xen. Ends with one line that adds up
+ * everything, `N passed, N failed`.
  */
 import { spawn } from "node:child_process"
 import { globSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
 import { createRequire } from "node:module"
 import { tmpdir } from "node:os"
-import { basename, join } from "node:path"
-import * as Pack from "./Pack.ts"
+import { join } from "node:path"
 import * as Steps from "./Steps.ts"
 
 const scratch = mkdtempSync(join(tmpdir(), "xen-shbuf-test-"))
@@ -41,23 +40,6 @@ const heads = async () => {
   return { ok: lost.length === 0, text: `put an empty line behind the comment at the head of:\n${lost.join("\n")}` }
 }
 
-const packages = async () => {
-  let packed: ReadonlyMap<string, string> = new Map()
-  await step("all packages: packed", async () => {
-    packed = await Pack.pack(scratch)
-    return { ok: packed.size > 0, text: "there are none" }
-  })
-  for (const [name, tarball] of packed) {
-    await step(`package ${basename(name)}: publint, attw`, async () => {
-      const outcomes = [
-        await Steps.run(["publint", "run", tarball, "--strict"]),
-        await Steps.run(["attw", tarball, "--profile", "esm-only", "--no-emoji"])
-      ]
-      return { ok: outcomes.every(({ ok }) => ok), text: outcomes.map(({ text }) => text).join("\n") }
-    })
-  }
-}
-
 /** What vitest says of a run, as far as it is read here. */
 interface Outcome {
   readonly success: boolean
@@ -86,15 +68,14 @@ const suites = async (): Promise<Outcome> => {
   }
 }
 
-await step("types: tsc -b", () => Steps.run(["tsc", "-b"]))
-// What follows takes one processor most of the time, the suites a while longer than all of it.
+// Takes one processor for a while, the suites longer than all of it.
 const steps = async () => {
+  await step("types: tsc -b", () => Steps.run(["tsc", "-b"]))
   await step("lint: oxlint --type-aware", () => Steps.run(["oxlint", "--type-aware", "--deny-warnings"]))
   await diagnostics()
   await step("figures: every ratio in the docs is one that a benchmark has printed", () =>
     Steps.run(["node", "scripts/figures.ts"]))
   await step("declarations: each module has the comment at its head", heads)
-  await packages()
 }
 const [outcome] = await Promise.all([suites(), steps()])
 
