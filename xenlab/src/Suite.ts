@@ -87,6 +87,8 @@ const shared = Effect.fnUntraced(function*(lab: Boot.Booted, report: Report, { o
     isWanted,
     vchans: hasVchans(only),
     when: <A>(topic: Topic, checks: ReadonlyArray<A>): ReadonlyArray<A> => isWanted(topic) ? checks : [],
+    /** What says nothing about the processor runs on one of them, and on others if it is asked for by name. */
+    isGeneral: (topic: Topic): boolean => arch.isGeneral ? isWanted(topic) : only.includes(topic),
     general: <A>(checks: ReadonlyArray<A>): ReadonlyArray<A> => arch.isGeneral ? checks : [],
     prepare: (missing: Parameters<typeof Modules.checks>[0]) =>
       isWanted("tool") ? Modules.checks(missing) : Modules.prepare,
@@ -154,7 +156,7 @@ const alike = (checks: ReadonlyArray<Plan.Check<Modules.Context>>) =>
 
 /** A guest with dom0, when dom0 is prepared; its death is the last, and waits for what others do with it. */
 const checkGuest = Effect.fnUntraced(function*(
-  { arch, general, lab, prepare, run, soaking, vchans, when }: Shared,
+  { arch, general, isGeneral, lab, prepare, run, soaking, vchans, when }: Shared,
   { context, plan, prepared }: Started,
   { dom0, pair, seed }: { readonly dom0: Fiber.Fiber<void>; readonly pair: Fiber.Fiber<void>; readonly seed: number }
 ) {
@@ -170,6 +172,7 @@ const checkGuest = Effect.fnUntraced(function*(
   yield* Fiber.join(dom0)
   const sharing = [...Sharing.checks(lab), ...general([...Sharing.generalChecks(lab), Readme.check(lab)])]
   yield* run({ ...group, checks: when("sharing", sharing) })
+  if (isGeneral("driver")) yield* run({ ...group, checks: Driver.checks(lab) })
   if (vchans) yield* run({ ...group, checks: Vchan.checks(lab, seed) })
   yield* soaking({ ...group, checks: [Soak.withGuest(lab, cycles.guest)] })
   yield* Fiber.join(pair)
@@ -217,8 +220,8 @@ const checkSound = Effect.fnUntraced(function*({ lab, run }: Shared, kind: Kind,
 }, Effect.scoped)
 
 /** dom0 by itself, while the guests boot, and then each guest with dom0, side by side. */
-const checkDomains = Effect.fnUntraced(function*(common: Shared, { only, seed, soak }: Options) {
-  const { arch, isWanted, lab, run, when } = common
+const checkDomains = Effect.fnUntraced(function*(common: Shared, { seed, soak }: Options) {
+  const { arch, isGeneral, isWanted, lab, run, when } = common
   if (isWanted("death")) yield* say(`the moments of the kills come from --seed ${seed}`)
   const guests = yield* Effect.forEach(
     new Set([...arch.guests, ...when("guests", arch.pair)]),
@@ -238,11 +241,7 @@ const checkDomains = Effect.fnUntraced(function*(common: Shared, { only, seed, s
     })),
     ...guests.map((guest) => checkGuest(common, guest, { dom0, pair, seed }))
   ], { concurrency: "unbounded" })
-  // Asked for by name only, until they have been seen on both processors.
-  for (const { context, plan } of only.includes("driver") ? guests : []) {
-    yield* run({ where: plan.name, acquire: context, concerns: Sharing.concerns, checks: Driver.checks(lab) })
-  }
-  for (const { kind } of only.includes("sound") ? arch.guests : []) {
+  for (const { kind } of isGeneral("sound") ? arch.guests : []) {
     yield* checkSound(common, kind, soak)
   }
   yield* run({ ...inDom0(common), checks: when("tool", [Resident.left]) })

@@ -151,7 +151,7 @@ describe("a browser", () => {
     Effect.gen(function*() {
       yield* World.showGuests()
       const { page, playback } = yield* listening(browser, 3)
-      const meter = page.getByRole("meter", { name: "Level of Card, stream 0/0" })
+      const shows = (level: string) => run(() => page.locator(`.meter[aria-valuetext='${level}']`).waitFor())
       yield* Effect.scoped(Effect.gen(function*() {
         const over = { format: "float_le", channels: 6 } as const
         yield* playForEver(3, playback, over, floats(0.1, 0.2, 0.3, 0.4, 0.5, 0.25))
@@ -162,7 +162,7 @@ describe("a browser", () => {
       yield* Effect.scoped(Effect.gen(function*() {
         yield* playForEver(3, playback, { rate: 44_100, channels: 1 }, new Uint8Array(Int16Array.of(8192).buffer))
         yield* hears(page, [0.25])
-        yield* run(() => page.locator(".meter[aria-valuetext='-12 dB']").waitFor())
+        yield* shows("-12 dB")
         yield* run(() => page.getByText("44,100 Hz · mono · delay").waitFor())
         // With the keyboard alone. Half as far is a quarter as loud.
         yield* run(async () => {
@@ -175,8 +175,8 @@ describe("a browser", () => {
           await page.keyboard.press("Space")
         })
         yield* hears(page, [0])
-        // Who hears nothing, or does not want to, still sees it.
-        assert.strictEqual(yield* run(() => meter.getAttribute("aria-valuetext")), "-12 dB")
+        // Who hears nothing, or does not want to, still sees it; where the page catches up, it may be louder for a moment.
+        yield* shows("-12 dB")
         // It is kept.
         yield* run(() => page.reload())
         yield* run(() => page.getByRole("button", { name: "Sound", exact: true }).click())
