@@ -250,9 +250,9 @@ const checkDomains = Effect.fnUntraced(function*(common: Shared, { seed, soak }:
 /** Whether vchans are checked, which takes a compiler and a while. */
 export const hasVchans = (only: Options["only"]): boolean => only.includes("vchan")
 
-/** Whether there are displays: only x86's kernel has their driver, and they are asked for by name. */
+/** Whether there are displays: only x86's kernel has their driver. */
 export const hasDisplays = ({ modules }: Arch, only: Options["only"]): boolean =>
-  modules.includes("drm_xen_front") && only.includes("display")
+  modules.includes("drm_xen_front") && (only.length === 0 || only.includes("display"))
 
 /** Runs what was asked for. */
 export const run = Effect.fnUntraced(function*(lab: Boot.Booted, report: Report, options: Options) {
