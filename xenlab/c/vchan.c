@@ -56,8 +56,10 @@ static struct libxenvchan *connect_to(int peer, const char *path)
 {
     for (int tries = 0; tries < 1200; tries++) {
         struct libxenvchan *v = libxenvchan_client_init(NULL, peer, path);
-        if (v)
+        /* It also joins what is left of a server that was killed. */
+        if (v && libxenvchan_is_open(v))
             return v;
+        libxenvchan_close(v);
         usleep(50000);
     }
     return NULL;

@@ -53,6 +53,8 @@ const size = (argument: string, value: number): Effect.Effect<number, VchanError
       reason: invalidInput(argument, value, `the size of a ring in bytes: a whole number from 1 to ${Protocol.maxRingSize}`)
     }))
 
+const nodeNames = ["ring-ref", "event-channel"] as const
+
 /** What stands below the path, and the path itself where it was not there. */
 interface Published {
   readonly path: string
@@ -60,11 +62,18 @@ interface Published {
   readonly hadPath: boolean
 }
 
+/**
+ * Takes away what a server before us has left when it was killed: Linux gives its port's number to the next, ours, and may
+ * still grant its page, so a client of C's would take the one for the other.
+ */
+const clear = (store: XenStore.XenStore["Service"], path: string): Effect.Effect<void, XenStoreError> =>
+  Effect.forEach(nodeNames, (name) => XenStore.ifPresent(store.remove(`${path}/${name}`)), { discard: true })
+
 /** Tells the peer, and nobody else, all at once. */
 const publish = (
   store: XenStore.XenStore["Service"],
   { path, peer }: Options,
-  nodes: { readonly "ring-ref": number; readonly "event-channel": number }
+  nodes: { readonly [name in typeof nodeNames[number]]: number }
 ): Effect.Effect<Published, XenStoreError> =>
   Effect.flatMap(store.ownId, (owner) =>
     store.transaction(Effect.fnUntraced(function*(transaction) {
@@ -85,8 +94,7 @@ const withdraw = (store: XenStore.XenStore["Service"], { hadPath, path, ref }: P
   store.transaction(Effect.fnUntraced(function*(transaction) {
     const now = yield* XenStore.ifPresent(transaction.readText(`${path}/ring-ref`))
     if (Option.getOrUndefined(now) !== ref) return
-    yield* transaction.remove(`${path}/ring-ref`)
-    yield* transaction.remove(`${path}/event-channel`)
+    for (const name of nodeNames) yield* transaction.remove(`${path}/${name}`)
     if (!hadPath && (yield* transaction.directory(path)).length === 0) yield* transaction.remove(path)
   })).pipe(
     Effect.catch((error) =>
@@ -103,6 +111,7 @@ const offer = Effect.fnUntraced(function*(options: Options) {
   const left = yield* size("readSize", options.readSize ?? defaultSize)
   const right = yield* size("writeSize", options.writeSize ?? defaultSize)
   const orders = Protocol.ordersFor(left, right)
+  yield* Effect.mapError(clear(store, options.path), failed)
   const channel = yield* Effect.mapError(channels.listen({ peer: options.peer }), failed)
   const pages = 1 + Protocol.pagesFor(orders.left) + Protocol.pagesFor(orders.right)
   const shared = yield* Effect.mapError(table.share({ peer: options.peer, pages }), failed)

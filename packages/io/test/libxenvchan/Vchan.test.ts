@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { EventChannels } from "@xen-shbuf/core/EventChannels"
 import * as Client from "@xen-shbuf/io/libxenvchan/Client"
 import * as Protocol from "@xen-shbuf/io/libxenvchan/Protocol"
 import * as Server from "@xen-shbuf/io/libxenvchan/Server"
@@ -159,6 +160,29 @@ describe("libxenvchan in memory", () => {
       // The end of the dead one's scope leaves alone what the new one has published.
       const store = yield* xen.store(client)
       assert.match(yield* store.readText(`${path}/ring-ref`), /^[0-9]+$/)
+    }))
+
+  inXen("what a killed server has left is gone before the next one has a port", (xen) =>
+    Effect.gen(function*() {
+      const dead = yield* Scope.make()
+      yield* Scope.provide(listen(), dead)
+      yield* xen.killProcess(server)
+      const store = yield* xen.store(server)
+      assert.strictEqual((yield* store.directory(path)).length, 2)
+      const seen: Array<number> = []
+      const watched = Effect.updateService(EventChannels, (channels) => ({
+        ...channels,
+        listen: (options: { readonly peer: number }) =>
+          store.directory(path).pipe(
+            Effect.orDie,
+            Effect.map((names) => void seen.push(names.length)),
+            Effect.andThen(channels.listen(options))
+          )
+      }))
+      yield* Server.listen({ peer: client, path }).pipe(watched, Effect.provide(TestXen.layerDomain(server)))
+      assert.deepStrictEqual(seen, [0])
+      assert.strictEqual((yield* store.directory(path)).length, 2)
+      yield* Scope.close(dead, Exit.void)
     }))
 
   inXen("the server publishes for the client alone, all at once, and takes back what it published", (xen) =>
