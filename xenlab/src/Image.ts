@@ -1,6 +1,7 @@
 /**
  * Adds the project to the base images: bundles of the command line tool, the laws and the agent, with koffi beside them.
  */
+import * as Assets from "@xen-shbuf/screen/Assets"
 import { build } from "esbuild"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
@@ -35,7 +36,7 @@ export const entries: Entries = {
   "thermometer-backend": join(workspace, "examples", "thermometer", "Backend.ts"),
   "thermometer-frontend": join(workspace, "examples", "thermometer", "Frontend.ts"),
   ...Object.fromEntries(
-    ["tool", "laws", "services", "peer", "hostile", "soak", "worker", "display", "input", "vchan"].map((name) =>
+    ["tool", "laws", "services", "peer", "hostile", "soak", "worker", "display", "input", "tunnel", "vchan"].map((name) =>
       [name, join(home, "guest", `${name}.ts`)]
     )
   )
@@ -95,6 +96,8 @@ export const make = Effect.fnUntraced(function*(
   const inside = join(project, place)
   yield* bundle({ agent: join(home, "guest", "agent.ts"), ...wanted }, inside)
   yield* copyKoffi(inside)
+  yield* fs.makeDirectory(join(inside, "page"))
+  for (const [name, { body }] of yield* Assets.load) yield* fs.writeFileString(join(inside, "page", name), body)
   for (const folder of files) yield* Command.run("cp", ["-a", `${folder}/.`, project])
   yield* Tree.pack(base.busybox, project, join(folder, "project.cpio"))
 

@@ -20,6 +20,7 @@ import * as Pair from "./checks/Pair.ts"
 import * as Peer from "./checks/Peer.ts"
 import * as Readme from "./checks/Readme.ts"
 import * as Resident from "./checks/Resident.ts"
+import * as Screen from "./checks/Screen.ts"
 import * as Sharing from "./checks/Sharing.ts"
 import * as Sound from "./checks/Sound.ts"
 import * as Soak from "./checks/Soak.ts"
@@ -45,6 +46,7 @@ export const topics = [
   "driver",
   "sound",
   "display",
+  "screen",
   "vchan",
   "soak"
 ] as const
@@ -85,10 +87,8 @@ const shared = Effect.fnUntraced(function*(lab: Boot.Booted, report: Report, { o
     /** Where the tool runs in dom0. */
     tool: yield* Tool.resident(lab.dom0),
     isWanted,
-    vchans: hasVchans(only),
     when: <A>(topic: Topic, checks: ReadonlyArray<A>): ReadonlyArray<A> => isWanted(topic) ? checks : [],
-    /** What says nothing about the processor runs on one of them, and on others if it is asked for by name. */
-    isGeneral: (topic: Topic): boolean => arch.isGeneral ? isWanted(topic) : only.includes(topic),
+    isGeneral: (topic: Topic): boolean => isGeneral(arch, only, topic),
     general: <A>(checks: ReadonlyArray<A>): ReadonlyArray<A> => arch.isGeneral ? checks : [],
     prepare: (missing: Parameters<typeof Modules.checks>[0]) =>
       isWanted("tool") ? Modules.checks(missing) : Modules.prepare,
@@ -156,7 +156,7 @@ const alike = (checks: ReadonlyArray<Plan.Check<Modules.Context>>) =>
 
 /** A guest with dom0, when dom0 is prepared; its death is the last, and waits for what others do with it. */
 const checkGuest = Effect.fnUntraced(function*(
-  { arch, general, isGeneral, lab, prepare, run, soaking, vchans, when }: Shared,
+  { arch, general, isGeneral, lab, prepare, run, soaking, when }: Shared,
   { context, plan, prepared }: Started,
   { dom0, pair, seed }: { readonly dom0: Fiber.Fiber<void>; readonly pair: Fiber.Fiber<void>; readonly seed: number }
 ) {
@@ -173,7 +173,7 @@ const checkGuest = Effect.fnUntraced(function*(
   const sharing = [...Sharing.checks(lab), ...general([...Sharing.generalChecks(lab), Readme.check(lab)])]
   yield* run({ ...group, checks: when("sharing", sharing) })
   if (isGeneral("driver")) yield* run({ ...group, checks: Driver.checks(lab) })
-  if (vchans) yield* run({ ...group, checks: Vchan.checks(lab, seed) })
+  if (isGeneral("vchan")) yield* run({ ...group, checks: Vchan.checks(lab, seed) })
   yield* soaking({ ...group, checks: [Soak.withGuest(lab, cycles.guest)] })
   yield* Fiber.join(pair)
   yield* run({ ...group, checks: when("tool", alike([Resident.left])) })
@@ -208,6 +208,20 @@ const checkDisplays = Effect.fnUntraced(function*({ arch, lab, run }: Shared) {
   yield* run({ where: "both guests' displays", acquire, concerns: () => true, checks: [Display.both] })
   for (const { acquire, where } of guests) {
     yield* run({ where, acquire, concerns: () => false, checks: Display.lastChecks(lab) })
+  }
+}, Effect.scoped)
+
+/** Screens in a browser, of guests that have one. */
+const checkScreens = Effect.fnUntraced(function*({ arch, lab, run }: Shared) {
+  const served = yield* Effect.cached(Scope.provide(Screen.serve(lab.dom0), yield* Effect.scope))
+  for (const plan of arch.guests) {
+    yield* Effect.scoped(Effect.gen(function*() {
+      const begin = Effect.flatMap(served, (served) => Screen.acquire(lab, served, plan))
+      const acquire = yield* Effect.cached(Scope.provide(begin, yield* Effect.scope))
+      const group = { where: `${plan.name}'s screen`, acquire }
+      yield* run({ ...group, concerns: Screen.concerns, checks: Screen.checks })
+      yield* run({ ...group, concerns: () => false, checks: Screen.lastChecks(lab) })
+    }))
   }
 }, Effect.scoped)
 
@@ -247,12 +261,23 @@ const checkDomains = Effect.fnUntraced(function*(common: Shared, { seed, soak }:
   yield* run({ ...inDom0(common), checks: when("tool", [Resident.left]) })
 }, Effect.scoped)
 
-/** Whether vchans are checked, which takes a compiler and a while. */
-export const hasVchans = (only: Options["only"]): boolean => only.includes("vchan")
+/** What says nothing about the processor runs on one of them, and on others if it is asked for by name. */
+const isGeneral = (arch: Arch, only: Options["only"], topic: Topic): boolean =>
+  only.includes(topic) || (only.length === 0 && arch.isGeneral)
 
-/** Whether there are displays: only x86's kernel has their driver. */
-export const hasDisplays = ({ modules }: Arch, only: Options["only"]): boolean =>
-  modules.includes("drm_xen_front") && (only.length === 0 || only.includes("display"))
+/** Whether vchans are checked, which takes a compiler. */
+export const hasVchans = (arch: Arch, only: Options["only"]): boolean => isGeneral(arch, only, "vchan")
+
+/** Displays, and the page that shows them. */
+const displays = ["display", "screen"] as const
+
+/** Whether one of these is checked: only x86's kernel has the driver. */
+const isShown = ({ modules }: Arch, only: Options["only"], topic: typeof displays[number]): boolean =>
+  modules.includes("drm_xen_front") && (only.length === 0 || only.includes(topic))
+
+/** Whether there are displays. */
+export const hasDisplays = (arch: Arch, only: Options["only"]): boolean =>
+  displays.some((topic) => isShown(arch, only, topic))
 
 /** Runs what was asked for. */
 export const run = Effect.fnUntraced(function*(lab: Boot.Booted, report: Report, options: Options) {
@@ -260,9 +285,10 @@ export const run = Effect.fnUntraced(function*(lab: Boot.Booted, report: Report,
   if (pages !== "4k") return yield* refusing(lab, report)
   const common = yield* shared(lab, report, options)
   const { only } = options
-  const isDisplayAlone = only.length === 1 && only[0] === "display"
-  if (isDisplayAlone) yield* common.run({ ...inDom0(common), checks: Modules.prepare })
+  const areDisplaysAlone = only.length > 0 && only.every((topic) => (displays as ReadonlyArray<Topic>).includes(topic))
+  if (areDisplaysAlone) yield* common.run({ ...inDom0(common), checks: Modules.prepare })
   else yield* checkDomains(common, options)
   // Guests of their own, when there is memory for them again.
-  if (hasDisplays(common.arch, only)) yield* checkDisplays(common)
+  if (isShown(common.arch, only, "display")) yield* checkDisplays(common)
+  if (isShown(common.arch, only, "screen")) yield* checkScreens(common)
 }, Effect.scoped)

@@ -13,6 +13,7 @@ import { join } from "node:path"
 import * as Arm64 from "./arch/Arm64.ts"
 import * as X86 from "./arch/X86.ts"
 import * as Boot from "./Boot.ts"
+import * as Console from "./Console.ts"
 import * as CPeer from "./CPeer.ts"
 import * as Grants from "./Grants.ts"
 import * as Image from "./Image.ts"
@@ -69,8 +70,8 @@ const test = Effect.fnUntraced(function*(options: Suite.Options) {
   yield* Effect.gen(function*() {
     const booted = yield* Effect.exit(Effect.gen(function*() {
       const files = [
-        ...Suite.hasDisplays(arch, options.only) ? [yield* Native.make] : [],
-        ...Suite.hasVchans(options.only) ? [yield* CPeer.make] : []
+        ...Suite.hasDisplays(arch, options.only) ? [yield* Native.make, yield* Console.make] : [],
+        ...pages === "4k" && Suite.hasVchans(arch, options.only) ? [yield* CPeer.make] : []
       ]
       return yield* Boot.boot({ entries: Image.entries, files, results })
     }))

@@ -203,11 +203,11 @@ export const toCanvas = (pixels: Uint8Array): Uint8Array => {
 const hash = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex")
 
 /** Waits until a page's canvas shows just these pixels. */
-export const shows = (page: Page, rgba: Uint8Array): Effect.Effect<void> =>
+export const shows = (page: Page, rgba: Uint8Array, { seconds = 30 } = {}): Effect.Effect<void> =>
   Effect.promise(() =>
     page.evaluate(`(async () => {
       const canvas = document.querySelector("canvas")
-      const end = performance.now() + 30_000
+      const end = performance.now() + ${seconds * 1000}
       while (performance.now() < end) {
         const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height)
         const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", data))

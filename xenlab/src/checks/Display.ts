@@ -79,7 +79,8 @@ interface Event {
   readonly [field: string]: unknown
 }
 
-const next = (process: Process, ...wanted: ReadonlyArray<string>): Effect.Effect<Event, unknown> =>
+/** The next event of these. */
+export const next = (process: Process, ...wanted: ReadonlyArray<string>): Effect.Effect<Event, unknown> =>
   Effect.flatMap(process.nextLine, (line) => {
     const event = JSON.parse(line) as Event
     return wanted.includes(event.event) ? Effect.succeed(event) : next(process, ...wanted)
