@@ -80,11 +80,11 @@ export class LinuxGuest {
 
   readonly elapsed: Effect.Effect<void, Failure> = Effect.suspend(() => {
     if (this.state !== "running" && this.state !== "draining") return Effect.void
-    this.wakes++
     this.look()
     const isOut = this.#room >= this.#buffer
     const stop = isOut ? this.stop(this.state === "draining" ? "setup" : "xrun") : Effect.void
-    return stop
+    // Whoever waits goes on when the card has stopped, and the driver has seen to all events that it took.
+    return Effect.andThen(stop, Effect.sync(() => void this.wakes++))
   })
 
   /** Reads the driver's place, as ALSA does. */
@@ -98,8 +98,9 @@ export class LinuxGuest {
   }
 
   stop(state: "setup" | "xrun") {
-    this.state = state
-    return Effect.asVoid(this.#stream.status({ _tag: "Trigger", type: 2 }))
+    return Effect.map(this.#stream.status({ _tag: "Trigger", type: 2 }), () => {
+      this.state = state
+    })
   }
 
   readonly prepare = Effect.sync(() => {
