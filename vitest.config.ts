@@ -26,7 +26,7 @@ export default defineConfig({
     maxWorkers: availableParallelism() + 1,
     // Long enough for a machine that is busy with other things: no test is about time.
     testTimeout: 60_000,
-    // For the programs that tests start: half of what the start of one takes is reading what the one before has read.
+    // For the programs that tests start: a third of what the start of one takes is reading what the one before has read.
     env: { NODE_COMPILE_CACHE: join(import.meta.dirname, "node_modules/.cache/compiled") },
     projects: [...projects.map((test) => ({ ...test, isolate: false })), ...apart].map((test) => ({
       extends: true as const,

@@ -15,6 +15,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
 import * as Stream from "effect/Stream"
+import * as Noise from "./Noise.ts"
 import { nextLine, say } from "./Program.ts"
 
 /** What the host can ask for. */
@@ -47,19 +48,6 @@ const options = JSON.parse(process.argv[2]!) as Options
 const seen = new Map<string, Seen>()
 const keyboards = new Set<KeyboardBackend.Keyboard>()
 
-/** The noise of a seed, as `draw.c` makes it. */
-const makeNoise = (seed: number, width: number, height: number): Buffer => {
-  const words = new Uint32Array(width * height)
-  let state = seed
-  for (let i = 0; i < words.length; i++) {
-    state ^= state << 13
-    state ^= state >>> 17
-    state ^= state << 5
-    words[i] = i % width === 0 ? i / width : state
-  }
-  return Buffer.from(words.buffer)
-}
-
 /** Whether a frame is the noise, its lines moved up by some number, which its first pixel says. */
 const isRight = (frame: Frame, noise: Buffer, target: Buffer): boolean => {
   if (!frame.copyInto(target)) return false
@@ -79,7 +67,7 @@ const look = (connector: Connector) => {
     if (picture._tag === "Dark") return void counts.dark++
     const size = picture.width * picture.height * 4
     if (noise.length !== size) {
-      noise = makeNoise(Number(name), picture.width, picture.height)
+      noise = Buffer.from(Noise.noise(Number(name), picture.width, picture.height).buffer)
       target = Buffer.alloc(size)
     }
     Object.assign(counts, { width: picture.width, height: picture.height, format: picture.format.name })

@@ -192,7 +192,7 @@ const request = (
         bpp: zero ? 0 : of([32, 16, 24, 32, 0, 8, 64, 65, 0xffff_ffff]),
         bufferSize: isReal || below(2) > 0 ? real[0] : of(bytes),
         flags: of([0, 0, 0, 0xffff_fffe, 1]),
-        directory: isReal ? real[1] : of([0, 7, 8, 9, 30_000, 0xffff_ffff]),
+        directory: isReal ? real[1] : of([0, 7, 8, 9, 30_000, 0xffff_ffff, real[1]]),
         dataOffset: of([0, 0, 0, 4, 2, 4096, 0xffff_ffff])
       }
     }
@@ -299,7 +299,7 @@ const round = Effect.fnUntraced(function*(dice: Random, { events, requests }: Co
   return asked.length
 })
 
-/** Looks at all connectors, and reads every byte of every frame: of all but the first at once, of that so late that flips pile up. */
+/** Looks at all connectors, and reads every byte of every frame; at the first it looks so late that flips pile up. */
 const show: Backend.Options<never, never>["show"] = (display) =>
   Effect.forEach(display.connectors, ({ pictures }, index) => {
     const late = index === 0 ? Effect.repeat(Effect.yieldNow, { times: 32 }) : Effect.void

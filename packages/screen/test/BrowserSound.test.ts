@@ -175,7 +175,7 @@ describe("a browser", () => {
           await page.keyboard.press("Space")
         })
         yield* hears(page, [0])
-        // Who hears nothing, or does not want to, still sees it; where the page catches up, it may be louder for a moment.
+        // Who hears nothing, or does not want to, still sees it: on a busy machine a decibel louder for a moment.
         yield* shows("-12 dB")
         // It is kept.
         yield* run(() => page.reload())

@@ -13,8 +13,8 @@ import * as Dice from "./Dice.ts"
 import * as Machine from "./Machine.ts"
 import * as Model from "./Model.ts"
 
-/** Three or four states each. A frontend that connects shares pages each time: it takes longer. */
-const cases = { frontend: 2500, backend: 250 }
+/** A frontend that connects shares pages each time: it takes longer. */
+const cases = { frontend: 10_000, backend: 1000 }
 
 /** Other ones each time. */
 const first = Math.floor(Math.random() * 2 ** 31)

@@ -7,6 +7,7 @@ import * as Exit from "effect/Exit"
 import type { Browser, Page } from "playwright-core"
 import { join } from "node:path"
 import * as World from "../../../packages/screen/test/World.ts"
+import * as Noise from "../../guest/Noise.ts"
 import * as Boot from "../Boot.ts"
 import type * as Grants from "../Grants.ts"
 import * as Console from "../Console.ts"
@@ -76,14 +77,7 @@ const look = Effect.fnUntraced(function*({ browser, guest, tunnel }: Context) {
 
 /** What a canvas must have of a frame of `draw.c`, 1 for that after the first flip. */
 const frame = (number: number): Uint8Array => {
-  const noise = new Uint32Array(size.width * size.height)
-  let state = seed
-  for (let i = 0; i < noise.length; i++) {
-    state ^= state << 13
-    state ^= state >>> 17
-    state ^= state << 5
-    noise[i] = i % size.width === 0 ? i / size.width : state
-  }
+  const noise = Noise.noise(seed, size.width, size.height)
   const split = number * size.width
   const moved = new Uint32Array(noise.length)
   moved.set(noise.subarray(split))
@@ -223,7 +217,7 @@ const asUdev = `
     printf 'I:1\nE:ID_SEAT=seat0\nE:ID_INPUT=1\nE:ID_INPUT_KEYBOARD=1\nG:seat\nG:seat-master\nQ:seat\nQ:seat-master\n' > /run/udev/data/c$(cat $dev)
   done`
 
-const console: Check<Context>["run"] = (context) =>
+const answered: Check<Context>["run"] = (context) =>
   Effect.gen(function*() {
     const { guest } = context
     yield* sh(guest, asUdev)
@@ -271,7 +265,7 @@ const gone = (lab: Lab): Check<Context>["run"] => (context) =>
 export const checks: ReadonlyArray<Check<Context>> = [
   { name: "a browser's canvas has every pixel of the guest, before and after its connection was cut", run: seen },
   { name: "what is typed and clicked in the browser arrives in the guest's input devices", run: typed },
-  { name: "a text console: uname -a is typed in the browser, and its answer read from the picture", run: console }
+  { name: "a text console: uname -a is typed in the browser, and its answer read from the picture", run: answered }
 ]
 
 /** What ends the guest. */

@@ -195,8 +195,8 @@ export const checks = (lab: Lab, seed: number): ReadonlyArray<Check<Context>> =>
     [{ server: "C", client: "the library", serverIn: "dom0", ...big }, 100 * megabytes, 65_536],
     [{ server: "the library", client: "C", serverIn: "guest", left: 1024, right: 2048 }, megabytes, 5000],
     [{ server: "C", client: "the library", serverIn: "guest", left: 2048, right: 1024 }, megabytes, 5000],
-    [{ server: "the library", client: "C", serverIn: "guest", left: 2 ** 20, right: 4096 }, 2 * megabytes, 65_536],
-    [{ server: "C", client: "the library", serverIn: "guest", left: 2048, right: 2 ** 20 }, 2 * megabytes, 65_536]
+    [{ server: "the library", client: "C", serverIn: "guest", left: 2 ** 20, right: 4096 }, 8 * megabytes, 65_536],
+    [{ server: "C", client: "the library", serverIn: "guest", left: 2048, right: 2 ** 20 }, 8 * megabytes, 65_536]
   ]
   const deaths: ReadonlyArray<readonly [setting: Setting, victim: "server" | "client"]> = [
     [{ server: "the library", client: "C", serverIn: "guest", ...big }, "server"],

@@ -133,7 +133,8 @@ const offer = Effect.fnUntraced(function*(options: Options) {
 
 /**
  * Offers a vchan to `peer`, for one client; it may come at any time, and is waited for with `connected`. Its rings take
- * one page, and a page for each 4096 bytes of a ring of more than 2048.
+ * one page, and a page for each 4096 bytes of a ring of more than 2048. What stands at the path goes first, whosever it is,
+ * also where the offer fails afterwards.
  *
  * When the client has gone, this vchan is over: leave its scope, and offer another at the same path, with
  * `Effect.forever(Effect.scoped(…))`. The end of the client's whole domain is noticed in dom0, and not in a guest: Xen does

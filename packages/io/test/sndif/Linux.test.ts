@@ -16,7 +16,7 @@ const sound = Arbitrary.map(
     rest: Arbitrary.schema(Schema.Literals([0, 1, 37])),
     pace: Arbitrary.schema(Schema.Literals(["real-time", "unpaced"])),
     // Whole periods, and some that are not; shorter than the buffer, too.
-    lengths: Arbitrary.array(Arbitrary.schema(between(1, 8000)), { minLength: 1, maxLength: 4 }),
+    lengths: Arbitrary.array(Arbitrary.schema(between(1, 20_000)), { minLength: 1, maxLength: 4 }),
     opensAnew: Arbitrary.schema(Schema.Boolean)
   }),
   ({ period, periods, rest, ...sound }) => ({ ...sound, period, buffer: period * periods + rest })
