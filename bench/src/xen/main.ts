@@ -98,8 +98,7 @@ const withGuests = Effect.fnUntraced(function*({ isWanted, lab, publish, quick, 
     })
   )
   yield* say("measuring")
-  // The marks between operations are found in what strace says on x86 alone: on arm64 it would count none.
-  if (isWanted("calls") && (yield* Target).arch.name === "x86") {
+  if (isWanted("calls")) {
     for (const section of yield* Calls.sections(dom0, tableSize.dom0, where, quick)) yield* publish(section)
   }
   if (isWanted("emulator")) yield* publish(yield* Emulator.section(lab.dom0, where))
