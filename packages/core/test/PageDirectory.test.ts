@@ -66,7 +66,8 @@ describe("PageDirectory", () => {
     assert.isTrue(bytes.subarray(4104).every((byte) => byte === 0))
   })
 
-  // Bytes of Linux 6.1's display driver on a real Xen. A file's name: the guest, so many references, its first page's.
+  // Bytes of Linux 6.1's display and sound drivers on a real Xen. A file's name: the guest or the driver, so many references,
+  // its first page's.
   const kernel = new URL("fixtures/", import.meta.url)
   for (const name of readdirSync(kernel)) {
     it(`what Linux's kernel made: ${name}`, () => {
