@@ -30,28 +30,6 @@ const inXen = (
 
 const run = <A>(program: () => Promise<A>) => Effect.promise(program)
 
-/** Keeps all that a page gives to the browser's loudspeaker, block by block, each channel for itself. */
-const recorder = `
-  window.heard = []
-  const processor = "registerProcessor('recorder', class extends AudioWorkletProcessor {" +
-    "process([input]) { this.port.postMessage(input.map((channel) => channel.slice())); return true } })"
-  const url = URL.createObjectURL(new Blob([processor], { type: "text/javascript" }))
-  const { addModule } = AudioWorklet.prototype
-  AudioWorklet.prototype.addModule = async function(own) {
-    await addModule.call(this, url)
-    return addModule.call(this, own)
-  }
-  const { connect } = AudioNode.prototype
-  AudioNode.prototype.connect = function(to, ...rest) {
-    if (to instanceof AudioDestinationNode) {
-      const node = new AudioWorkletNode(this.context, "recorder", { numberOfOutputs: 0 })
-      node.port.onmessage = ({ data }) => window.heard.push(data)
-      connect.call(this, node)
-    }
-    return connect.call(this, to, ...rest)
-  }
-`
-
 interface Options {
   readonly page?: BrowserContextOptions
   readonly microphone?: boolean
@@ -64,7 +42,7 @@ const listening = Effect.fnUntraced(function*(browser: Browser, id: number, opti
   yield* World.openMonitor(id)
   const card = yield* World.openCard(id)
   const url = yield* World.serve({ microphone: options.microphone })
-  const page = yield* World.open(browser, url, { bypassCSP: true, ...options.page }, recorder)
+  const page = yield* World.open(browser, url, { bypassCSP: true, ...options.page }, World.recorder)
   yield* run(() => page.getByRole("button", { name: "Sound", exact: true }).click())
   yield* run(() => page.getByText("Card, stream 0/0").waitFor())
   return { ...card, page, url }
@@ -113,17 +91,6 @@ const fallsSilent = (page: Page) =>
     })()`)
   )
 
-/** Waits until the last frame that a page has played is this one, nearly. */
-const hears = (page: Page, frame: ReadonlyArray<number>) =>
-  run(() =>
-    page.waitForFunction(`(() => {
-      const expected = ${JSON.stringify(frame)}
-      const last = window.heard.splice(0).at(-1)
-      return last !== undefined && last.length === expected.length &&
-        expected.every((sample, channel) => Math.abs(last[channel].at(-1) - sample) < 0.001)
-    })()`)
-  )
-
 const violations = async (page: Page) => {
   await page.evaluate(readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8"))
   const found = await page.evaluate(`axe.run().then(({ violations }) => violations.map(({ id, nodes }) => id + ": " + nodes.map(({ html }) => html).join(" ")))`)
@@ -156,12 +123,12 @@ describe("a browser", () => {
         const over = { format: "float_le", channels: 6 } as const
         yield* playForEver(3, playback, over, floats(0.1, 0.2, 0.3, 0.4, 0.5, 0.25))
         // Front, centre, low, then the sides, which Linux calls rear.
-        yield* hears(page, [0.1, 0.2, 0.5, 0.25, 0.3, 0.4])
+        yield* World.hears(page, [0.1, 0.2, 0.5, 0.25, 0.3, 0.4])
         yield* run(() => page.getByText("48,000 Hz · 5.1 · delay").waitFor())
       }))
       yield* Effect.scoped(Effect.gen(function*() {
         yield* playForEver(3, playback, { rate: 44_100, channels: 1 }, new Uint8Array(Int16Array.of(8192).buffer))
-        yield* hears(page, [0.25])
+        yield* World.hears(page, [0.25])
         yield* shows("-12 dB")
         yield* run(() => page.getByText("44,100 Hz · mono · delay").waitFor())
         // With the keyboard alone. Half as far is a quarter as loud.
@@ -169,12 +136,12 @@ describe("a browser", () => {
           await page.getByRole("slider", { name: "Volume of Card, stream 0/0" }).focus()
           for (let i = 0; i < 10; i++) await page.keyboard.press("ArrowLeft")
         })
-        yield* hears(page, [0.0625])
+        yield* World.hears(page, [0.0625])
         yield* run(async () => {
           await page.keyboard.press("Tab")
           await page.keyboard.press("Space")
         })
-        yield* hears(page, [0])
+        yield* World.hears(page, [0])
         // Who hears nothing, or does not want to, still sees it: on a busy machine a decibel louder for a moment.
         yield* shows("-12 dB")
         // It is kept.
@@ -183,15 +150,15 @@ describe("a browser", () => {
         yield* run(() => page.getByRole("button", { name: "Mute Card", pressed: true }).waitFor())
         assert.strictEqual(yield* run(() => page.getByRole("slider").inputValue()), "50")
         yield* run(() => page.getByRole("button", { name: "Mute Card" }).click())
-        yield* hears(page, [0.0625])
+        yield* World.hears(page, [0.0625])
       }))
       yield* Effect.scoped(World.inDomain(3)(Effect.gen(function*() {
         const open = yield* playback.open({ ...params, channels: 2 })
         const samples = new Uint8Array(Int16Array.from({ length: 96_000 }, () => 8192).buffer)
         yield* Effect.forkScoped(Pcm.play(open, Stream.forever(Stream.make(samples))))
-        yield* hears(page, [0.0625, 0.0625])
+        yield* World.hears(page, [0.0625, 0.0625])
         yield* open.mute([false, true], true)
-        yield* hears(page, [0.0625, 0])
+        yield* World.hears(page, [0.0625, 0])
       })))
     }))
 
@@ -205,14 +172,14 @@ describe("a browser", () => {
       yield* playForEver(3, playback, { channels: 1 }, new Uint8Array(Int16Array.of(4096).buffer))
       const first = yield* Scope.make()
       const url = yield* Scope.provide(World.serve(), first)
-      const page = yield* World.open(browser, url, { bypassCSP: true }, recorder)
+      const page = yield* World.open(browser, url, { bypassCSP: true }, World.recorder)
       const button = page.getByRole("button", { name: "Sound", exact: true })
       yield* run(() => button.click())
-      yield* hears(page, [0.125])
+      yield* World.hears(page, [0.125])
       yield* Scope.close(first, Exit.void)
       yield* run(() => page.getByText("Connection lost, trying again …").waitFor())
       yield* World.serve({ port: Number(url.port) })
-      yield* hears(page, [0.125])
+      yield* World.hears(page, [0.125])
       yield* run(() => button.click())
       yield* run(() => page.getByRole("meter").waitFor({ state: "hidden" }))
       assert.strictEqual(yield* run(() => button.getAttribute("aria-pressed")), "false")

@@ -236,6 +236,39 @@ export const open = (
     (page) => Effect.promise(() => page.context().close())
   )
 
+/** Keeps all that a page gives to the browser's loudspeaker, block by block, each channel for itself. */
+export const recorder = `
+  window.heard = []
+  const processor = "registerProcessor('recorder', class extends AudioWorkletProcessor {" +
+    "process([input]) { this.port.postMessage(input.map((channel) => channel.slice())); return true } })"
+  const url = URL.createObjectURL(new Blob([processor], { type: "text/javascript" }))
+  const { addModule } = AudioWorklet.prototype
+  AudioWorklet.prototype.addModule = async function(own) {
+    await addModule.call(this, url)
+    return addModule.call(this, own)
+  }
+  const { connect } = AudioNode.prototype
+  AudioNode.prototype.connect = function(to, ...rest) {
+    if (to instanceof AudioDestinationNode) {
+      const node = new AudioWorkletNode(this.context, "recorder", { numberOfOutputs: 0 })
+      node.port.onmessage = ({ data }) => window.heard.push(data)
+      connect.call(this, node)
+    }
+    return connect.call(this, to, ...rest)
+  }
+`
+
+/** Waits until the last frame that a page has played is this one, nearly. */
+export const hears = (page: Page, frame: ReadonlyArray<number>, { seconds = 30 } = {}) =>
+  Effect.promise(() =>
+    page.waitForFunction(`(() => {
+      const expected = ${JSON.stringify(frame)}
+      const last = window.heard.splice(0).at(-1)
+      return last !== undefined && last.length === expected.length &&
+        expected.every((sample, channel) => Math.abs(last[channel].at(-1) - sample) < 0.001)
+    })()`, undefined, { timeout: seconds * 1000 })
+  )
+
 /** A page that is the test, of a socket that is served without a network, until the scope ends. */
 export const pageOf = Effect.fnUntraced(function*<E, R>(serve: (socket: Socket.Socket) => Effect.Effect<void, E, R>) {
   const said = yield* Queue.unbounded<string>()
