@@ -8,7 +8,7 @@ import type { GrantTable } from "@xen-shbuf/core/GrantTable"
 import type { XenStore } from "@xen-shbuf/core/XenStore"
 import * as Guests from "@xen-shbuf/screen/Guests"
 import * as Screens from "@xen-shbuf/screen/Screens"
-import * as Server from "@xen-shbuf/screen/Server"
+import type * as Server from "@xen-shbuf/screen/Server"
 import * as Sounds from "@xen-shbuf/screen/Sounds"
 import * as Argument from "effect/cli/Argument"
 import * as CliError from "effect/cli/CliError"
@@ -16,7 +16,6 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as HttpServer from "effect/http/HttpServer"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import { randomBytes } from "node:crypto"
@@ -45,10 +44,13 @@ const addressOf = ({ host, path, port, token }: {
 /** Starts the server, until its scope ends, and says where it is. */
 const listen = Effect.fnUntraced(function*({ host, port, ...options }: Server.Listening & { readonly host: string }) {
   const { event, hint } = yield* Output
+  // A quarter of all that is to be loaded, for this command alone.
+  const Server = yield* Effect.promise(() => import("@xen-shbuf/screen/Server"))
+  const { HttpServer } = yield* Effect.promise(() => import("effect/http/HttpServer"))
   const context = yield* Layer.build(Server.layer({ host, port, ...options })).pipe(
     Effect.mapError(({ cause }) => NotListening.from(`${inUrl(host)}:${port}`, cause))
   )
-  const { address } = Context.get(context, HttpServer.HttpServer)
+  const { address } = Context.get(context, HttpServer)
   const bound = "port" in address ? address.port : port
   const url = addressOf({ host, port: bound, path: Server.pathOf(options), token: options.token })
   yield* event({ event: "listening", url, host, port: bound }, `Open ${url}`)
