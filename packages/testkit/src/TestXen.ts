@@ -241,7 +241,9 @@ const heldPages = ({ domain: { id: domain }, mappings, shares }: Linux.Linux): R
     peer: share.peer,
     access: share.access,
     refs: [...Linux.granted(share)],
-    madeBy: callers(share.caller)
+    get madeBy() {
+      return callers(share.caller)
+    }
   })),
   ...Array.from(mappings, ({ access, caller, granter, id, refs }): Holding => ({
     _tag: "Mapping",
@@ -250,7 +252,9 @@ const heldPages = ({ domain: { id: domain }, mappings, shares }: Linux.Linux): R
     peer: granter.domain.id,
     access,
     refs: [...refs],
-    madeBy: callers(caller)
+    get madeBy() {
+      return callers(caller)
+    }
   }))
   ]
 
@@ -262,7 +266,9 @@ const heldChannels = ({ channels, domain: { id: domain } }: Linux.Linux): Readon
     peer,
     port,
     isJoined: other !== undefined,
-    madeBy: callers(caller)
+    get madeBy() {
+      return callers(caller)
+    }
   }))
 
 const heldInStore = ({ client, domain: { id: domain } }: Linux.Linux): ReadonlyArray<Holding> => [
@@ -271,13 +277,17 @@ const heldInStore = ({ client, domain: { id: domain } }: Linux.Linux): ReadonlyA
     id: made,
     domain,
     path,
-    madeBy: callers(caller)
+    get madeBy() {
+      return callers(caller)
+    }
   })),
   ...Array.from(client.transactions.values(), ({ caller, made }): Holding => ({
     _tag: "Transaction",
     id: made,
     domain,
-    madeBy: callers(caller)
+    get madeBy() {
+      return callers(caller)
+    }
   }))
 ]
 
