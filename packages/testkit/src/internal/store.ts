@@ -143,11 +143,12 @@ const may = (permissions: Permissions, id: DomainId, what: "read" | "write"): bo
 const denied = (path: string): Outcome<never> => Result.fail(new StoreError.AccessDenied({ path }))
 
 /** The tree with another node at these names, or without one. */
-const replace = (store: Store, root: Node, names: ReadonlyArray<string>, node: Node | undefined): Node => {
-  if (names.length === 0) return node!
-  const [name, ...rest] = names as [string, ...ReadonlyArray<string>]
+const replace = (store: Store, root: Node, names: ReadonlyArray<string>, node: Node | undefined, depth = 0): Node => {
+  const name = names[depth]
+  if (name === undefined) return node!
   const children = new Map(root.children)
-  const below = rest.length === 0 ? node : replace(store, root.children.get(name)!, rest, node)
+  const isLast = depth === names.length - 1
+  const below = isLast ? node : replace(store, root.children.get(name)!, names, node, depth + 1)
   const isNew = root.children.has(name) !== (below !== undefined)
   if (below === undefined) children.delete(name)
   else children.set(name, below)
