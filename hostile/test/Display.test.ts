@@ -5,6 +5,7 @@ import * as Logger from "effect/Logger"
 import type * as Scope from "effect/Scope"
 import * as Display from "../src/devices/Display.ts"
 import * as World from "../../packages/io/test/displif/World.ts"
+import * as Traces from "../../packages/xenbus/test/Traces.ts"
 
 /** Runs cases from any seed, and names it where one fails. What the victim logs is not for us. */
 const played = <E>(test: (seed: number) => Effect.Effect<void, E, TestXen.TestXen | Scope.Scope>) =>
@@ -12,7 +13,8 @@ const played = <E>(test: (seed: number) => Effect.Effect<void, E, TestXen.TestXe
     const seed = Math.floor(Math.random() * 2 ** 31)
     return World.checked(test(seed)).pipe(
       Effect.provide(Logger.layer([])),
-      Effect.tapCause(() => Effect.logError(`seed ${seed}`))
+      Effect.tapCause(() => Effect.logError(`seed ${seed}`)),
+      Traces.without
     )
   })
 

@@ -17,6 +17,7 @@ import * as Schema from "effect/Schema"
 import * as TestClock from "effect/testing/TestClock"
 import * as Dice from "../../../packages/xenbus/test/Dice.ts"
 import * as Machine from "../../../packages/xenbus/test/Machine.ts"
+import * as Traces from "../../../packages/xenbus/test/Traces.ts"
 
 const device = { type: Dice.type, frontend: 3, backend: 1 }
 const halves = { ours: "/local/domain/1/backend/dice/3/0", theirs: "/local/domain/3/device/dice/0" } as const
@@ -245,4 +246,4 @@ export const run = (options: Pick<Arbitrary.CheckOptions, "runs" | "seed" | "rep
     const result = yield* Arbitrary.checkEffect(arbitrary, (self) =>
       Effect.sandbox(Effect.as(play(self, tally), true)).pipe(Effect.provide(TestXen.layer(), { local: true })), options)
     return { tally, failure: Arbitrary.formatCheckFailure(result) }
-  })
+  }).pipe(Traces.without)

@@ -13,6 +13,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as Traces from "../../../packages/xenbus/test/Traces.ts"
 import * as Model from "./StoreModel.ts"
 
 const ids = [0, 1, 2] as const
@@ -401,16 +402,6 @@ const attempt = (world: World, steps: ReadonlyArray<Step>) =>
 
 /** Plays the cases of so many seeds, and counts what came of it in the tally. Throws at the first one that goes wrong. */
 export const run = (seed: number, runs: number, tally: Map<string, number>): Effect.Effect<void> =>
-  Effect.suspend(() => {
-    const depth = Error.stackTraceLimit
-    // Most answers are errors, and it is their stack that takes the time.
-    Error.stackTraceLimit = 0
-    return Effect.ensuring(all(seed, runs, tally), Effect.sync(() => {
-      Error.stackTraceLimit = depth
-    }))
-  })
-
-const all = (seed: number, runs: number, tally: Map<string, number>) =>
   Effect.gen(function*() {
     const world = { ...yield* makeWorld, tally }
     for (let at = seed; at < seed + runs; at++) {
@@ -422,4 +413,4 @@ const all = (seed: number, runs: number, tally: Map<string, number>) =>
       const failure = yield* Effect.orDie(Effect.flip(attempt(world, fewest)))
       return yield* Effect.die(new Error(`Case ${at}: ${Cause.pretty(failure)}\nSteps:\n${all.join("\n")}`))
     }
-  }).pipe(Effect.provide(TestXen.layer()))
+  }).pipe(Effect.provide(TestXen.layer()), Traces.without)

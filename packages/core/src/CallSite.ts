@@ -12,10 +12,14 @@ const v8 = Error as ErrorConstructor & {
   readonly captureStackTrace?: (target: object, above: (...args: Array<never>) => unknown) => void
 }
 
-/** The line of the stack above a function that is running, made readable only when it is asked for. */
+/**
+ * The line of the stack above a function that is running, made readable only when it is asked for. There is none where
+ * the program wants no stacks at all.
+ */
 const above = (self: (...args: Array<never>) => unknown): () => string | undefined => {
   const here: { readonly stack?: string } = {}
   const limit = v8.stackTraceLimit
+  if (limit === 0) return () => undefined
   // Not assigned: somebody may have frozen it, and then the place is found all the same, only slower.
   Reflect.set(v8, "stackTraceLimit", 1)
   v8.captureStackTrace?.(here, self)

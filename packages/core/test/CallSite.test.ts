@@ -24,6 +24,15 @@ describe("CallSite.named", () => {
       assert.isAbove(new Error().stack!.split("\n").length, 4)
     }))
 
+  it.effect("looks for no line where errors are to have no stack", () =>
+    Effect.gen(function*() {
+      const before = Error.stackTraceLimit
+      Error.stackTraceLimit = 0
+      const called = yield* CallSite.named("ask", () => frame)()
+      Error.stackTraceLimit = before
+      assert.deepStrictEqual([called?.name, called?.stack()], ["ask", undefined])
+    }))
+
   it("works where somebody has frozen Error", () => {
     const program = `
       import * as CallSite from "@xen-shbuf/core/CallSite"

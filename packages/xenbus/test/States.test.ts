@@ -12,6 +12,7 @@ import * as TestClock from "effect/testing/TestClock"
 import * as Dice from "./Dice.ts"
 import * as Machine from "./Machine.ts"
 import * as Model from "./Model.ts"
+import * as Traces from "./Traces.ts"
 
 /** A frontend that connects shares pages each time: it takes longer. */
 const cases = { frontend: 10_000, backend: 1000 }
@@ -38,7 +39,7 @@ const provoke = Effect.fnUntraced(function*({ settle, store }: Effect.Success<ty
 
 const inXen = (name: string, test: (machine: Effect.Success<typeof Machine.make>) => Effect.Effect<void, unknown, TestXen.TestXen>) =>
   it.live(name, () =>
-    Ledger.checked(Effect.flatMap(Machine.make, test)).pipe(Effect.provide([TestClock.layer(), TestXen.layer()])), 180_000)
+    Ledger.checked(Effect.flatMap(Machine.make, test)).pipe(Effect.provide([TestClock.layer(), TestXen.layer()]), Traces.without), 180_000)
 
 describe("states in every order", () => {
   inXen(`of a hostile frontend, ${cases.frontend} cases: at most one handler runs, and only while it may; another guest's goes on`, (machine) =>
