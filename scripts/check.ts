@@ -1,0 +1,47 @@
+/**
+ * `npm run check`: all that is found out without running anything: types, lint, Effect diagnostics, and whether what the
+ * docs and the declarations say is so. Ends with one line that adds up everything, `N passed, N failed`.
+ */
+import { globSync, readFileSync } from "node:fs"
+import { createRequire } from "node:module"
+import { join } from "node:path"
+import * as Steps from "./Steps.ts"
+
+const { close, skip, step } = Steps.make()
+
+/** Whether the Effect diagnostics have a build for a machine, and it is installed. */
+const hasDiagnostics = (arch: string): boolean => {
+  const { resolve } = createRequire(import.meta.url)
+  try {
+    createRequire(resolve("@effect/tsgo/package.json")).resolve(`@effect/tsgo-${process.platform}-${arch}/package.json`)
+    return true
+  } catch {
+    return false
+  }
+}
+
+const diagnostics = async () => {
+  // Linux on arm64 has no build of it. On x86 a missing one is a failure.
+  if (process.arch !== "x64" && !hasDiagnostics(process.arch)) {
+    return skip("Effect diagnostics", `effect-tsgo has no build for ${process.arch}`)
+  }
+  // The root's project goes on to all that it refers to, so this is every file.
+  const options = ["--project", "tsconfig.json", "--strict", "--severity", "error,warning"]
+  await step("Effect diagnostics: effect-tsgo", () => Steps.run(["effect-tsgo", "diagnostics", ...options]))
+}
+
+/** The compiler drops a comment with the import that it stands before; one with an empty line behind it stays. */
+const heads = async () => {
+  const all = globSync("packages/*/dist/*.d.ts", { cwd: Steps.root }).filter((path) => !path.endsWith("/index.d.ts"))
+  const lost = all.filter((path) => !/^(#!.*\n)?\/\*\*/.test(readFileSync(join(Steps.root, path), "utf8")))
+  return { ok: lost.length === 0, text: `put an empty line behind the comment at the head of:\n${lost.join("\n")}` }
+}
+
+await step("types: tsc -b", () => Steps.run(["tsc", "-b"]))
+await step("lint: oxlint --type-aware", () => Steps.run(["oxlint", "--type-aware", "--deny-warnings"]))
+await diagnostics()
+await step("figures: every ratio in the docs is one that a benchmark has printed", () =>
+  Steps.run(["node", "scripts/figures.ts"]))
+await step("declarations: each module has the comment at its head", heads)
+
+close("Not done here: nothing was run (npm test).")
