@@ -5,10 +5,14 @@ import * as Effect from "effect/Effect"
  * their stacks that take the time.
  */
 export const without = <A, E, R>(program: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.suspend(() => {
-    const depth = Error.stackTraceLimit
-    Error.stackTraceLimit = 0
-    return Effect.ensuring(program, Effect.sync(() => {
+  Effect.acquireUseRelease(
+    Effect.sync(() => {
+      const depth = Error.stackTraceLimit
+      Error.stackTraceLimit = 0
+      return depth
+    }),
+    () => program,
+    (depth) => Effect.sync(() => {
       Error.stackTraceLimit = depth
-    }))
-  })
+    })
+  )
