@@ -4,6 +4,7 @@
 import * as Ledger from "@xen-shbuf/testkit/Ledger"
 import * as Arbitrary from "effect/Arbitrary"
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
 import * as Traces from "../../../packages/xenbus/test/Traces.ts"
 import * as Case from "./Case.ts"
 import * as Check from "./Check.ts"
@@ -40,4 +41,8 @@ export const run = (options: Pick<Arbitrary.CheckOptions, "runs" | "seed" | "rep
       failure: Arbitrary.formatCheckFailure(result)
         ?? (left.length > 0 ? `After the last case of ${JSON.stringify(options)}: ${left.map(Ledger.describe).join("\n")}` : undefined)
     }
-  }).pipe(Effect.scoped, Traces.without)
+  }).pipe(
+    Effect.scoped,
+    // Who replays a failure looks for its place.
+    options.replay === undefined ? Traces.without : identity
+  )
