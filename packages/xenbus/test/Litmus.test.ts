@@ -8,14 +8,16 @@ const byteLength = 4 * 1024 * 1024
 
 const play = async (way: "ordered" | "plain") => {
   const fd = Result.getOrThrow(MappedMemory.memfd("litmus", byteLength))
+  const workers = [0, 1].map((side) =>
+    new Worker(new URL("fixtures/litmus.ts", import.meta.url), { workerData: { fd, byteLength, side, way } }))
   try {
-    const workers = [0, 1].map((side) =>
-      new Worker(new URL("fixtures/litmus.ts", import.meta.url), { workerData: { fd, byteLength, side, way } }))
     const ends = workers.map((worker) => new Promise((resolve, reject) => worker.on("exit", resolve).on("error", reject)))
     const told = new Promise<{ readonly rounds: number; readonly neither: number }>((resolve) => workers[0]!.once("message", resolve))
     await Promise.all(ends)
     return await told
   } finally {
+    // Where one has failed, the other waits for it, and keeps its processor busy.
+    await Promise.all(workers.map((worker) => worker.terminate()))
     MappedMemory.close(fd)
   }
 }
