@@ -44,7 +44,7 @@ const addressOf = ({ host, path, port, token }: {
 /** Starts the server, until its scope ends, and says where it is. */
 const listen = Effect.fnUntraced(function*({ host, port, ...options }: Server.Listening & { readonly host: string }) {
   const { event, hint } = yield* Output
-  // A quarter of all that is to be loaded, for this command alone.
+  // A quarter of the time that a start takes, for this command alone.
   const Server = yield* Effect.promise(() => import("@xen-shbuf/screen/Server"))
   const { HttpServer } = yield* Effect.promise(() => import("effect/http/HttpServer"))
   const context = yield* Layer.build(Server.layer({ host, port, ...options })).pipe(
