@@ -20,7 +20,7 @@ import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
-import { callers, channelsTellingCaller, storeTellingCaller, tellingCaller } from "./internal/callers.ts"
+import { channelsTellingCaller, storeTellingCaller, tellingCaller, withCallers } from "./internal/callers.ts"
 import * as Driver from "./internal/driver.ts"
 import * as Hypervisor from "./internal/hypervisor.ts"
 import * as Linux from "./internal/linux.ts"
@@ -234,61 +234,46 @@ const activeGrants = (xen: Hypervisor.Hypervisor): ReadonlyArray<ActiveGrant> =>
   ).filter(({ readers, writers }) => readers + writers > 0).toSorted((a, b) => a.domain - b.domain || a.ref - b.ref)
 
 const heldPages = ({ domain: { id: domain }, mappings, shares }: Linux.Linux): ReadonlyArray<Holding> => [
-  ...Array.from(shares, (share): Holding => ({
+  ...Array.from(shares, (share): Holding => withCallers({
     _tag: share.held ? "Share" : "Deferred",
     id: share.id,
     domain,
     peer: share.peer,
     access: share.access,
-    refs: [...Linux.granted(share)],
-    get madeBy() {
-      return callers(share.caller)
-    }
-  })),
-  ...Array.from(mappings, ({ access, caller, granter, id, refs }): Holding => ({
+    refs: [...Linux.granted(share)]
+  }, share.caller)),
+  ...Array.from(mappings, ({ access, caller, granter, id, refs }): Holding => withCallers({
     _tag: "Mapping",
     id,
     domain,
     peer: granter.domain.id,
     access,
-    refs: [...refs],
-    get madeBy() {
-      return callers(caller)
-    }
-  }))
+    refs: [...refs]
+  }, caller))
   ]
 
 const heldChannels = ({ channels, domain: { id: domain } }: Linux.Linux): ReadonlyArray<Holding> =>
-  [...channels.ends.values()].filter(Driver.isHeld).map(({ caller, id, other, peer, port }) => ({
+  [...channels.ends.values()].filter(Driver.isHeld).map(({ caller, id, other, peer, port }) => withCallers({
     _tag: "Channel",
     id,
     domain,
     peer,
     port,
-    isJoined: other !== undefined,
-    get madeBy() {
-      return callers(caller)
-    }
-  }))
+    isJoined: other !== undefined
+  }, caller))
 
 const heldInStore = ({ client, domain: { id: domain } }: Linux.Linux): ReadonlyArray<Holding> => [
-  ...[...client.store.watches].filter((watch) => watch.client === client).map(({ caller, made, path }): Holding => ({
+  ...[...client.store.watches].filter((watch) => watch.client === client).map(({ caller, made, path }): Holding => withCallers({
     _tag: "Watch",
     id: made,
     domain,
-    path,
-    get madeBy() {
-      return callers(caller)
-    }
-  })),
-  ...Array.from(client.transactions.values(), ({ caller, made }): Holding => ({
+    path
+  }, caller)),
+  ...Array.from(client.transactions.values(), ({ caller, made }): Holding => withCallers({
     _tag: "Transaction",
     id: made,
-    domain,
-    get madeBy() {
-      return callers(caller)
-    }
-  }))
+    domain
+  }, caller))
 ]
 
 const holdings = (xen: Hypervisor.Hypervisor): ReadonlyArray<Holding> =>

@@ -6,6 +6,7 @@ import type { EventChannels } from "@xen-shbuf/core/EventChannels"
 import type { GrantTable } from "@xen-shbuf/core/GrantTable"
 import type { XenStore } from "@xen-shbuf/core/XenStore"
 import type * as References from "effect/References"
+import { inspect } from "node:util"
 
 /** The same grant table, but a share or a mapping knows who made it; the table itself takes no time for that. */
 export const tellingCaller = (table: GrantTable["Service"]): GrantTable["Service"] => ({
@@ -31,7 +32,7 @@ const place = (stack: string): string =>
   (/\((.*)\)/.exec(stack)?.[1] ?? stack.replace(/^at /, "")).replace("file://", "")
 
 /** The calls behind a frame, the innermost first, as `name (file:line:column)`. */
-export const callers = (innermost: References.StackFrame | undefined): ReadonlyArray<string> => {
+const callers = (innermost: References.StackFrame | undefined): ReadonlyArray<string> => {
   const calls: Array<string> = []
   for (let frame = innermost; frame !== undefined; frame = frame.parent) {
     // Each call is followed by the place where its function was defined: not what one looks for.
@@ -41,3 +42,13 @@ export const callers = (innermost: References.StackFrame | undefined): ReadonlyA
   }
   return calls
 }
+
+/** Adds who has made it, which is read from a stack only where somebody asks or prints it: that takes longer than all else. */
+export const withCallers = <A extends object>(
+  held: A,
+  caller: References.StackFrame | undefined
+): A & { readonly madeBy: ReadonlyArray<string> } =>
+  Object.defineProperties(held, {
+    madeBy: { enumerable: true, get: () => callers(caller) },
+    [inspect.custom]: { value: () => ({ ...held }) }
+  }) as A & { readonly madeBy: ReadonlyArray<string> }
