@@ -4,7 +4,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type { Browser, Page } from "playwright-core"
+import type { Browser, BrowserContextOptions, Page } from "playwright-core"
 import { join } from "node:path"
 import * as World from "../../../packages/screen/test/World.ts"
 import * as Noise from "../../guest/Noise.ts"
@@ -70,8 +70,8 @@ export const acquire = Effect.fnUntraced(function*(lab: Boot.Booted, served: Ser
 export const concerns = ({ guest }: Context, { granter }: Grants.Active): boolean => granter === guest.domain
 
 /** Opens the page, as who looks at this guest; what it showed where a check fails is kept. */
-const look = Effect.fnUntraced(function*({ browser, guest, tunnel }: Context) {
-  const page = yield* World.open(browser, new URL(`http://127.0.0.1:${tunnel.port}/`))
+const look = Effect.fnUntraced(function*({ browser, guest, tunnel }: Context, options?: BrowserContextOptions, script?: string) {
+  const page = yield* World.open(browser, new URL(`http://127.0.0.1:${tunnel.port}/`), options, script)
   yield* Effect.addFinalizer((exit) =>
     Exit.isSuccess(exit) ? Effect.void : Effect.promise(() => page.screenshot({ path: join(results, `${guest.name}-failed.png`) })))
   return page
@@ -244,13 +244,12 @@ const answered: Check<Context>["run"] = (context) =>
     const page = yield* look(context)
     yield* Effect.promise(() =>
       page.getByRole("button", { name: "Type into the guest", disabled: false }).click({ timeout: 120_000 }))
-    // The shell has said who it is when the cursor stays below; it asks for commands with nothing.
-    let before = -1
+    // The shell says who it is, leaves a line empty, and asks for commands with nothing.
     const prompt = yield* until(page, "a prompt", (cells) => {
       const cursor = cursorOf(cells)
-      const stays = cursor === before
-      before = cursor
-      return stays && cursor >= 3 * columns && cursor % columns === 0 ? cursor : undefined
+      const isEmpty = (row: number) => !cells.slice(row * columns, (row + 1) * columns).some((cell) => cell.includes("1"))
+      const row = cursor / columns
+      return row >= 3 && Number.isInteger(row) && isEmpty(row - 1) && !isEmpty(row - 2) ? cursor : undefined
     })
     yield* type(page, alphabet, prompt)
     // Now each character is told from the others.
@@ -273,19 +272,19 @@ const answered: Check<Context>["run"] = (context) =>
     return expected
   })
 
-/** One frame again and again, a minute and a half of it: a quarter of what is possible to the left, half as much to the right. */
+/** One frame again and again, for a minute and a half: a quarter of what is possible to the left, half as much to the right. */
 const compose = `
   printf '\\000\\040\\000\\360' > /tmp/sound
   for i in $(seq 22); do cat /tmp/sound /tmp/sound > /tmp/twice; mv /tmp/twice /tmp/sound; done`
 
-const heard: Check<Context>["run"] = ({ browser, guest, tunnel }) =>
+const heard: Check<Context>["run"] = (context) =>
   Effect.gen(function*() {
+    const { guest } = context
     yield* sh(guest, `${compose}; until [ -e /dev/snd/pcmC0D0p ]; do usleep 100000; done`)
-    const url = new URL(`http://127.0.0.1:${tunnel.port}/`)
-    const page = yield* World.open(browser, url, { bypassCSP: true }, World.recorder)
+    const page = yield* look(context, { bypassCSP: true }, World.recorder)
     yield* Effect.promise(() => page.getByRole("button", { name: "Sound", exact: true }).click({ timeout: 120_000 }))
-    const player = yield* guest.start(["sh", "-c", "exec aplay -q -D hw:0,0 -t raw -f S16_LE -r 48000 -c 2 /tmp/sound"], {
-      patience: "3 minutes"
+    const player = yield* guest.start(["sh", "-c", "exec aplay -q -D hw:0,0 -t raw -f S16_LE -r 48000 -c 2 /tmp/sound /tmp/sound /tmp/sound /tmp/sound"], {
+      patience: "8 minutes"
     })
     yield* World.hears(page, [0.25, -0.125], { seconds: 120 })
     yield* says(page, "48,000 Hz · stereo · delay")

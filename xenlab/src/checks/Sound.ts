@@ -3,7 +3,7 @@
  * command hears it in dom0, sample by sample.
  */
 import * as Cause from "effect/Cause"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
@@ -320,7 +320,7 @@ const long = (minutes: number): Check<Context> => ({
   run: Effect.fnUntraced(function*(context) {
     const rate = 8000
     const sound = way({ channels: 1, rate, bufferFrames: 8000, periodFrames: 2000, frames: minutes * 60 * rate })
-    return yield* played(context, sound, "25 minutes")
+    return yield* played(context, sound, Duration.minutes(minutes))
   })
 })
 
