@@ -195,8 +195,8 @@ export const sections = Effect.fnUntraced(function*(
   yield* say("counting the system calls of the library")
   const ours = yield* runAll(yield* library(dom0, tableSize), dom0, sizes)
   // Where no mark is found nothing would be counted, and nothing is within any target.
-  for (const each of [...ours, ...theirs]) {
-    if (each.length === 0) return yield* Effect.die(new Error("strace's output has not the marks of every operation"))
+  if (ours.some((each) => each.length !== repetitions) || theirs.some((each) => each.length !== 1)) {
+    return yield* Effect.die(new Error("strace's output has not the marks of every operation"))
   }
   const rows = sizes.flatMap((pages, i) =>
     operations.map((operation, j): Row => {
