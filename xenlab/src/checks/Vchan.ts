@@ -69,8 +69,9 @@ const exchange = (lab: Lab, setting: Setting, bytes: number, chunk: number) => (
     const server = yield* start(setting.server, "server", ours, theirs, setting, amount)
     yield* server.expect("listening")
     const client = yield* start(setting.client, "client", theirs, ours, setting, amount)
-    yield* server.expect("connected")
+    // The one that does something about it first: what goes wrong is there.
     yield* client.expect("connected")
+    yield* server.expect("connected")
     const [one, other] = yield* Effect.all([server.expect("done"), client.expect("done")], { concurrency: 2 })
     yield* same("what the client took", [other["taken"], other["in"]], [bytes, one["out"]])
     yield* same("what the server took", [one["taken"], one["in"]], [bytes, other["out"]])
@@ -103,8 +104,8 @@ const killed = (lab: Lab, setting: Setting, victim: "server" | "client", seed: n
     const server = yield* start(setting.server, "server", ours, theirs, setting, endless)
     yield* server.expect("listening")
     const client = yield* start(setting.client, "client", theirs, ours, setting, endless)
-    yield* server.expect("connected")
     yield* client.expect("connected")
+    yield* server.expect("connected")
     // Some seconds until something has passed for sure: all is slow here.
     yield* Effect.sleep(3000 + delay(seed, context.guest.name, setting.server, setting.serverIn, victim))
     const [dies, lives] = victim === "server" ? [server, client] : [client, server]
