@@ -35,8 +35,8 @@ interface Setting {
   readonly right: number
 }
 
-/** Where the server publishes: in its own domain. */
-const pathOf = ({ domain }: Place) => `/local/domain/${domain}/data/vchan`
+/** Where the server publishes: in its own domain, but for this client, since several guests may come to dom0 at once. */
+const pathOf = (server: Place, client: Place) => `/local/domain/${server.domain}/data/vchan-${client.domain}`
 
 const programs = { "the library": ["node", `${Image.place}/vchan.mjs`], C: [CPeer.program] }
 
@@ -49,7 +49,7 @@ const start = (
   { left, right }: Setting,
   { bytes, chunk, patience = "4 minutes" }: { readonly bytes: number; readonly chunk: number; readonly patience?: "4 minutes" | "9 minutes" }
 ) => {
-  const path = pathOf(side === "server" ? ours : theirs)
+  const path = side === "server" ? pathOf(ours, theirs) : pathOf(theirs, ours)
   const numbers = [left, right, bytes, bytes, chunk].map(String)
   return ours.machine.start([...programs[who], side, String(theirs.domain), path, ...numbers], { patience })
 }
@@ -77,7 +77,7 @@ const exchange = (lab: Lab, setting: Setting, bytes: number, chunk: number) => (
     yield* same("what the server took", [one["taken"], one["in"]], [bytes, other["out"]])
     yield* ended(server)
     yield* ended(client)
-    yield* clean(lab, ours)
+    yield* clean(lab, ours, theirs)
     return figures(bytes, one)
   })
 
@@ -87,8 +87,8 @@ const ended = Effect.fnUntraced(function*(process: Process) {
 })
 
 /** Nothing is left where the server had published. */
-const clean = Effect.fnUntraced(function*({ dom0 }: Lab, place: Place) {
-  const left = yield* sh(dom0, `xenstore-ls ${pathOf(place)} 2>/dev/null || true`)
+const clean = Effect.fnUntraced(function*({ dom0 }: Lab, server: Place, client: Place) {
+  const left = yield* sh(dom0, `xenstore-ls ${pathOf(server, client)} 2>/dev/null || true`)
   yield* same("what is left in xenstore", left, "")
 })
 
@@ -143,7 +143,7 @@ const command = (...args: ReadonlyArray<string | number>) => Tool.command(args).
 const proxyServes = (lab: Lab) => (context: Context) =>
   Effect.gen(function*() {
     const { dom0, guest } = places(lab, context)
-    const path = pathOf(dom0)
+    const path = pathOf(dom0, guest)
     // At the end of its input it may wait for a signal that nobody owes it: so that comes when all has passed. Not with cat,
     // whose splice keeps the pipe locked for its reader while it waits.
     const pipe = `(${lines}; read -r end) | ${CPeer.proxy} --mode=server ${guest.domain} ${path} -`
@@ -160,7 +160,7 @@ const proxyServes = (lab: Lab) => (context: Context) =>
 const proxyComes = (lab: Lab) => (context: Context) =>
   Effect.gen(function*() {
     const { dom0, guest } = places(lab, context)
-    const path = pathOf(guest)
+    const path = pathOf(guest, dom0)
     const ours = `${lines} | ${command("vchan", "listen", "--peer", 0, "--path", path, "--close")}`
     const server = yield* guest.machine.start(["sh", "-c", ours], { patience: "4 minutes" })
     // It ends at the end of its input, which does not come.
@@ -174,7 +174,7 @@ const proxyComes = (lab: Lab) => (context: Context) =>
 const typed = (lab: Lab) => (context: Context) =>
   Effect.gen(function*() {
     const { dom0, guest } = places(lab, context)
-    const path = pathOf(dom0)
+    const path = pathOf(dom0, guest)
     const proxy = yield* dom0.machine.start([CPeer.proxy, "--mode=server", String(guest.domain), path, "-"], { patience: "4 minutes" })
     const ours = yield* guest.machine.start([...Tool.command(["vchan", "connect", "--peer", 0, "--path", path])], { patience: "4 minutes" })
     yield* proxy.send("from dom0\n")
