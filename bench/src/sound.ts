@@ -51,14 +51,19 @@ const period = Effect.fnUntraced(function*(open: Frontend.OpenStream, number: nu
   return { write: (written - begin) * 1000, delay: (heard - written) * 1000 }
 })
 
-const measure = Effect.fnUntraced(function*(player: string, playback: Playback) {
+/** Opens the card's stream; dom0 serves it. */
+const opened = Effect.fnUntraced(function*(options: Backend.Options<never, Scope.Scope>) {
   const dom0 = TestXen.layerDomain(0)
   yield* Effect.provide(Effect.void, TestXen.layerDomain(guest))
   const frontendNodes = Configuration.toNodes({ devices: [{ streams: [{ type: "playback", uniqueId: "0" }] }] })
   yield* Effect.provide(Toolstack.addDevice({ type: "vsnd", frontend: guest, frontendNodes }), dom0)
-  yield* Effect.forkScoped(Effect.provide(Backend.serve({ pace: "unpaced", playback }), dom0))
+  yield* Effect.forkScoped(Effect.provide(Backend.serve(options), dom0))
   const { lines } = yield* Effect.provide(Frontend.connect(), TestXen.layerDomain(guest))
-  const open = yield* lines[0]!.open(params)
+  return yield* lines[0]!.open(params)
+})
+
+const measure = Effect.fnUntraced(function*(player: string, playback: Playback) {
+  const open = yield* opened({ pace: "unpaced", playback })
   yield* open.write(0, periodSize)
   yield* open.trigger("START")
   const found: Array<Effect.Success<ReturnType<typeof period>>> = []
@@ -80,12 +85,38 @@ const measure = Effect.fnUntraced(function*(player: string, playback: Playback) 
   return row
 }, Effect.scoped, Effect.provide(TestXen.layer()))
 
+/** How late a guest hears of a period's end, in µs after the earliest that there was. */
+interface Lateness extends Measure.Spread {
+  readonly events: number
+  readonly worst: number
+}
+
+/** Half a minute by the clock. */
+const events = 30 * params.rate / params.periodFrames
+
+const listen = Effect.gen(function*() {
+  const open = yield* opened({ pace: "real-time" })
+  yield* open.write(0, periodSize * 4)
+  yield* open.trigger("START")
+  const found: Array<number> = []
+  for (let position = 0, number = 0; found.length < events; number++) {
+    position = yield* open.moved(position)
+    found.push(performance.now() * 1000 - position / 4 / params.rate * 1e6)
+    yield* open.write(number % 4 * periodSize, periodSize)
+  }
+  const earliest = Math.min(...found)
+  const late = found.map((at) => at - earliest)
+  const lateness: Lateness = { ...Measure.spread(late), worst: Math.max(...late), events: found.length }
+  return lateness
+}).pipe(Effect.scoped, Effect.provide(TestXen.layer()))
+
 /** Measures it all. */
 export const run = Effect.fnUntraced(function*() {
   const all = Effect.forEach(Object.entries(players), ([name, playback]) => Effect.orDie(measure(name, playback)))
   // The first one would pay for what all have in common.
   yield* all
   const rows = yield* all
+  const lateness = yield* Effect.orDie(listen)
   return [Report.section<Row>({
     name: "sound",
     title: "A period of sound",
@@ -100,6 +131,20 @@ export const run = Effect.fnUntraced(function*() {
       { title: "until it is heard", show: ({ delay }) => Report.time(delay) }
     ],
     rows,
+    plots: []
+  }), Report.section<Lateness>({
+    name: "sound-events",
+    title: "When a guest hears of a period's end",
+    about: `A guest plays for half a minute by the clock, ${params.periodFrames} frames of ${params.rate} a second in a period, ` +
+      "and looks at a clock of its own when the event has come: how much later that is than it would be if all had been as " +
+      "quick as the quickest. It does not add up: the next period begins where it should have.",
+    columns: [
+      { title: "events", show: ({ events }) => String(events) },
+      { title: "late, median", show: ({ median }) => Report.time(median) },
+      { title: "quartiles", show: ({ high, low }) => `${Report.time(low)} to ${Report.time(high)}` },
+      { title: "worst", show: ({ worst }) => Report.time(worst) }
+    ],
+    rows: [lateness],
     plots: []
   })]
 })

@@ -2,7 +2,7 @@
  * What `strace -c` counts is read, with and without errors in a line, and what is rare is left out.
  */
 import { assert, describe, it } from "@effect/vitest"
-import * as Flips from "../src/xen/Flips.ts"
+import * as Served from "../src/xen/Served.ts"
 
 const table = `% time     seconds  usecs/call     calls    errors syscall
 ------ ----------- ----------- --------- --------- ----------------
@@ -14,8 +14,8 @@ const table = `% time     seconds  usecs/call     calls    errors syscall
 100.00    0.152000         186       815        10 total
 `
 
-describe("Flips", () => {
+describe("Served", () => {
   it("reads how often each system call is made for a flip", () => {
-    assert.deepStrictEqual(Flips.parse(table, 200), { ioctl: 2, read: 1, write: 1 })
+    assert.deepStrictEqual(Served.parse(table, 200), { ioctl: 2, read: 1, write: 1 })
   })
 })

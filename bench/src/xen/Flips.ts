@@ -6,12 +6,13 @@ import * as Effect from "effect/Effect"
 import * as Boot from "../../../xenlab/src/Boot.ts"
 import * as Display from "../../../xenlab/src/checks/Display.ts"
 import * as Image from "../../../xenlab/src/Image.ts"
-import { type Machine, type Process, sh } from "../../../xenlab/src/Machine.ts"
+import { type Process, sh } from "../../../xenlab/src/Machine.ts"
 import * as Native from "../../../xenlab/src/Native.ts"
 import { say } from "../../../xenlab/src/Progress.ts"
 import type { Kind } from "../../../xenlab/src/Toolstack.ts"
 import * as Measure from "../Measure.ts"
 import * as Report from "../Report.ts"
+import * as Served from "./Served.ts"
 
 /** A backend in dom0, and the program that flips in its guest. */
 interface Side {
@@ -19,16 +20,10 @@ interface Side {
   readonly program: Process
 }
 
-const start = Effect.fnUntraced(function*(dom0: Machine, argv: ReadonlyArray<string>) {
-  const process = yield* dom0.start(argv, { patience: "10 minutes" })
-  const { pid } = yield* process.expect("ready")
-  return { process, pid: Number(pid) }
-})
-
 /** Boots the guest of a backend that waits for it, and shows the first frame. */
 const guestOf = Effect.fnUntraced(function*(
   lab: Boot.Booted,
-  backend: Effect.Success<ReturnType<typeof start>>,
+  backend: Served.Backend,
   { kind, name, processor }: { readonly kind: Kind; readonly name: string; readonly processor: number }
 ) {
   const devices = [`vdispl=["backend=0,be-alloc=0,connectors=id:800x600"]`]
@@ -49,35 +44,6 @@ const flip = Effect.fnUntraced(function*({ program }: Side, times: number) {
   return Number(millis) * 1000 / times
 })
 
-/** What a process and all its threads have used of the processor until now, in µs. */
-const used = Effect.fnUntraced(function*(dom0: Machine, { pid }: Side) {
-  const nanos = yield* sh(dom0, `awk '{ sum += $1 } END { printf "%.0f", sum }' /proc/${pid}/task/*/schedstat`)
-  return Number(nanos) / 1000
-})
-
-/** How often something is called for one flip, by its name. */
-export type Calls = Readonly<Record<string, number>>
-
-/** Reads the table of `strace -c` of so many flips. What is called less than once in ten of them is V8's own. */
-export const parse = (table: string, flips: number): Calls =>
-  Object.fromEntries(
-    [...table.matchAll(/^ *[\d.]+ +[\d.]+ +\d+ +(\d+) +(?:\d+ +)?(\w+)$/gm)]
-      .map(([, calls, name]) => [name!, Number(calls) / flips] as const)
-      .filter(([name, calls]) => name !== "total" && calls >= 0.1)
-  )
-
-const trace = "/tmp/flips"
-
-const callsOf = Effect.fnUntraced(function*(dom0: Machine, side: Side, flips: number) {
-  const strace = yield* dom0.start(["strace", "-f", "-c", "-o", trace, "-p", String(side.pid)])
-  // It says nothing when it has begun.
-  yield* Effect.sleep("3 seconds")
-  yield* flip(side, flips)
-  yield* strace.signal("SIGINT")
-  yield* strace.completed
-  return parse(yield* sh(dom0, `cat ${trace}`), flips)
-}, Effect.scoped)
-
 interface Time {
   readonly kind: Kind
   readonly what: string
@@ -88,21 +54,21 @@ interface Time {
 interface Counted {
   readonly kind: Kind
   readonly backend: "the library" | "C"
-  readonly calls: Calls
+  readonly calls: Served.Calls
 }
 
 const compare = Effect.fnUntraced(function*(lab: Boot.Booted, kind: Kind, isQuick: boolean) {
   const { dom0 } = lab
-  const c = yield* start(dom0, ["taskset", "1", `${Image.place}/display`])
+  const c = yield* Served.start(dom0, ["taskset", "1", `${Image.place}/display`])
   const { domain, side: theirs } = yield* guestOf(lab, c, { kind, name: "c", processor: 1 })
-  const node = yield* start(dom0, ["taskset", "1", "node", `${Image.place}/display.mjs`, String(domain)])
+  const node = yield* Served.start(dom0, ["taskset", "1", "node", `${Image.place}/display.mjs`, String(domain)])
   const { side: ours } = yield* guestOf(lab, node, { kind, name: "node", processor: 2 })
 
   const times = isQuick ? 50 : 100
   const batch = Effect.fnUntraced(function*(side: Side) {
-    const before = yield* used(dom0, side)
+    const before = yield* Served.used(dom0, side.pid)
     const trip = yield* flip(side, times)
-    return { trip, processor: ((yield* used(dom0, side)) - before) / times }
+    return { trip, processor: ((yield* Served.used(dom0, side.pid)) - before) / times }
   })
   // V8 and the emulator compile what runs often.
   yield* flip(theirs, times)
@@ -126,20 +92,11 @@ const compare = Effect.fnUntraced(function*(lab: Boot.Booted, kind: Kind, isQuic
     yield* say(`${kind}: ${what}: ${Report.times(ratio.median)}, ${Report.time(ratio.ours)}, C ${Report.time(ratio.theirs)}`)
   }
   const counted: ReadonlyArray<Counted> = [
-    { kind, backend: "the library", calls: yield* callsOf(dom0, ours, 200) },
-    { kind, backend: "C", calls: yield* callsOf(dom0, theirs, 200) }
+    { kind, backend: "the library", calls: yield* Served.callsOf(dom0, ours.pid, 200, flip(ours, 200)) },
+    { kind, backend: "C", calls: yield* Served.callsOf(dom0, theirs.pid, 200, flip(theirs, 200)) }
   ]
   return { rows, counted }
 }, Effect.scoped)
-
-const clocks = ["clock_gettime", "gettimeofday"]
-
-const sum = (calls: Calls, isClock: boolean) =>
-  Object.entries(calls).reduce((all, [name, count]) => clocks.includes(name) === isClock ? all + count : all, 0)
-
-const list = (calls: Calls) =>
-  Object.entries(calls).filter(([name]) => !clocks.includes(name)).toSorted(([, a], [, b]) => b - a)
-    .map(([name, count]) => `${name} ${count.toFixed(1)}`).join(", ")
 
 /** Measures it all. */
 export const sections = Effect.fnUntraced(function*(lab: Boot.Booted, where: string, isQuick: boolean) {
@@ -173,14 +130,14 @@ export const sections = Effect.fnUntraced(function*(lab: Boot.Booted, where: str
       columns: [
         { title: "guest", show: ({ kind }) => kind },
         { title: "backend", show: ({ backend }) => backend },
-        { title: "system calls", show: ({ calls }) => sum(calls, false).toFixed(1) },
+        { title: "system calls", show: ({ calls }) => Served.sum(calls, false).toFixed(1) },
         {
           title: "target",
           show: ({ backend, calls }) =>
-            backend === "C" ? "" : Report.atMost(4, Number(sum(calls, false).toFixed(1)), (count) => count.toFixed(1))
+            backend === "C" ? "" : Report.atMost(4, Number(Served.sum(calls, false).toFixed(1)), (count) => count.toFixed(1))
         },
-        { title: "which", show: ({ calls }) => list(calls) },
-        { title: "for the time", show: ({ calls }) => sum(calls, true).toFixed(1) }
+        { title: "which", show: ({ calls }) => Served.list(calls) },
+        { title: "for the time", show: ({ calls }) => Served.sum(calls, true).toFixed(1) }
       ],
       rows: measured.flatMap(({ counted }) => counted),
       plots: []

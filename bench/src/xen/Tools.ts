@@ -19,10 +19,15 @@ const packages = ["libxen-dev", "strace"]
 const programs = {
   grants: ["xengnttab"],
   signals: ["xenevtchn", "xenstore"],
-  display: ["xengnttab", "xenevtchn", "xenstore"]
+  display: ["xengnttab", "xenevtchn", "xenstore"],
+  sound: ["xengnttab", "xenevtchn", "xenstore"]
 }
 
-const source = (name: string) => join(workspace, "bench", "c", `${name}.c`)
+/** What they include. */
+const headers = ["backend.h"]
+
+const home = join(workspace, "bench", "c")
+const source = (name: string) => join(home, `${name}.c`)
 
 /** How they are compiled: on the host, for the target's processor. */
 const flags = ["-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror"]
@@ -33,7 +38,10 @@ export const make = Effect.gen(function*() {
   const { arch, release } = yield* Target
   const folder = yield* cache
   yield* fs.makeDirectory(folder, { recursive: true })
-  const sources = yield* Effect.forEach(Object.keys(programs), (name) => fs.readFileString(source(name)))
+  const sources = yield* Effect.forEach(
+    [...Object.keys(programs).map(source), ...headers.map((name) => join(home, name))],
+    (file) => fs.readFileString(file)
+  )
   const recipe = JSON.stringify([arch.triple, release, packages, flags, programs, sources])
   const made = join(folder, `bench-${createHash("sha256").update(recipe).digest("hex").slice(0, 16)}`)
   if (yield* fs.exists(made)) return made

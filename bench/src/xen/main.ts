@@ -25,13 +25,14 @@ import * as Domain from "./Domain.ts"
 import * as Emulator from "./Emulator.ts"
 import * as Flips from "./Flips.ts"
 import * as Signals from "./Signals.ts"
+import * as Sounds from "./Sounds.ts"
 import * as Start from "./Start.ts"
 import * as Times from "./Times.ts"
 import * as Tools from "./Tools.ts"
 import * as Vchan from "./Vchan.ts"
 
 /** What can be asked for by name. */
-const parts = ["times", "copy", "calls", "start", "emulator", "signals", "vchan", "flips"] as const
+const parts = ["times", "copy", "calls", "start", "emulator", "signals", "vchan", "flips", "sounds"] as const
 type Part = typeof parts[number]
 
 const needsGuests: ReadonlyArray<Part> = ["times", "copy", "start", "signals", "vchan"]
@@ -57,7 +58,7 @@ const tableSize = { dom0: grantFrames * refsPerFrame, guest: 64 * refsPerFrame }
 /** The package of the benchmarks. */
 const home = join(import.meta.dirname, "..", "..")
 
-const programs = ["grants", "frame", "frameEager", "empty", "emulator", "signals", "display"]
+const programs = ["grants", "frame", "frameEager", "empty", "emulator", "signals", "display", "sound"]
 const entries: Image.Entries = {
   cli: Image.entries["cli"]!,
   vchan: Image.entries["vchan"]!,
@@ -134,9 +135,10 @@ const bench = Effect.fnUntraced(function*(options: { readonly only: ReadonlyArra
   ]
   const lab = yield* Boot.boot({ entries, files, results: join(Report.results, "xen") })
   const run: Run = { lab, where: yield* whereIn(lab.dom0), quick, isWanted, publish }
-  if (parts.some((part) => part !== "flips" && isWanted(part))) yield* withGuests(run)
+  if (parts.some((part) => part !== "flips" && part !== "sounds" && isWanted(part))) yield* withGuests(run)
   // Guests of their own, when there is memory for them again.
   if (hasFlips) for (const section of yield* Flips.sections(lab, run.where, quick)) yield* publish(section)
+  if (isWanted("sounds")) for (const section of yield* Sounds.sections(lab, run.where, quick)) yield* publish(section)
 }, Effect.scoped)
 
 Command.make("bench:xen", { arch, only, quick }, (options) =>

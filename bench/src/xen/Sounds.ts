@@ -1,0 +1,155 @@
+/**
+ * Measures what a guest with Linux's own sound driver plays: the library as the backend in dom0 against a C program that does
+ * nothing but answer the ring. Each has a guest of its own.
+ */
+import * as Effect from "effect/Effect"
+import * as Boot from "../../../xenlab/src/Boot.ts"
+import * as Image from "../../../xenlab/src/Image.ts"
+import { type Machine, sh } from "../../../xenlab/src/Machine.ts"
+import { say } from "../../../xenlab/src/Progress.ts"
+import { type Kind, Target } from "../../../xenlab/src/Target.ts"
+import * as Measure from "../Measure.ts"
+import * as Report from "../Report.ts"
+import * as Served from "./Served.ts"
+
+/** A backend in dom0, and its guest. */
+interface Side {
+  readonly backend: Served.Backend
+  readonly guest: Machine
+}
+
+const rate = 48_000
+// Linux takes a card for broken that is late by somewhat more than its buffer, which an emulated one may be.
+const bufferFrames = 16_384
+const periodFrames = 1024
+const card = `vsnd=[['card, backend=0, buffer-size=${bufferFrames * 4}, sample-rates=${rate}, sample-formats=s16_le', ` +
+  "'pcm, name=card', 'stream, unique-id=0, type=P']]"
+
+/** Periods that a backend measures. As many more fill the buffer, and end the sound, as it has periods. */
+const periods = 300
+const frames = (periods + 2 * bufferFrames / periodFrames) * periodFrames
+
+// With blocking, a period is written at a time; without, whatever there is room for.
+const play = `aplay -q -D hw:0,0 -t raw -f S16_LE -r ${rate} -c 2 --buffer-size=${bufferFrames} ` +
+  `--period-size=${periodFrames} --samples=${frames} /dev/zero`
+
+/** Boots the guest of a backend that waits for it. */
+const guestOf = Effect.fnUntraced(function*(
+  lab: Boot.Booted,
+  backend: Served.Backend,
+  { kind, name, processor }: { readonly kind: Kind; readonly name: string; readonly processor: number }
+) {
+  const guest = yield* yield* Boot.startGuest(lab, { name: `${kind}-${name}`, kind, processor, devices: [card] })
+  yield* sh(guest, "modprobe snd_xen_front")
+  yield* backend.process.expect("connected")
+  yield* sh(guest, "until [ -e /dev/snd/pcmC0D0p ]; do usleep 100000; done")
+  const side: Side = { backend, guest }
+  return { side, domain: guest.domain }
+})
+
+/** Plays a sound: µs of a period. */
+const sound = Effect.fnUntraced(function*({ backend, guest }: Side) {
+  yield* sh(guest, play, { patience: "5 minutes" })
+  const { micros } = yield* backend.process.expect("played")
+  return Number(micros) / periods
+})
+
+interface Time {
+  readonly kind: Kind
+  readonly what: string
+  readonly ratio: Measure.Ratio
+  readonly target?: number
+}
+
+interface Counted {
+  readonly kind: Kind
+  readonly backend: "the library" | "C"
+  readonly calls: Served.Calls
+}
+
+const compare = Effect.fnUntraced(function*(lab: Boot.Booted, kind: Kind, isQuick: boolean) {
+  const { dom0 } = lab
+  const c = yield* Served.start(dom0, ["taskset", "1", `${Image.place}/sound`, String(periods)])
+  const { domain, side: theirs } = yield* guestOf(lab, c, { kind, name: "c", processor: 1 })
+  const argv = ["taskset", "1", "node", `${Image.place}/sound.mjs`, String(periods), String(domain)]
+  const node = yield* Served.start(dom0, argv)
+  const { side: ours } = yield* guestOf(lab, node, { kind, name: "node", processor: 2 })
+
+  const batch = Effect.fnUntraced(function*(side: Side) {
+    const before = yield* Served.used(dom0, side.backend.pid)
+    const period = yield* sound(side)
+    return { period, processor: ((yield* Served.used(dom0, side.backend.pid)) - before) / (frames / periodFrames) }
+  })
+  // V8 and the emulator compile what runs often.
+  yield* sound(theirs)
+  for (let left = isQuick ? 1 : 3; left > 0; left--) yield* sound(ours)
+  const times: Array<Measure.Sample> = []
+  const processor: Array<Measure.Sample> = []
+  while (times.length < (isQuick ? 1 : 7)) {
+    // Each goes first every other time.
+    const isFirst = times.length % 2 === 0
+    const first = yield* batch(isFirst ? ours : theirs)
+    const second = yield* batch(isFirst ? theirs : ours)
+    const [our, their] = isFirst ? [first, second] : [second, first]
+    times.push({ ours: our.period, theirs: their.period })
+    processor.push({ ours: our.processor, theirs: their.processor })
+  }
+  const rows: ReadonlyArray<Time> = [
+    { kind, what: "a period, as fast as the guest plays", ratio: Measure.ratio(times) },
+    { kind, what: "processor time of the backend", ratio: Measure.ratio(processor) }
+  ]
+  for (const { ratio, what } of rows) {
+    yield* say(`${kind}: ${what}: ${Report.times(ratio.median)}, ${Report.time(ratio.ours)}, C ${Report.time(ratio.theirs)}`)
+  }
+  const calls = (side: Side) => Served.callsOf(dom0, side.backend.pid, frames / periodFrames, sound(side))
+  const counted: ReadonlyArray<Counted> = [
+    { kind, backend: "the library", calls: yield* calls(ours) },
+    { kind, backend: "C", calls: yield* calls(theirs) }
+  ]
+  return { rows, counted }
+}, Effect.scoped)
+
+/** Measures it all. */
+export const sections = Effect.fnUntraced(function*(lab: Boot.Booted, where: string, isQuick: boolean) {
+  const { arch } = yield* Target
+  const measured = yield* Effect.forEach(arch.guests, ({ kind }) => compare(lab, kind, isQuick))
+  return [
+    Report.section<Time>({
+      name: "xen-sounds",
+      title: "A period of sound on a real Xen",
+      about: `A guest with Linux's own sound driver plays ${periods} periods of ${periodFrames} frames, stereo in 16 bits, ` +
+        "with `aplay`, as fast as it can. In dom0 the library hands each period, mapped, to a player that looks at one " +
+        "sample; in another guest's turn a C program answers the ring and does nothing else (`bench/c/sound.c`).",
+      where,
+      columns: [
+        { title: "guest", show: ({ kind }) => kind },
+        { title: "what", show: ({ what }) => what },
+        ...Report.ratioColumns<Time>(({ ratio }) => ratio, "ours", "C")
+      ],
+      rows: measured.flatMap(({ rows }) => rows),
+      plots: []
+    }),
+    Report.section<Counted>({
+      name: "xen-sounds-calls",
+      title: "System calls of a period of sound",
+      about: "Of the same sounds, all threads, counted with strace, opening and closing included: a signal to the guest for " +
+        "the response and one for the event (`ioctl`), and one from it, which is read, and written back so that the next " +
+        "may come. The protocol asks for these four. C waits in `read`; Node looks with `epoll_pwait` before it waits with it.",
+      where,
+      columns: [
+        { title: "guest", show: ({ kind }) => kind },
+        { title: "backend", show: ({ backend }) => backend },
+        { title: "system calls", show: ({ calls }) => Served.sum(calls, false).toFixed(1) },
+        {
+          title: "target",
+          show: ({ backend, calls }) =>
+            backend === "C" ? "" : Report.atMost(3, Number(Served.sum(calls, false).toFixed(1)), (count) => count.toFixed(1))
+        },
+        { title: "which", show: ({ calls }) => Served.list(calls) },
+        { title: "for the time", show: ({ calls }) => Served.sum(calls, true).toFixed(1) }
+      ],
+      rows: measured.flatMap(({ counted }) => counted),
+      plots: []
+    })
+  ]
+})
