@@ -5,6 +5,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import * as Boot from "./Boot.ts"
 import * as Between from "./checks/Between.ts"
 import * as Archive from "./checks/Archive.ts"
@@ -158,7 +159,13 @@ const alike = (checks: ReadonlyArray<Plan.Check<Modules.Context>>) =>
 const checkGuest = Effect.fnUntraced(function*(
   { arch, general, isGeneral, lab, prepare, run, soaking, when }: Shared,
   { context, plan, prepared }: Started,
-  { dom0, pair, seed }: { readonly dom0: Fiber.Fiber<void>; readonly pair: Fiber.Fiber<void>; readonly seed: number }
+  { dom0, pair, seed, turns }: {
+    readonly dom0: Fiber.Fiber<void>
+    readonly pair: Fiber.Fiber<void>
+    readonly seed: number
+    /** For what serves all guests: its backend takes any that comes. */
+    readonly turns: Semaphore.Semaphore
+  }
 ) {
   const group = { where: plan.name, acquire: context, concerns: Sharing.concerns }
   yield* Effect.ensuring(
@@ -172,7 +179,7 @@ const checkGuest = Effect.fnUntraced(function*(
   yield* Fiber.join(dom0)
   const sharing = [...Sharing.checks(lab), ...general([...Sharing.generalChecks(lab), Readme.check(lab)])]
   yield* run({ ...group, checks: when("sharing", sharing) })
-  if (isGeneral("driver")) yield* run({ ...group, checks: Driver.checks(lab) })
+  if (isGeneral("driver")) yield* turns.withPermit(run({ ...group, checks: Driver.checks(lab) }))
   if (isGeneral("vchan")) yield* run({ ...group, checks: Vchan.checks(lab, seed) })
   yield* soaking({ ...group, checks: [Soak.withGuest(lab, cycles.guest)] })
   yield* Fiber.join(pair)
@@ -245,6 +252,7 @@ const checkDomains = Effect.fnUntraced(function*(common: Shared, { seed, soak }:
   // It takes a while, too.
   if (isWanted("laws") || isWanted("services")) yield* Effect.forkScoped(laws)
 
+  const turns = yield* Semaphore.make(1)
   const dom0 = yield* Effect.forkScoped(checkDom0(common, laws))
   const pair = yield* Effect.forkScoped(checkPair(common, guests))
   yield* Effect.all([
@@ -253,7 +261,7 @@ const checkDomains = Effect.fnUntraced(function*(common: Shared, { seed, soak }:
       acquire: laws,
       checks: [...when("laws", [Laws.check]), ...when("services", Laws.checksInDom0)]
     })),
-    ...guests.map((guest) => checkGuest(common, guest, { dom0, pair, seed }))
+    ...guests.map((guest) => checkGuest(common, guest, { dom0, pair, seed, turns }))
   ], { concurrency: "unbounded" })
   for (const { kind } of isGeneral("sound") ? arch.guests : []) {
     yield* checkSound(common, kind, soak)
