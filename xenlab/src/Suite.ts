@@ -241,8 +241,8 @@ const checkSound = Effect.fnUntraced(function*({ lab, run }: Shared, kind: Kind,
 }, Effect.scoped)
 
 /** dom0 by itself, while the guests boot, and then each guest with dom0, side by side. */
-const checkDomains = Effect.fnUntraced(function*(common: Shared, { seed, soak }: Options) {
-  const { arch, isGeneral, isWanted, lab, run, when } = common
+const checkDomains = Effect.fnUntraced(function*(common: Shared, { seed }: Options) {
+  const { arch, isWanted, lab, run, when } = common
   if (isWanted("death")) yield* say(`the moments of the kills come from --seed ${seed}`)
   const guests = yield* Effect.forEach(
     new Set([...arch.guests, ...when("guests", arch.pair)]),
@@ -263,9 +263,6 @@ const checkDomains = Effect.fnUntraced(function*(common: Shared, { seed, soak }:
     })),
     ...guests.map((guest) => checkGuest(common, guest, { dom0, pair, seed, turns }))
   ], { concurrency: "unbounded" })
-  for (const { kind } of isGeneral("sound") ? arch.guests : []) {
-    yield* checkSound(common, kind, soak)
-  }
   yield* run({ ...inDom0(common), checks: when("tool", [Resident.left]) })
 }, Effect.scoped)
 
@@ -283,6 +280,9 @@ const displays = ["display", "screen"] as const
 const isShown = ({ modules }: Arch, only: Options["only"], topic: typeof displays[number]): boolean =>
   modules.includes("drm_xen_front") && (only.length === 0 || only.includes(topic))
 
+/** What has guests of its own. */
+const apart: ReadonlyArray<Topic> = [...displays, "sound"]
+
 /** Whether there are displays. */
 export const hasDisplays = (arch: Arch, only: Options["only"]): boolean =>
   displays.some((topic) => isShown(arch, only, topic))
@@ -293,10 +293,11 @@ export const run = Effect.fnUntraced(function*(lab: Boot.Booted, report: Report,
   if (pages !== "4k") return yield* refusing(lab, report)
   const common = yield* shared(lab, report, options)
   const { only } = options
-  const areDisplaysAlone = only.length > 0 && only.every((topic) => (displays as ReadonlyArray<Topic>).includes(topic))
-  if (areDisplaysAlone) yield* common.run({ ...inDom0(common), checks: Modules.prepare })
-  else yield* checkDomains(common, options)
-  // Guests of their own, when there is memory for them again.
+  if (only.length > 0 && only.every((topic) => apart.includes(topic))) {
+    yield* common.run({ ...inDom0(common), checks: Modules.prepare })
+  } else yield* checkDomains(common, options)
+  // When there is memory for them again.
+  for (const { kind } of common.isGeneral("sound") ? common.arch.guests : []) yield* checkSound(common, kind, options.soak)
   if (isShown(common.arch, only, "display")) yield* checkDisplays(common)
   if (isShown(common.arch, only, "screen")) yield* checkScreens(common)
 }, Effect.scoped)
