@@ -86,7 +86,7 @@ describe("sound", () => {
       while (lines.at(-1)?.event !== "gone") lines.push(yield* command.next)
       yield* command.interrupt
       assert.deepStrictEqual(lines.map(({ event }) => event).filter((event) => event !== "state"), [
-        ...["card", "opened", "closed", "opened", "closed", "opened", "closed", "gone"]
+        ...["serving", "card", "opened", "closed", "opened", "closed", "opened", "closed", "gone"]
       ])
       const closed = lines.filter(({ event }) => event === "closed")
       assert.deepStrictEqual(closed.map(({ stream }) => stream), ["0/0", "0/0", "0/1"])

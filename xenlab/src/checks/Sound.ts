@@ -11,7 +11,7 @@ import * as Boot from "../Boot.ts"
 import * as Heard from "../Heard.ts"
 import * as Grants from "../Grants.ts"
 import { place } from "../Image.ts"
-import { type Completed, type Event, type Machine, output, type Process, run, sh } from "../Machine.ts"
+import { type Completed, type Event, type Machine, output, type Process, type ProcessError, run, sh } from "../Machine.ts"
 import { type Check, CheckError, type Lab, same } from "../Plan.ts"
 import type { Kind } from "../Target.ts"
 import type { Guest } from "../Toolstack.ts"
@@ -21,7 +21,7 @@ export interface Context {
   readonly dom0: Machine
   readonly guest: Guest
   /** Ends the one that runs, if any, and starts another. */
-  readonly serve: (args?: ReadonlyArray<string>) => Effect.Effect<Process>
+  readonly serve: (args?: ReadonlyArray<string>) => Effect.Effect<Process, ProcessError>
   readonly backend: () => Process
 }
 
@@ -59,6 +59,8 @@ export const acquire = Effect.fnUntraced(function*(lab: Boot.Booted, kind: Kind)
     yield* stop
     scope = yield* Scope.fork(around)
     backend = yield* Scope.provide(dom0.start([...serving, ...args]), scope)
+    // `xl` waits ten seconds for a backend, and no longer.
+    yield* backend.expect("serving")
     return backend
   })
   yield* serve()

@@ -289,10 +289,11 @@ export const sound = Command.make("sound", {
     next: () => ++opened
   }
   const serving = Effect.gen(function*() {
-    const { hint } = yield* Output
+    const { event } = yield* Output
     const options = yield* optionsOf(wishes, unpaced ? "unpaced" : "real-time")
     if (demo) return yield* Band.play(options)
-    yield* hint("Serving the sound cards of guests; Ctrl-C ends it.")
+    // For who waits for it: `xl` gives a backend ten seconds.
+    yield* event({ event: "serving" }, "Serving the sound cards of guests; Ctrl-C ends it.")
     return yield* Backend.serve(options)
   }) as Effect.Effect<void, Band.Error | Wav.WavError, Output | Stdio.Stdio | GrantTable | EventChannels | XenStore>
   const output = yield* Output
