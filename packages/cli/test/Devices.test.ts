@@ -141,6 +141,7 @@ describe("what is logged", () => {
       yield* addCard
       const sound = yield* start(0, "sound", "--stdout")
       yield* publishes
+      assert.include(yield* sound.nextErrorLine, "Serving")
       const line = yield* sound.nextErrorLine
       assert.include(line, "level=ERROR")
       assert.include(line, "The handler failed: the device is closed.")
@@ -159,7 +160,7 @@ describe("what is logged", () => {
       const line = yield* sound.nextError
       assert.deepInclude(line, { event: "log", level: "ERROR", message: "The handler failed: the device is closed." })
       yield* sound.interrupt
-      assert.deepStrictEqual(sound.printed, [])
+      assert.deepStrictEqual(sound.printed, ['{"event":"serving"}'])
     }))
 })
 
