@@ -51,12 +51,6 @@ interface Time {
   readonly target?: number
 }
 
-interface Counted {
-  readonly kind: Kind
-  readonly backend: "the library" | "C"
-  readonly calls: Served.Calls
-}
-
 const compare = Effect.fnUntraced(function*(lab: Boot.Booted, kind: Kind, isQuick: boolean) {
   const { dom0 } = lab
   const c = yield* Served.start(dom0, ["taskset", "1", `${Image.place}/display`])
@@ -91,7 +85,7 @@ const compare = Effect.fnUntraced(function*(lab: Boot.Booted, kind: Kind, isQuic
   for (const { ratio, what } of rows) {
     yield* say(`${kind}: ${what}: ${Report.times(ratio.median)}, ${Report.time(ratio.ours)}, C ${Report.time(ratio.theirs)}`)
   }
-  const counted: ReadonlyArray<Counted> = [
+  const counted: ReadonlyArray<Served.Counted> = [
     { kind, backend: "the library", calls: yield* Served.callsOf(dom0, ours.pid, 200, flip(ours, 200)) },
     { kind, backend: "C", calls: yield* Served.callsOf(dom0, theirs.pid, 200, flip(theirs, 200)) }
   ]
@@ -118,7 +112,7 @@ export const sections = Effect.fnUntraced(function*(lab: Boot.Booted, where: str
       rows: measured.flatMap(({ rows }) => rows),
       plots: []
     }),
-    Report.section<Counted>({
+    Report.section<Served.Counted>({
       name: "xen-flips-calls",
       title: "System calls of a page flip",
       about: "Of the same flips, all threads, counted with strace: two signals to the guest (`ioctl`), and one from it, which " +
@@ -127,18 +121,7 @@ export const sections = Effect.fnUntraced(function*(lab: Boot.Booted, where: str
         "flip is there before the backend waits again, and takes less. The time is asked for by a system call only where " +
         "dom0 is paravirtualised, as here.",
       where,
-      columns: [
-        { title: "guest", show: ({ kind }) => kind },
-        { title: "backend", show: ({ backend }) => backend },
-        { title: "system calls", show: ({ calls }) => Served.sum(calls, false).toFixed(1) },
-        {
-          title: "target",
-          show: ({ backend, calls }) =>
-            backend === "C" ? "" : Report.atMost(4, Number(Served.sum(calls, false).toFixed(1)), (count) => count.toFixed(1))
-        },
-        { title: "which", show: ({ calls }) => Served.list(calls) },
-        { title: "for the time", show: ({ calls }) => Served.sum(calls, true).toFixed(1) }
-      ],
+      columns: Served.columns(4),
       rows: measured.flatMap(({ counted }) => counted),
       plots: []
     })

@@ -3,6 +3,8 @@
  */
 import * as Effect from "effect/Effect"
 import { type Machine, sh } from "../../../xenlab/src/Machine.ts"
+import type { Kind } from "../../../xenlab/src/Target.ts"
+import * as Report from "../Report.ts"
 
 /** Starts one that waits for its guest. */
 export const start = Effect.fnUntraced(function*(dom0: Machine, argv: ReadonlyArray<string>) {
@@ -51,10 +53,31 @@ export const callsOf = Effect.fnUntraced(function*<E, R>(
 const clocks = ["clock_gettime", "gettimeofday"]
 
 /** How many calls there are in all: those for the time, or the others. */
-export const sum = (calls: Calls, isClock: boolean) =>
+const sum = (calls: Calls, isClock: boolean) =>
   Object.entries(calls).reduce((all, [name, count]) => clocks.includes(name) === isClock ? all + count : all, 0)
 
 /** Which there are, but for the time's. */
-export const list = (calls: Calls) =>
+const list = (calls: Calls) =>
   Object.entries(calls).filter(([name]) => !clocks.includes(name)).toSorted(([, a], [, b]) => b - a)
     .map(([name, count]) => `${name} ${count.toFixed(1)}`).join(", ")
+
+/** What a backend has called while it served a kind of guest. */
+export interface Counted {
+  readonly kind: Kind
+  readonly backend: "the library" | "C"
+  readonly calls: Calls
+}
+
+/** The columns of a table of calls; the library is to make so many at most. */
+export const columns = (target: number): ReadonlyArray<Report.Column<Counted>> => [
+  { title: "guest", show: ({ kind }) => kind },
+  { title: "backend", show: ({ backend }) => backend },
+  { title: "system calls", show: ({ calls }) => sum(calls, false).toFixed(1) },
+  {
+    title: "target",
+    show: ({ backend, calls }) =>
+      backend === "C" ? "" : Report.atMost(target, Number(sum(calls, false).toFixed(1)), (count) => count.toFixed(1))
+  },
+  { title: "which", show: ({ calls }) => list(calls) },
+  { title: "for the time", show: ({ calls }) => sum(calls, true).toFixed(1) }
+]

@@ -61,12 +61,6 @@ interface Time {
   readonly target?: number
 }
 
-interface Counted {
-  readonly kind: Kind
-  readonly backend: "the library" | "C"
-  readonly calls: Served.Calls
-}
-
 const compare = Effect.fnUntraced(function*(lab: Boot.Booted, kind: Kind, isQuick: boolean) {
   const { dom0 } = lab
   const c = yield* Served.start(dom0, ["taskset", "1", `${Image.place}/sound`, String(periods)])
@@ -102,7 +96,7 @@ const compare = Effect.fnUntraced(function*(lab: Boot.Booted, kind: Kind, isQuic
     yield* say(`${kind}: ${what}: ${Report.times(ratio.median)}, ${Report.time(ratio.ours)}, C ${Report.time(ratio.theirs)}`)
   }
   const calls = (side: Side) => Served.callsOf(dom0, side.backend.pid, frames / periodFrames, sound(side))
-  const counted: ReadonlyArray<Counted> = [
+  const counted: ReadonlyArray<Served.Counted> = [
     { kind, backend: "the library", calls: yield* calls(ours) },
     { kind, backend: "C", calls: yield* calls(theirs) }
   ]
@@ -129,25 +123,14 @@ export const sections = Effect.fnUntraced(function*(lab: Boot.Booted, where: str
       rows: measured.flatMap(({ rows }) => rows),
       plots: []
     }),
-    Report.section<Counted>({
+    Report.section<Served.Counted>({
       name: "xen-sounds-calls",
       title: "System calls of a period of sound",
       about: "Of the same sounds, all threads, counted with strace, opening and closing included: a signal to the guest for " +
         "the response and one for the event (`ioctl`), and one from it, which is read, and written back so that the next " +
         "may come. The protocol asks for these four. C waits in `read`; Node looks with `epoll_pwait` before it waits with it.",
       where,
-      columns: [
-        { title: "guest", show: ({ kind }) => kind },
-        { title: "backend", show: ({ backend }) => backend },
-        { title: "system calls", show: ({ calls }) => Served.sum(calls, false).toFixed(1) },
-        {
-          title: "target",
-          show: ({ backend, calls }) =>
-            backend === "C" ? "" : Report.atMost(3, Number(Served.sum(calls, false).toFixed(1)), (count) => count.toFixed(1))
-        },
-        { title: "which", show: ({ calls }) => Served.list(calls) },
-        { title: "for the time", show: ({ calls }) => Served.sum(calls, true).toFixed(1) }
-      ],
+      columns: Served.columns(3),
       rows: measured.flatMap(({ counted }) => counted),
       plots: []
     })
