@@ -66,7 +66,7 @@ const watch = (screen: Wire.ScreenInfo | undefined) => {
   if (isNew) {
     grab.release()
     pace.reset()
-    Painter.clear(canvas)
+    Painter.clear(canvas, screen ?? { width: 0, height: 0 })
     if (screen !== undefined) send({ type: "watch", screen: screen.id, encodings: Painter.encodings })
   }
   const shows = screen !== undefined && screen.width > 0

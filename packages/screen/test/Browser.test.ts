@@ -1,5 +1,6 @@
 import { afterAll, assert, describe, it } from "@effect/vitest"
 import * as PixelFormat from "@xen-shbuf/io/displif/PixelFormat"
+import type { Event } from "@xen-shbuf/io/kbdif/Protocol"
 import type * as TestXen from "@xen-shbuf/testkit/TestXen"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -148,6 +149,18 @@ describe("a browser", () => {
       const held = yield* Effect.all(Array.from({ length: 6 }, () => next))
       assert.sameDeepMembers(held, [45, 29, 56].flatMap((code) => [key(code, true), key(code, false)]))
       assert.strictEqual(yield* Queue.size(keyboard), 0)
+    }))
+
+  inXen("points at the right pixel before the first picture has come", (browser) =>
+    Effect.gen(function*() {
+      yield* World.showGuests()
+      yield* screenOf(3, "400x300", 10)
+      const keyboard = yield* World.openKeyboard(3)
+      const page = yield* World.open(browser, yield* World.serve(), {}, World.withoutPictures)
+      yield* run(() => page.getByRole("button", { name: "Type into the guest", disabled: false }).click())
+      yield* run(() => page.locator("canvas").hover())
+      const { x, y } = yield* Queue.take(keyboard) as Effect.Effect<Extract<Event, { _tag: "Position" }>>
+      assert.deepStrictEqual([x, y].map((value) => Math.round(value / 32_767 * 100)), [50, 50])
     }))
 
   inXen("takes several fingers at once into the guest, each as one of its own", (browser) =>

@@ -258,6 +258,16 @@ export const recorder = `
   }
 `
 
+/** A connection on which pictures never come; what is said in words does. */
+export const withoutPictures = `
+  const { addEventListener } = WebSocket.prototype
+  WebSocket.prototype.addEventListener = function(type, listener) {
+    addEventListener.call(this, type, (event) => {
+      if (type !== "message" || typeof event.data === "string") listener(event)
+    })
+  }
+`
+
 /** Waits until the last frame that a page has played is this one, nearly. */
 export const hears = (page: Page, frame: ReadonlyArray<number>, { seconds = 30 } = {}) =>
   Effect.promise(() =>
