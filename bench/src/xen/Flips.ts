@@ -8,9 +8,7 @@ import * as Display from "../../../xenlab/src/checks/Display.ts"
 import * as Image from "../../../xenlab/src/Image.ts"
 import { type Process, sh } from "../../../xenlab/src/Machine.ts"
 import * as Native from "../../../xenlab/src/Native.ts"
-import { say } from "../../../xenlab/src/Progress.ts"
 import type { Kind } from "../../../xenlab/src/Toolstack.ts"
-import * as Measure from "../Measure.ts"
 import * as Report from "../Report.ts"
 import * as Served from "./Served.ts"
 
@@ -44,13 +42,6 @@ const flip = Effect.fnUntraced(function*({ program }: Side, times: number) {
   return Number(millis) * 1000 / times
 })
 
-interface Time {
-  readonly kind: Kind
-  readonly what: string
-  readonly ratio: Measure.Ratio
-  readonly target?: number
-}
-
 const compare = Effect.fnUntraced(function*(lab: Boot.Booted, kind: Kind, isQuick: boolean) {
   const { dom0 } = lab
   const c = yield* Served.start(dom0, ["taskset", "1", `${Image.place}/display`])
@@ -58,37 +49,19 @@ const compare = Effect.fnUntraced(function*(lab: Boot.Booted, kind: Kind, isQuic
   const node = yield* Served.start(dom0, ["taskset", "1", "node", `${Image.place}/display.mjs`, String(domain)])
   const { side: ours } = yield* guestOf(lab, node, { kind, name: "node", processor: 2 })
 
+  const work = (side: Side, times: number) => ({ pid: side.pid, once: flip(side, times), times })
+  const both = (times: number) => ({ ours: work(ours, times), theirs: work(theirs, times) })
   const times = isQuick ? 50 : 100
-  const batch = Effect.fnUntraced(function*(side: Side) {
-    const before = yield* Served.used(dom0, side.pid)
-    const trip = yield* flip(side, times)
-    return { trip, processor: ((yield* Served.used(dom0, side.pid)) - before) / times }
-  })
   // V8 and the emulator compile what runs often.
   yield* flip(theirs, times)
   yield* flip(ours, isQuick ? times : 2000)
-  const trips: Array<Measure.Sample> = []
-  const processor: Array<Measure.Sample> = []
-  while (trips.length < (isQuick ? 3 : 21)) {
-    // Each goes first every other time.
-    const isFirst = trips.length % 2 === 0
-    const first = yield* batch(isFirst ? ours : theirs)
-    const second = yield* batch(isFirst ? theirs : ours)
-    const [our, their] = isFirst ? [first, second] : [second, first]
-    trips.push({ ours: our.trip, theirs: their.trip })
-    processor.push({ ours: our.processor, theirs: their.processor })
-  }
-  const rows: ReadonlyArray<Time> = [
-    { kind, what: "a flip, until the guest's program hears of it", ratio: Measure.ratio(trips), target: 1.2 },
-    { kind, what: "processor time of the backend", ratio: Measure.ratio(processor) }
-  ]
-  for (const { ratio, what } of rows) {
-    yield* say(`${kind}: ${what}: ${Report.times(ratio.median)}, ${Report.time(ratio.ours)}, C ${Report.time(ratio.theirs)}`)
-  }
-  const counted: ReadonlyArray<Served.Counted> = [
-    { kind, backend: "the library", calls: yield* Served.callsOf(dom0, ours.pid, 200, flip(ours, 200)) },
-    { kind, backend: "C", calls: yield* Served.callsOf(dom0, theirs.pid, 200, flip(theirs, 200)) }
-  ]
+  const rows = yield* Served.compare(dom0, both(times), {
+    kind,
+    what: "a flip, until the guest's program hears of it",
+    rounds: isQuick ? 3 : 21,
+    target: 1.2
+  })
+  const counted = yield* Served.count(dom0, both(200), kind)
   return { rows, counted }
 }, Effect.scoped)
 
@@ -96,7 +69,7 @@ const compare = Effect.fnUntraced(function*(lab: Boot.Booted, kind: Kind, isQuic
 export const sections = Effect.fnUntraced(function*(lab: Boot.Booted, where: string, isQuick: boolean) {
   const measured = yield* Effect.forEach(["pv", "pvh"] as const, (kind) => compare(lab, kind, isQuick))
   return [
-    Report.section<Time>({
+    Report.section<Served.Time>({
       name: "xen-flips",
       title: "A page flip",
       about: "A guest with Linux's own display driver flips between two buffers of 800×600 pixels that it does not draw in, " +
@@ -104,9 +77,7 @@ export const sections = Effect.fnUntraced(function*(lab: Boot.Booted, where: str
         "guest's turn a C program answers the ring and does nothing else (`bench/c/display.c`).",
       where,
       columns: [
-        { title: "guest", show: ({ kind }) => kind },
-        { title: "what", show: ({ what }) => what },
-        ...Report.ratioColumns<Time>(({ ratio }) => ratio, "ours", "C"),
+        ...Served.timeColumns,
         { title: "target", show: ({ ratio, target }) => target === undefined ? "" : Report.atMost(target, ratio.median) }
       ],
       rows: measured.flatMap(({ rows }) => rows),
@@ -121,7 +92,7 @@ export const sections = Effect.fnUntraced(function*(lab: Boot.Booted, where: str
         "flip is there before the backend waits again, and takes less. The time is asked for by a system call only where " +
         "dom0 is paravirtualised, as here.",
       where,
-      columns: Served.columns(4),
+      columns: Served.callColumns(4),
       rows: measured.flatMap(({ counted }) => counted),
       plots: []
     })

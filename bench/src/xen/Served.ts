@@ -3,7 +3,9 @@
  */
 import * as Effect from "effect/Effect"
 import { type Machine, sh } from "../../../xenlab/src/Machine.ts"
+import { say } from "../../../xenlab/src/Progress.ts"
 import type { Kind } from "../../../xenlab/src/Target.ts"
+import * as Measure from "../Measure.ts"
 import * as Report from "../Report.ts"
 
 /** Starts one that waits for its guest. */
@@ -16,10 +18,71 @@ export const start = Effect.fnUntraced(function*(dom0: Machine, argv: ReadonlyAr
 export type Backend = Effect.Success<ReturnType<typeof start>>
 
 /** What a process and all its threads have used of the processor until now, in µs. */
-export const used = Effect.fnUntraced(function*(dom0: Machine, pid: number) {
+const used = Effect.fnUntraced(function*(dom0: Machine, pid: number) {
   const nanos = yield* sh(dom0, `awk '{ sum += $1 } END { printf "%.0f", sum }' /proc/${pid}/task/*/schedstat`)
   return Number(nanos) / 1000
 })
+
+/** A backend at work for its guest. */
+export interface Work<E, R> {
+  readonly pid: number
+  /** Serves so many of what is counted, and gives the µs that each took. */
+  readonly once: Effect.Effect<number, E, R>
+  readonly times: number
+}
+
+/** The library's backend and C's, each with a guest of its own. */
+export interface Pair<E, R> {
+  readonly ours: Work<E, R>
+  readonly theirs: Work<E, R>
+}
+
+/** What the library takes against C. */
+export interface Time {
+  readonly kind: Kind
+  readonly what: string
+  readonly ratio: Measure.Ratio
+  readonly target?: number | undefined
+}
+
+/** Has both work so often, one after the other: the time of what is counted, and the processor's in dom0. */
+export const compare = Effect.fnUntraced(function*<E, R>(
+  dom0: Machine,
+  { ours, theirs }: Pair<E, R>,
+  { kind, rounds, target, what }: { readonly rounds: number } & Omit<Time, "ratio">
+) {
+  const batch = Effect.fnUntraced(function*({ once, pid, times }: Work<E, R>) {
+    const before = yield* used(dom0, pid)
+    const time = yield* once
+    return { time, processor: ((yield* used(dom0, pid)) - before) / times }
+  })
+  const times: Array<Measure.Sample> = []
+  const processor: Array<Measure.Sample> = []
+  while (times.length < rounds) {
+    // Each goes first every other time.
+    const isFirst = times.length % 2 === 0
+    const first = yield* batch(isFirst ? ours : theirs)
+    const second = yield* batch(isFirst ? theirs : ours)
+    const [our, their] = isFirst ? [first, second] : [second, first]
+    times.push({ ours: our.time, theirs: their.time })
+    processor.push({ ours: our.processor, theirs: their.processor })
+  }
+  const rows: ReadonlyArray<Time> = [
+    { kind, what, ratio: Measure.ratio(times), target },
+    { kind, what: "processor time of the backend", ratio: Measure.ratio(processor) }
+  ]
+  for (const { ratio, what } of rows) {
+    yield* say(`${kind}: ${what}: ${Report.times(ratio.median)}, ${Report.time(ratio.ours)}, C ${Report.time(ratio.theirs)}`)
+  }
+  return rows
+})
+
+/** The columns of a table of times. */
+export const timeColumns: ReadonlyArray<Report.Column<Time>> = [
+  { title: "guest", show: ({ kind }) => kind },
+  { title: "what", show: ({ what }) => what },
+  ...Report.ratioColumns<Time>(({ ratio }) => ratio, "ours", "C")
+]
 
 /** How often something is called for one of what is counted, by its name. */
 export type Calls = Readonly<Record<string, number>>
@@ -34,17 +97,12 @@ export const parse = (table: string, times: number): Calls =>
 
 const trace = "/tmp/calls"
 
-/** What all threads of a process call while something is done so many times. */
-export const callsOf = Effect.fnUntraced(function*<E, R>(
-  dom0: Machine,
-  pid: number,
-  times: number,
-  work: Effect.Effect<unknown, E, R>
-) {
+/** What all threads of a backend call while it works. */
+const callsOf = Effect.fnUntraced(function*<E, R>(dom0: Machine, { once, pid, times }: Work<E, R>) {
   const strace = yield* dom0.start(["strace", "-f", "-c", "-o", trace, "-p", String(pid)])
   // It says nothing when it has begun.
   yield* Effect.sleep("3 seconds")
-  yield* work
+  yield* once
   yield* strace.signal("SIGINT")
   yield* strace.completed
   return parse(yield* sh(dom0, `cat ${trace}`), times)
@@ -68,8 +126,17 @@ export interface Counted {
   readonly calls: Calls
 }
 
+/** Counts what both call. */
+export const count = Effect.fnUntraced(function*<E, R>(dom0: Machine, { ours, theirs }: Pair<E, R>, kind: Kind) {
+  const counted: ReadonlyArray<Counted> = [
+    { kind, backend: "the library", calls: yield* callsOf(dom0, ours) },
+    { kind, backend: "C", calls: yield* callsOf(dom0, theirs) }
+  ]
+  return counted
+})
+
 /** The columns of a table of calls; the library is to make so many at most. */
-export const columns = (target: number): ReadonlyArray<Report.Column<Counted>> => [
+export const callColumns = (target: number): ReadonlyArray<Report.Column<Counted>> => [
   { title: "guest", show: ({ kind }) => kind },
   { title: "backend", show: ({ backend }) => backend },
   { title: "system calls", show: ({ calls }) => sum(calls, false).toFixed(1) },

@@ -6,9 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Boot from "../../../xenlab/src/Boot.ts"
 import * as Image from "../../../xenlab/src/Image.ts"
 import { type Machine, sh } from "../../../xenlab/src/Machine.ts"
-import { say } from "../../../xenlab/src/Progress.ts"
 import { type Kind, Target } from "../../../xenlab/src/Target.ts"
-import * as Measure from "../Measure.ts"
 import * as Report from "../Report.ts"
 import * as Served from "./Served.ts"
 
@@ -54,13 +52,6 @@ const sound = Effect.fnUntraced(function*({ backend, guest }: Side) {
   return Number(micros) / periods
 })
 
-interface Time {
-  readonly kind: Kind
-  readonly what: string
-  readonly ratio: Measure.Ratio
-  readonly target?: number
-}
-
 const compare = Effect.fnUntraced(function*(lab: Boot.Booted, kind: Kind, isQuick: boolean) {
   const { dom0 } = lab
   const c = yield* Served.start(dom0, ["taskset", "1", `${Image.place}/sound`, String(periods)])
@@ -69,38 +60,13 @@ const compare = Effect.fnUntraced(function*(lab: Boot.Booted, kind: Kind, isQuic
   const node = yield* Served.start(dom0, argv)
   const { side: ours } = yield* guestOf(lab, node, { kind, name: "node", processor: 2 })
 
-  const batch = Effect.fnUntraced(function*(side: Side) {
-    const before = yield* Served.used(dom0, side.backend.pid)
-    const period = yield* sound(side)
-    return { period, processor: ((yield* Served.used(dom0, side.backend.pid)) - before) / (frames / periodFrames) }
-  })
+  const work = (side: Side) => ({ pid: side.backend.pid, once: sound(side), times: frames / periodFrames })
   // V8 and the emulator compile what runs often.
   yield* sound(theirs)
   for (let left = isQuick ? 1 : 3; left > 0; left--) yield* sound(ours)
-  const times: Array<Measure.Sample> = []
-  const processor: Array<Measure.Sample> = []
-  while (times.length < (isQuick ? 1 : 7)) {
-    // Each goes first every other time.
-    const isFirst = times.length % 2 === 0
-    const first = yield* batch(isFirst ? ours : theirs)
-    const second = yield* batch(isFirst ? theirs : ours)
-    const [our, their] = isFirst ? [first, second] : [second, first]
-    times.push({ ours: our.period, theirs: their.period })
-    processor.push({ ours: our.processor, theirs: their.processor })
-  }
-  const rows: ReadonlyArray<Time> = [
-    { kind, what: "a period, as fast as the guest plays", ratio: Measure.ratio(times) },
-    { kind, what: "processor time of the backend", ratio: Measure.ratio(processor) }
-  ]
-  for (const { ratio, what } of rows) {
-    yield* say(`${kind}: ${what}: ${Report.times(ratio.median)}, ${Report.time(ratio.ours)}, C ${Report.time(ratio.theirs)}`)
-  }
-  const calls = (side: Side) => Served.callsOf(dom0, side.backend.pid, frames / periodFrames, sound(side))
-  const counted: ReadonlyArray<Served.Counted> = [
-    { kind, backend: "the library", calls: yield* calls(ours) },
-    { kind, backend: "C", calls: yield* calls(theirs) }
-  ]
-  return { rows, counted }
+  const both = { ours: work(ours), theirs: work(theirs) }
+  const rows = yield* Served.compare(dom0, both, { kind, what: "a period, as fast as the guest plays", rounds: isQuick ? 1 : 7 })
+  return { rows, counted: yield* Served.count(dom0, both, kind) }
 }, Effect.scoped)
 
 /** Measures it all. */
@@ -108,18 +74,14 @@ export const sections = Effect.fnUntraced(function*(lab: Boot.Booted, where: str
   const { arch } = yield* Target
   const measured = yield* Effect.forEach(arch.guests, ({ kind }) => compare(lab, kind, isQuick))
   return [
-    Report.section<Time>({
+    Report.section<Served.Time>({
       name: "xen-sounds",
       title: "A period of sound on a real Xen",
       about: `A guest with Linux's own sound driver plays ${periods} periods of ${periodFrames} frames, stereo in 16 bits, ` +
         "with `aplay`, as fast as it can. In dom0 the library hands each period, mapped, to a player that looks at one " +
         "sample; in another guest's turn a C program answers the ring and does nothing else (`bench/c/sound.c`).",
       where,
-      columns: [
-        { title: "guest", show: ({ kind }) => kind },
-        { title: "what", show: ({ what }) => what },
-        ...Report.ratioColumns<Time>(({ ratio }) => ratio, "ours", "C")
-      ],
+      columns: Served.timeColumns,
       rows: measured.flatMap(({ rows }) => rows),
       plots: []
     }),
@@ -130,7 +92,7 @@ export const sections = Effect.fnUntraced(function*(lab: Boot.Booted, where: str
         "the response and one for the event (`ioctl`), and one from it, which is read, and written back so that the next " +
         "may come. The protocol asks for these four. C waits in `read`; Node looks with `epoll_pwait` before it waits with it.",
       where,
-      columns: Served.columns(3),
+      columns: Served.callColumns(3),
       rows: measured.flatMap(({ counted }) => counted),
       plots: []
     })
