@@ -5,11 +5,13 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as FileSystem from "effect/FileSystem"
 import * as Semaphore from "effect/Semaphore"
+import { createHash } from "node:crypto"
 import { appendFileSync } from "node:fs"
+import { createServer, type Server } from "node:net"
 import { join } from "node:path"
 import * as Grants from "./Grants.ts"
 import * as Image from "./Image.ts"
-import { cache } from "./Lab.ts"
+import { cache, LabError } from "./Lab.ts"
 import type { Machine } from "./Machine.ts"
 import { say } from "./Progress.ts"
 import * as Provision from "./Provision.ts"
@@ -54,9 +56,25 @@ const runFolder = Effect.fnUntraced(function*(folder: string) {
   return yield* fs.makeTempDirectoryScoped({ directory: folder, prefix: `run-${process.pid}-` })
 })
 
+/**
+ * Keeps a folder from all other labs, which would write into the same logs. The name of a socket is taken, without a file:
+ * it is free again when its process has ended, however that was.
+ */
+const claim = (folder: string) =>
+  Effect.acquireRelease(
+    Effect.callback<Server, LabError>((resume) => {
+      const server = createServer()
+      server.once("error", () =>
+        resume(Effect.fail(new LabError({ step: "boot", detail: `another lab is at work with ${folder}: wait for it, or use another clone` }))))
+      server.listen(`\0xenlab-${createHash("sha256").update(folder).digest("hex")}`, () => resume(Effect.succeed(server)))
+    }),
+    (server) => Effect.callback<void>((resume) => void server.close(() => resume(Effect.void)))
+  )
+
 /** From nothing to a booted dom0, which lives as long as the scope. */
 export const boot = Effect.fnUntraced(function*({ entries, files = [], results }: Options) {
   const fs = yield* FileSystem.FileSystem
+  yield* claim(results)
   yield* fs.remove(results, { recursive: true, force: true })
   yield* fs.makeDirectory(results, { recursive: true })
   const folder = yield* cache

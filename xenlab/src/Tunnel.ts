@@ -4,9 +4,8 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Queue from "effect/Queue"
-import type { AddressInfo } from "node:net"
-import { createServer, type Server, type Socket } from "node:net"
-import type { Message } from "../guest/tunnel.ts"
+import { type AddressInfo, createServer, type Server, type Socket } from "node:net"
+import { Joined, type Message } from "../guest/Joined.ts"
 import { place } from "./Image.ts"
 import type { Machine } from "./Machine.ts"
 
@@ -20,35 +19,21 @@ export interface Tunnel {
 /** Leads a port of the host to one of a domain, for as long as the scope is open. */
 export const open = Effect.fnUntraced(function*(machine: Machine, port: number) {
   const process = yield* machine.start(["node", `${place}/tunnel.mjs`, String(port)], { patience: Duration.infinity })
-  const sockets = new Map<number, Socket>()
-  const cut = Effect.sync(() => {
-    for (const socket of sockets.values()) socket.destroy()
-  })
-
   const there = yield* Queue.unbounded<Message>()
   const say = (message: Message) => void Queue.offerUnsafe(there, message)
+  const joined = new Joined(say)
+  const cut = Effect.sync(() => joined.cut())
   yield* Effect.forkScoped(Effect.forever(Effect.flatMap(
     Queue.take(there),
     (message) => process.send(`${JSON.stringify(message)}\n`)
   )))
-  yield* Effect.forkScoped(Effect.forever(Effect.map(process.nextLine, (line) => {
-    const message = JSON.parse(line) as Message
-    const socket = sockets.get(message.id)
-    if (message.do === "pass") socket?.write(Buffer.from(message.bytes, "base64"))
-    else socket?.destroy()
-  })))
+  yield* Effect.forkScoped(Effect.forever(Effect.map(process.nextLine, (line) => joined.take(JSON.parse(line) as Message))))
 
   let count = 0
   const join = (socket: Socket) => {
     const id = count++
-    sockets.set(id, socket)
     say({ id, do: "open" })
-    socket.on("data", (chunk) => say({ id, do: "pass", bytes: chunk.toString("base64") }))
-    socket.on("error", () => socket.destroy())
-    socket.on("close", () => {
-      sockets.delete(id)
-      say({ id, do: "end" })
-    })
+    joined.add(id, socket)
   }
   const server = yield* Effect.acquireRelease(
     Effect.callback<Server>((resume) => {
