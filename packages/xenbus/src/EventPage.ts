@@ -34,7 +34,7 @@ export interface Options {
   readonly offset?: number | undefined
   /** Bytes that events may take: to the end of the memory unless given. As many events as fit are used, 63 of 64 bytes. */
   readonly length?: number | undefined
-  /** The index to begin with: 0 unless given. A backend that comes back to a page in use begins with its `in_cons`. */
+  /** The index to begin with. Unless given, a frontend begins with 0, and a backend where the page stands. */
   readonly start?: number | undefined
 }
 
@@ -80,10 +80,10 @@ class ProducerImpl implements Producer {
   #put: number
   #pushed: number
 
-  constructor(words: Ordered.Words, slots: Slots, start: number) {
+  constructor(words: Ordered.Words, slots: Slots, start: number, consumed: number) {
     this.#words = words
     this.#slots = slots
-    this.#consumed = new PeerIndex("in_cons", words, word.in_cons, start)
+    this.#consumed = new PeerIndex("in_cons", words, word.in_cons, consumed)
     this.#put = this.#pushed = start
   }
 
@@ -181,17 +181,26 @@ const slotsOf = (
 }
 
 /**
- * The backend's half of the page that a frontend made in `memory`. Writes `in_prod`, which is 0 on such a page already.
+ * The backend's half of the page that a frontend made in `memory`.
+ *
+ * A frontend may keep its page when its backend is another process, as Linux's keyboards do: there it goes on where the
+ * one before left off, behind events that were not taken yet. Linux takes events one by one up to `in_prod`, so an index
+ * that begins anew costs such a guest 2^32 turns. Where the indexes can't be, or `start` is given, writes `in_prod`.
  *
  * @category constructors
  * @since 0.2.0
  */
 export const producer = (memory: SharedMemory.Writable, options: Options): Producer => {
   const slots = slotsOf(memory, options)
-  const start = (options.start ?? 0) >>> 0
   const words = Ordered.words(memory, 2)
+  const consumed = Ordered.load(words, word.in_cons)
+  const produced = Ordered.load(words, word.in_prod)
+  if (options.start === undefined && ahead(produced, consumed) <= slots.count) {
+    return new ProducerImpl(words, slots, produced, consumed)
+  }
+  const start = (options.start ?? consumed) >>> 0
   Ordered.store(words, word.in_prod, start)
-  return new ProducerImpl(words, slots, start)
+  return new ProducerImpl(words, slots, start, start)
 }
 
 /**

@@ -122,19 +122,42 @@ describe("EventPage", () => {
     assert.deepStrictEqual(log, ["stores 1 7", "loads 1 7", "copy", "stores 0 7", "loads 1 7", "loads 0 7"])
   })
 
-  it("a backend that comes back begins where the frontend stands", () => {
+  it.prop("a backend that comes back goes on where the page stands, and loses no event that was not taken", {
+    put: between(0, 63),
+    taken: between(0, 63),
+    start: Schema.Union([Schema.Literal(0), between(2 ** 32 - 70, 2 ** 32 - 1)])
+  }, ({ put, start, taken }) => {
     const memory = new Uint8Array(4096)
-    const { consumer, producer } = pair(memory, { eventSize: 64 })
+    const { consumer, producer } = pair(memory, { eventSize: 64, start })
     const into = new Uint8Array(64)
-    for (const n of [1, 2, 3]) producer.put([n])
+    const seen: Array<number> = []
+    const take = (most: number) => {
+      for (let n = 0; n < most && Model.answer(consumer.take(into)); n++) seen.push(into[0]!)
+    }
+    let all = 0
+    while (all < put && Model.answer(producer.put([all]))) all++
     producer.push()
-    assert.isTrue(Model.answer(consumer.take(into)))
-    assert.isTrue(Model.answer(consumer.take(into)))
-    assert.isTrue(Model.answer(consumer.take(into)))
-    const again = EventPage.producer(memory, { eventSize: 64, start: new Uint32Array(memory.buffer)[0]! })
-    again.put([4])
+    take(taken)
+    // One that was put and not shown is lost with its process.
+    producer.put([255])
+    const again = EventPage.producer(memory, { eventSize: 64 })
+    assert.strictEqual(again.index, (start + all) >>> 0)
+    while (all < 100 && Model.answer(again.put([all]))) all++
     again.push()
-    assert.deepStrictEqual([Model.answer(consumer.take(into)), into[0]], [true, 4])
+    take(100)
+    assert.deepStrictEqual(seen, Array.from({ length: all }, (_, n) => n))
+    assert.isTrue(Model.answer(again.allTaken()))
+  })
+
+  it("a backend that comes back to indexes that can't be begins at the frontend's", () => {
+    for (const [consumed, produced] of [[5, 4], [5, 69], [0, 2 ** 31]] as const) {
+      const memory = new Uint8Array(4096)
+      new Uint32Array(memory.buffer).set([consumed, produced])
+      const producer = EventPage.producer(memory, { eventSize: 64 })
+      assert.deepStrictEqual([...new Uint32Array(memory.buffer, 0, 2)], [consumed, consumed])
+      for (let n = 0; n < 63; n++) assert.isTrue(Model.answer(producer.put([n])))
+      assert.isFalse(Model.answer(producer.put([63])))
+    }
   })
 
   it("arguments that make no sense throw, and change nothing", () => {

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as EventChannels from "@xen-shbuf/core/EventChannels"
 import { GrantTable } from "@xen-shbuf/core/GrantTable"
+import * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import * as XenStore from "@xen-shbuf/core/XenStore"
 import * as Backend from "@xen-shbuf/io/kbdif/Backend"
 import * as Ledger from "@xen-shbuf/testkit/Ledger"
@@ -21,8 +22,9 @@ const toolstack = Effect.andThen(
     const store = yield* XenStore.XenStore
     const frontendNodes = { backend: back, "backend-id": "0", state: "1", handle: "0" }
     const backendNodes = { frontend: front, "frontend-id": "3", online: "1", state: "1" }
-    for (const [name, value] of Object.entries(backendNodes)) yield* store.write(`${back}/${name}`, value)
+    yield* store.makeDirectory(back)
     yield* store.setPermissions(back, { owner: 0, others: "none", domains: [{ domain: 3, access: "read" }] })
+    for (const [name, value] of Object.entries(backendNodes)) yield* store.write(`${back}/${name}`, value)
     for (const [name, value] of Object.entries(frontendNodes)) yield* store.write(`${front}/${name}`, value)
     for (const path of [front, ...Object.keys(frontendNodes).map((name) => `${front}/${name}`)]) {
       yield* store.setPermissions(path, { owner: 3, others: "none", domains: [{ domain: 0, access: "read" }] })
@@ -41,6 +43,7 @@ const publish = Effect.gen(function*() {
       yield* nodes.write(`${front}/page-gref`, String(page.refs[0]))
       yield* nodes.write(`${front}/event-channel`, String(channel.port))
     }))
+  return { page, channel }
 })
 
 /** Waits for a state of the backend's. */
@@ -53,7 +56,50 @@ const until = (state: string) =>
       Effect.timeout("5 seconds")
     )))
 
+/** Takes events as the driver's interrupt handler does, and says how often it has gone around. */
+const handle = (page: SharedMemory.Writable) => {
+  const words = SharedMemory.viewAs(page.subarray(0, 8), Uint32Array)
+  const turns = (words[1]! - words[0]!) >>> 0
+  words[0] = words[1]!
+  return turns
+}
+
 describe("kbdif, as xl and Linux go about it", () => {
+  // It keeps its page and its port when a backend closes, and says Connected again to the next one.
+  it.live("a backend that is another process goes on where the one before left off", () =>
+    Ledger.checked(Effect.gen(function*() {
+      yield* toolstack
+      const store = yield* inDomain(3)(XenStore.XenStore)
+      const { page } = yield* inDomain(3)(publish)
+      const say = (state: string) => store.write(`${front}/state`, state)
+      let said = "3"
+      const answer = (state: string) =>
+        state === said ? Effect.void : Effect.andThen(Effect.sync(() => void (said = state)), say(state))
+      yield* say("3")
+      const answers: Record<string, string> = { 2: "4", 4: "4", 5: "6", 6: "6" }
+      yield* store.watch(`${back}/state`).pipe(
+        Stream.mapEffect(() => store.readText(`${back}/state`)),
+        Stream.runForEach((state) => state in answers ? answer(answers[state]!) : Effect.void),
+        Effect.forkScoped
+      )
+      const keyboards = yield* Queue.unbounded<Backend.Keyboard>()
+      let left = 0
+      for (const untaken of [0, 3, 0]) {
+        yield* Effect.scoped(Effect.gen(function*() {
+          yield* Effect.forkScoped(inDomain(0)(Backend.serve({
+            use: (keyboard) => Effect.andThen(Queue.offer(keyboards, keyboard), Effect.never)
+          })))
+          const keyboard = yield* Queue.take(keyboards).pipe(Effect.timeout("3 seconds"))
+          const type = (keys: number) =>
+            Effect.forEach(Array.from({ length: keys }), () => keyboard.send({ _tag: "Key", pressed: true, code: 30 }))
+          yield* type(5)
+          assert.strictEqual(handle(page.bytes), left + 5)
+          yield* type(left = untaken)
+        }))
+      }
+      assert.strictEqual(handle(page.bytes), 0)
+    })).pipe(Effect.provide(TestXen.layer())), 30_000)
+
   // Two threads of the kernel's write the state: what publishes says Initialised at its end, and what hears of the backend
   // says Connected as soon as that waits, or is connected.
   for (const order of ["3 4", "4 3 4", "4 4"] as const) {
