@@ -143,13 +143,14 @@ export const removeDevice: (
   const { backendPath, frontendPath, store } = yield* located(device)
   const failed = Reader.failWith(backendPath)
   const asked = store.transaction(Effect.fnUntraced(function*(nodes) {
-    const state = yield* XenStore.ifPresent(nodes.readText(`${backendPath}/state`))
+    // A backend may be another domain's, and what it wrote no text.
+    const state = yield* XenStore.ifPresent(nodes.read(`${backendPath}/state`))
     if (Option.isNone(state)) {
       const halves = yield* Effect.forEach([backendPath, frontendPath], (path) => XenStore.ifPresent(nodes.read(path)))
       return halves.some(Option.isSome)
     }
     yield* nodes.write(`${backendPath}/online`, "0")
-    if (state.value !== "6") yield* nodes.write(`${backendPath}/state`, "5")
+    if (String.fromCharCode(...state.value.subarray(0, 2)) !== "6") yield* nodes.write(`${backendPath}/state`, "5")
     return true
   }))
   if (!(yield* Effect.mapError(asked, failed))) return yield* Reader.fail(backendPath, new NoDevice({ path: backendPath }))

@@ -334,6 +334,8 @@ describe("serve", () => {
       yield* machine.when(Effect.map(waiting(0, 1, 2, 3), (count) => count === 2))
       yield* machine.toolstack(Toolstack.removeDevice({ ...device, id: 0 }))
       yield* machine.when(Effect.map(waiting(1, 2, 3), (count) => count === 2))
+      // Whatever a backend has written there.
+      yield* machine.store.write("/local/domain/1/backend/dice/3/3/state", Uint8Array.of(0xff))
       assert.isFalse(yield* machine.toolstack(Toolstack.removeDevice({ ...device, id: 3, within: 0 })))
       yield* machine.toolstack(Toolstack.removeDevice({ ...device, id: 1 }))
       yield* machine.when(Effect.map(waiting(2), (count) => count === 1))
