@@ -40,7 +40,7 @@ const answer = (sensor: Sensor, { history }: Opened, request: Protocol.Request):
 /** Answers all requests that there are, then waits for the next signal. */
 const answering = (sensor: Sensor, shared: Opened) =>
   Effect.gen(function*() {
-    const { channel, ring } = shared.requests
+    const { channel, pushAndNotify, ring } = shared.requests
     const slot = new Uint8Array(Protocol.requests.slotSize)
     while (true) {
       for (let left = ring.slots; left > 0 && (yield* Effect.fromResult(ring.take(slot))); left--) {
@@ -48,18 +48,18 @@ const answering = (sensor: Sensor, shared: Opened) =>
         const value = answer(sensor, shared, request)
         yield* Effect.fromResult(ring.put(Protocol.responseSlot({ id: request.id, value })))
       }
-      if (yield* Effect.fromResult(ring.push())) yield* channel.notify
+      yield* pushAndNotify
       // A frontend that never pauses is served in turn with all others.
       yield* (yield* Effect.fromResult(ring.finalCheck())) ? Effect.yieldNow : channel.wait
     }
   })
 
 /** Passes alarms on; those that a frontend does not take are lost. */
-const alarming = ({ tooHot }: Sensor, { alarms: { channel, events } }: Opened) =>
+const alarming = ({ tooHot }: Sensor, { alarms: { events, pushAndNotify } }: Opened) =>
   Stream.runForEach(tooHot, (value) =>
     Effect.gen(function*() {
       yield* Effect.fromResult(events.put(Protocol.responseSlot({ id: 0, value })))
-      if (yield* Effect.fromResult(events.push())) yield* channel.notify
+      yield* pushAndNotify
     }))
 
 /** Serves the thermometers of all guests, present and future. */

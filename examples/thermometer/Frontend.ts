@@ -22,10 +22,10 @@ const publish = Effect.fnUntraced(function*(device: Device) {
 type Published = Effect.Success<ReturnType<typeof publish>>
 
 /** Asks, and waits for the answer: one request at a time. */
-const ask = Effect.fnUntraced(function*({ requests: { channel, ring } }: Published, request: Protocol.Request) {
+const ask = Effect.fnUntraced(function*({ requests: { channel, pushAndNotify, ring } }: Published, request: Protocol.Request) {
   const slot = new Uint8Array(Protocol.requests.slotSize)
   yield* Effect.fromResult(ring.put(Protocol.toSlot(request)))
-  if (yield* Effect.fromResult(ring.push())) yield* channel.notify
+  yield* pushAndNotify
   while (!(yield* Effect.fromResult(ring.take(slot)))) {
     if (!(yield* Effect.fromResult(ring.finalCheck()))) yield* channel.wait
   }

@@ -445,3 +445,26 @@ export const explore = <E>(
   program: (stage: Stage) => Effect.Effect<unknown, E, Scope.Scope>,
   options: Options = {}
 ): Effect.Effect<Report, ExplorationError, TestXen> => exploreServices([grantTable], domains, program, options)
+
+/**
+ * Interrupts one effect at each of its steps, for what `explore` can't see: that nothing hangs which goes on after it. `run`
+ * is played again and again, with a function that plays an effect in a fiber of its own, interrupts it before the next step
+ * of the runtime than the last time, and gives its exit; until it ends before that step comes. How many interruptions there
+ * were.
+ *
+ * @category running
+ * @since 0.2.0
+ */
+export const interruptEach = Effect.fnUntraced(function*<E, R>(
+  run: (disturbed: <A, E2, R2>(effect: Effect.Effect<A, E2, R2>) => Effect.Effect<Exit.Exit<A, E2>, never, R2>) => Effect.Effect<unknown, E, R>
+) {
+  for (let at = 1;; at++) {
+    const scheduler = new InterruptingScheduler(at)
+    yield* run((effect) =>
+      Effect.provideService(effect, Scheduler.Scheduler, scheduler).pipe(
+        Effect.forkDetach({ startImmediately: true }),
+        Effect.flatMap(Fiber.await)
+      ))
+    if (scheduler.steps < at) return at - 1
+  }
+})

@@ -6,6 +6,7 @@
  *
  * @since 0.2.0
  */
+import type { EventChannelError } from "@xen-shbuf/core/EventChannelError"
 import * as EventChannels from "@xen-shbuf/core/EventChannels"
 import { GrantTable } from "@xen-shbuf/core/GrantTable"
 import type * as SharedMemory from "@xen-shbuf/core/SharedMemory"
@@ -20,6 +21,7 @@ import { failWith } from "./internal/reader.ts"
 import * as Server from "./internal/server.ts"
 import * as Values from "./internal/values.ts"
 import * as Ring from "./Ring.ts"
+import type { RingError } from "./RingError.ts"
 
 export type { Connection, Options } from "./internal/backendModel.ts"
 
@@ -48,6 +50,8 @@ export interface OpenRing {
   readonly ring: Ring.Back
   /** The channel, joined. */
   readonly channel: EventChannels.EventChannel
+  /** Shows the frontend all that was put, and signals it where it wants that: see {@link Ring.pushAndNotify}. */
+  readonly pushAndNotify: Effect.Effect<void, RingError | EventChannelError>
   /** The ring's pages. The frontend may change them at any time. */
   readonly bytes: SharedMemory.Writable
 }
@@ -63,6 +67,8 @@ export interface OpenEvents {
   readonly events: EventPage.Producer
   /** The channel, joined. */
   readonly channel: EventChannels.EventChannel
+  /** Shows the frontend all that was put, and signals it where it wants that: see {@link Ring.pushAndNotify}. */
+  readonly pushAndNotify: Effect.Effect<void, RingError | EventChannelError>
   /** The page. The frontend may change it at any time. */
   readonly bytes: SharedMemory.Writable
 }
@@ -120,7 +126,10 @@ export const openRing = (
   connection: Device,
   options: Published & Ring.Options
 ): Effect.Effect<OpenRing, ConnectionError, EventChannels.EventChannels | GrantTable | Scope.Scope> =>
-  Effect.map(open(connection, options), (opened) => ({ ...opened, ring: Ring.back(opened.bytes, options) }))
+  Effect.map(open(connection, options), (opened) => {
+    const ring = Ring.back(opened.bytes, options)
+    return { ...opened, ring, pushAndNotify: Ring.pushAndNotify(ring, opened.channel) }
+  })
 
 /**
  * Opens the event page that a frontend published: our half, which produces, and its channel.
@@ -132,4 +141,7 @@ export const openEvents = (
   connection: Device,
   options: Published & EventPage.Options
 ): Effect.Effect<OpenEvents, ConnectionError, EventChannels.EventChannels | GrantTable | Scope.Scope> =>
-  Effect.map(open(connection, options), (opened) => ({ ...opened, events: EventPage.producer(opened.bytes, options) }))
+  Effect.map(open(connection, options), (opened) => {
+    const events = EventPage.producer(opened.bytes, options)
+    return { ...opened, events, pushAndNotify: Ring.pushAndNotify(events, opened.channel) }
+  })

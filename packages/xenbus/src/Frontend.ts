@@ -3,6 +3,7 @@
  *
  * @since 0.2.0
  */
+import type { EventChannelError } from "@xen-shbuf/core/EventChannelError"
 import * as EventChannels from "@xen-shbuf/core/EventChannels"
 import { GrantTable } from "@xen-shbuf/core/GrantTable"
 import type * as SharedMemory from "@xen-shbuf/core/SharedMemory"
@@ -16,6 +17,7 @@ import * as FrontendDevice from "./internal/frontendDevice.ts"
 import type { Connection, Options, Publication, RunOptions } from "./internal/frontendModel.ts"
 import { failWith } from "./internal/reader.ts"
 import * as Ring from "./Ring.ts"
+import type { RingError } from "./RingError.ts"
 
 export type { Connection, Options, Publication, RunOptions } from "./internal/frontendModel.ts"
 
@@ -71,6 +73,8 @@ export interface SharedRing extends Publication {
   readonly ring: Ring.Front
   /** The channel; the backend joins it. */
   readonly channel: EventChannels.EventChannel
+  /** Shows the backend all that was put, and signals it where it wants that: see {@link Ring.pushAndNotify}. */
+  readonly pushAndNotify: Effect.Effect<void, RingError | EventChannelError>
   /** The ring's pages. The backend may change them at any time. */
   readonly bytes: SharedMemory.Writable
 }
@@ -135,7 +139,10 @@ export const shareRing = (
   device: Device,
   options: Published & Ring.Options
 ): Effect.Effect<SharedRing, ConnectionError, EventChannels.EventChannels | GrantTable | Scope.Scope> =>
-  Effect.map(share(device, options), (shared) => ({ ...shared, ring: Ring.front(shared.bytes, options) }))
+  Effect.map(share(device, options), (shared) => {
+    const ring = Ring.front(shared.bytes, options)
+    return { ...shared, ring, pushAndNotify: Ring.pushAndNotify(ring, shared.channel) }
+  })
 
 /**
  * Shares a new event page with the backend: our half, which consumes, and its channel.

@@ -9,7 +9,7 @@
  * copy into, which it may use again at once. A half that has found its peer out answers everything with the same error.
  *
  * One round of a backend, for each signal of the peer (with a bound on the rounds, or a frontend that never pauses keeps
- * it busy for ever): take requests until there is none, put a response for each, push, signal if push says so; then
+ * it busy for ever): take requests until there is none, put a response for each, {@link pushAndNotify}; then
  * {@link Half.finalCheck}, and once more if that says so.
  *
  * Where an argument makes no sense (a slot's size, an array that is too small), functions throw a RangeError, and where
@@ -17,7 +17,10 @@
  *
  * @since 0.2.0
  */
+import type { EventChannel } from "@xen-shbuf/core/EventChannels"
+import type { EventChannelError } from "@xen-shbuf/core/EventChannelError"
 import type * as SharedMemory from "@xen-shbuf/core/SharedMemory"
+import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaTransformation from "effect/SchemaTransformation"
@@ -345,3 +348,21 @@ export const front = (memory: SharedMemory.Writable, options: Options): Front =>
  * @since 0.2.0
  */
 export const back = (memory: SharedMemory.Writable, options: Options): Back => make("back", memory, options)
+
+/**
+ * Shows the peer all that was put into a half of a ring, or into an event page, and signals it where it wants that: both or
+ * neither. A fiber that was interrupted between them would leave a peer that waits for ever: it is told once. It waits for
+ * nothing itself.
+ *
+ * @category combinators
+ * @since 0.2.0
+ */
+export const pushAndNotify = (
+  half: { push(): Result.Result<boolean, RingError> },
+  channel: EventChannel
+): Effect.Effect<void, RingError | EventChannelError> =>
+  Effect.uninterruptible(Effect.suspend((): Effect.Effect<void, RingError | EventChannelError> => {
+    const isWanted = half.push()
+    if (Result.isFailure(isWanted)) return Effect.fail(isWanted.failure)
+    return isWanted.success ? channel.notify : Effect.void
+  }))

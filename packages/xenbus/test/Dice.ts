@@ -45,7 +45,7 @@ export const double = ({ published: { answered, requests } }: Frontend.Connectio
   Effect.gen(function*() {
     const slot = new Uint8Array(64)
     yield* Effect.fromResult(requests.ring.put([byte]))
-    if (yield* Effect.fromResult(requests.ring.push())) yield* requests.channel.notify
+    yield* requests.pushAndNotify
     while (!(yield* Effect.fromResult(requests.ring.take(slot)))) {
       if (!(yield* Effect.fromResult(requests.ring.finalCheck()))) yield* requests.channel.wait
     }

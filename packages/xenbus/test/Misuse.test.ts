@@ -1,15 +1,19 @@
 /** What programs do that they should not: they are told so, and nobody else is disturbed. */
 import { assert, describe, it } from "@effect/vitest"
+import type { EventChannel } from "@xen-shbuf/core/EventChannels"
+import * as Exploration from "@xen-shbuf/testkit/Exploration"
 import * as Ledger from "@xen-shbuf/testkit/Ledger"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
 import * as Backend from "@xen-shbuf/xenbus/Backend"
 import { ConnectionError } from "@xen-shbuf/xenbus/ConnectionError"
 import * as Frontend from "@xen-shbuf/xenbus/Frontend"
+import * as Ring from "@xen-shbuf/xenbus/Ring"
 import * as Toolstack from "@xen-shbuf/xenbus/Toolstack"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Dice from "./Dice.ts"
@@ -175,5 +179,20 @@ describe("the toolstack", () => {
       const listed = yield* machine.toolstack(Toolstack.listDevices({ backend: 1 }))
       assert.deepStrictEqual(listed.map(({ id }) => id), [0, 1, 2, 3])
       assert.strictEqual(listed[3]!.frontendState, "Initialising")
+    }))
+})
+
+describe("what was put", () => {
+  it.live("is shown and signalled, or neither, where its fiber is interrupted", () =>
+    Effect.gen(function*() {
+      let shown = 0
+      let signals = 0
+      const half = { push: () => Result.succeed(++shown > 0) }
+      const fake: Partial<EventChannel> = { notify: Effect.sync(() => void signals++) }
+      const channel = fake as EventChannel
+      const interruptions = yield* Exploration.interruptEach((disturbed) =>
+        Effect.andThen(disturbed(Ring.pushAndNotify(half, channel)), Effect.sync(() => assert.strictEqual(signals, shown))))
+      assert.isAbove(interruptions, 2)
+      assert.isAbove(shown, 1)
     }))
 })

@@ -281,9 +281,10 @@ const createBuffer = (
           height: framebuffer.height,
           pixelFormat: framebuffer.format.code
         })
+        const detached = Effect.tap(asker.ask({ _tag: "FbDetach", fbCookie }), () => Effect.sync(() => asker.forget(fbCookie)))
         return Effect.andThen(
           checked("FbAttach", { width: framebuffer.width, height: framebuffer.height }),
-          Effect.as(remembered(request, asker.ask({ _tag: "FbDetach", fbCookie })), framebuffer)
+          Effect.as(remembered(request, detached), framebuffer)
         )
       }))
     return { width, height, pitch, bytes, attach }

@@ -78,23 +78,22 @@ const advertise = (offer: Features.Offer) => (device: Device) =>
 /** Connects one keyboard, and keeps it until its frontend is gone. */
 const connect = Effect.fnUntraced(function*<E, R>(connection: XenbusBackend.Connection, use: Options<E, R>["use"]) {
   const features = yield* Features.taken(yield* Features.offered(connection.own), connection)
-  const { channel, events } = yield* XenbusBackend.openEvents(connection, {
+  const { channel, events, pushAndNotify } = yield* XenbusBackend.openEvents(connection, {
     ref: Protocol.node.page,
     port: Protocol.node.port,
     eventSize: Protocol.eventSize,
     ...Protocol.inRing
   })
   const outbox = new Outbox(events)
-  const flush = Effect.flatMap(
-    Effect.suspend(() => Effect.fromResult(outbox.flush())),
-    (isNews) => isNews ? channel.notify : Effect.void
-  )
+  // Nothing that was taken is left where nobody pushes it.
+  const flush = Effect.uninterruptible(Effect.andThen(Effect.suspend(() => Effect.fromResult(outbox.flush())), pushAndNotify))
   yield* connection.ready
   const keyboard: Keyboard = {
     guest: connection.frontend,
     id: connection.id,
     features,
-    send: (...events) => Effect.suspend(() => outbox.add(events) ? Effect.as(flush, true) : Effect.succeed(false))
+    send: (...events) =>
+      Effect.uninterruptible(Effect.suspend(() => outbox.add(events) ? Effect.as(flush, true) : Effect.succeed(false)))
   }
   // A guest that has taken events says so.
   yield* Effect.all([use(keyboard), Effect.forever(Effect.andThen(channel.wait, flush))], {

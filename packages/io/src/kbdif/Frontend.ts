@@ -57,14 +57,14 @@ export const connect: (
     const { channel, events, offer } = connection.published
     const slot = new Uint8Array(Protocol.eventSize)
     /** All that is there, at most a page of it; the backend is told that there are places again. */
-    const take = Effect.gen(function*() {
+    const take = Effect.uninterruptible(Effect.gen(function*() {
       const taken: Array<Protocol.Event> = []
       while (taken.length < events.places && (yield* Effect.fromResult(events.take(slot)))) {
         taken.push(Protocol.decodeEvent(slot))
       }
       if (taken.length > 0) yield* channel.notify
       return taken
-    })
+    }))
     const next = Effect.flatMap(take, (taken) => taken.length > 0 ? Effect.succeed(taken) : Effect.andThen(channel.wait, take))
     const ended = Stream.fromEffect(connection.ended)
     const features: Features.Taken = {

@@ -114,8 +114,10 @@ const wait = Effect.fnUntraced(function*(options: Options) {
 
 /**
  * Joins the vchan that `peer` offers, and waits until there is one: for ever, so give it a time with `Effect.timeout` if you
- * know one. What a server that was killed has left in xenstore is waited out. A server that publishes what can't be is a
- * failure: `InvalidValue`, `InvalidOrders`, `InvalidRingRef`, or an index that is `TooFar`.
+ * know one. What a server that was killed has left in xenstore is waited out, until a server publishes anew. One of C's that
+ * serves one client after the other publishes once: while it has another, this waits, and does not hear when that one goes;
+ * to try again is up to the caller. A server that publishes what can't be is a failure: `InvalidValue`, `InvalidOrders`,
+ * `InvalidRingRef`, or an index that is `TooFar`.
  *
  * @category constructors
  * @since 0.2.0

@@ -86,7 +86,7 @@ const join = Effect.fnUntraced(function*(
 ) {
   const path = `${stream.device}/${stream.index}`
   const size = Protocol.messageSize
-  const { channel, ring } = yield* Backend.openRing(connection, {
+  const { channel, pushAndNotify, ring } = yield* Backend.openRing(connection, {
     ref: `${path}/ring-ref`,
     port: `${path}/event-channel`,
     slotSize: size
@@ -96,8 +96,8 @@ const join = Effect.fnUntraced(function*(
     port: `${path}/evt-event-channel`,
     eventSize: size
   })
-  const teller = new Teller(events.events, events.channel)
-  return { ring, channel, teller, peer: connection.frontend, id: connection.id, card, stream }
+  const teller = new Teller(events)
+  return { ring, channel, pushAndNotify, teller, peer: connection.frontend, id: connection.id, card, stream }
 })
 
 /**

@@ -123,7 +123,7 @@ const openStream = Effect.fnUntraced(function*(exchange: Exchange, peer: number,
     directory,
     periodSize: periodFrames * frameSize
   } as const
-  const opening = Effect.andThen(exchange.ask(request), Effect.sync(() => exchange.forget()))
+  const opening = Effect.andThen(exchange.ask(request), Effect.sync(() => exchange.hold(buffer)))
   // With the card it has ended already.
   const atLast = (asked: Asked) =>
     Effect.suspend(() =>
@@ -131,8 +131,23 @@ const openStream = Effect.fnUntraced(function*(exchange: Exchange, peer: number,
         ? Effect.void
         : Effect.raceFirst(exchange.ask(asked), ended).pipe(Effect.timeoutOption(within), Effect.ignore)
     )
-  // Even where the answer did not come: the backend may have opened it.
-  yield* Effect.acquireRelease(opening, () => atLast({ _tag: "Close" }), { interruptible: true })
+  yield* Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function*() {
+      let isRefused = false
+      const close = Effect.suspend(() => {
+        // Of two who open at the same time the backend takes one: the other must not close it.
+        const isOurs = exchange.holder === undefined || exchange.holder === buffer
+        if (isRefused || !isOurs) return Effect.void
+        return Effect.ensuring(atLast({ _tag: "Close" }), Effect.sync(() => exchange.release()))
+      })
+      // Even where the answer did not come: the backend may have opened it.
+      yield* Effect.addFinalizer(() => close)
+      yield* Effect.tapError(restore(opening), (error) =>
+        Effect.sync(() => {
+          isRefused = error._tag === "SoundError" && error.reason._tag === "Refused"
+        }))
+    })
+  )
   return { ...streamOf(exchange, params, frameSize, bytes), stop: atLast({ _tag: "Trigger", type: Protocol.trigger.STOP }) }
 })
 

@@ -64,7 +64,7 @@ export interface Opened {
   /** Bytes played or captured so far; after a stop the next multiple of the buffer's size. */
   readonly position: Effect.Effect<number>
   readonly state: Effect.Effect<State>
-  /** The state, now and whenever it changes, until the stream is closed. */
+  /** The state, now and whenever it is another, until the stream is closed. Who is slow gets the newest, not each. */
   readonly changes: Stream.Stream<State>
 }
 

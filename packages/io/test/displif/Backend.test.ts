@@ -70,6 +70,26 @@ const isDone = <A, E>(fiber: Fiber.Fiber<A, E>) => fiber.pollUnsafe() !== undefi
 const settle = Effect.forEach(Array.from({ length: 20 }), () => Effect.promise(() => new Promise(setImmediate)))
 
 describe("displif", () => {
+  inStillXen("a flip that was given up does not complete the next one", () =>
+    withGuest(({ connector, display, framebuffers }) =>
+      Effect.gen(function*() {
+        const [one] = framebuffers
+        yield* World.watch(display)
+        yield* connector.configure(one!)
+        yield* connector.flip(one!)
+        // Asked for, and due in a second.
+        const first = yield* Effect.forkScoped(connector.flip(one!))
+        yield* settle
+        yield* Fiber.interrupt(first)
+        const next = yield* Effect.forkScoped(connector.flip(one!))
+        yield* settle
+        yield* TestClock.adjust("1 second")
+        yield* settle
+        assert.isFalse(isDone(next))
+        yield* TestClock.adjust("1 second")
+        yield* Fiber.join(next)
+      }), { frameRate: 1 }))
+
   inXen("shows what the guest draws, pixel by pixel", () =>
     withGuest(({ buffers, connector, display, framebuffers }) =>
       Effect.gen(function*() {

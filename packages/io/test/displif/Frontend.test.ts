@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import type { DisplayError } from "@xen-shbuf/io/displif/DisplayError"
 import * as Frontend from "@xen-shbuf/io/displif/Frontend"
 import * as Protocol from "@xen-shbuf/io/displif/Protocol"
+import * as Exploration from "@xen-shbuf/testkit/Exploration"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
 import * as Backend from "@xen-shbuf/xenbus/Backend"
 import * as Effect from "effect/Effect"
@@ -111,6 +112,13 @@ describe("displif/Frontend, and a backend that", () => {
       assert.isUndefined(asked.pollUnsafe())
       yield* TestClock.adjust(1)
       assert.strictEqual((yield* Fiber.join(asked))._tag, "NoAnswer")
+    }))
+
+  inXen("is asked again after a question that was given up, at whatever step", { answer: (_, right) => right }, (display) =>
+    Effect.gen(function*() {
+      const { disable } = display.connectors[0]!
+      const interruptions = yield* Exploration.interruptEach((disturbed) => Effect.andThen(disturbed(disable), disable))
+      assert.isAbove(interruptions, 10)
     }))
 
   inXen("sends events out of order: they are not believed", { answer: (_, right) => right, ids: [1, 2, 7] }, (display) =>

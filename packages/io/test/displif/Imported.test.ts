@@ -28,7 +28,7 @@ const connect = Effect.fnUntraced(function*() {
   return Effect.fnUntraced(function*(asked: Asked) {
     const slot = Protocol.encodeRequest({ ...asked, id: id++ })
     yield* Effect.fromResult(ring.ring.put(slot))
-    if (yield* Effect.fromResult(ring.ring.push())) yield* ring.channel.notify
+    yield* ring.pushAndNotify
     while (!(yield* Effect.fromResult(ring.ring.take(slot)))) {
       if (!(yield* Effect.fromResult(ring.ring.finalCheck()))) yield* ring.channel.wait
     }

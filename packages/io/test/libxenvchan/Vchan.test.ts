@@ -5,6 +5,7 @@ import * as Protocol from "@xen-shbuf/io/libxenvchan/Protocol"
 import * as Server from "@xen-shbuf/io/libxenvchan/Server"
 import type { Vchan } from "@xen-shbuf/io/libxenvchan/Vchan"
 import type { VchanError } from "@xen-shbuf/io/libxenvchan/VchanError"
+import * as Exploration from "@xen-shbuf/testkit/Exploration"
 import * as Ledger from "@xen-shbuf/testkit/Ledger"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
 import * as Effect from "effect/Effect"
@@ -73,6 +74,32 @@ const waiting = Effect.fnUntraced(function*<A, E, R>(effect: Effect.Effect<A, E,
 const orders = Schema.Literals([1, 1024, 2048, 4096, 5000, 65_536])
 
 describe("libxenvchan in memory", () => {
+  inXen("a write or read that is interrupted, at whatever step, leaves nobody waiting for its signal", () =>
+    Effect.gen(function*() {
+      const enough = { duration: "2 seconds", orElse: () => Effect.die(new Error("it waits for ever")) } as const
+      for (const way of ["write", "long write", "read"] as const) {
+        const interruptions = yield* Exploration.interruptEach((disturbed) =>
+          Effect.scoped(Effect.gen(function*() {
+            const ends = yield* pair({ readSize: 1024, writeSize: 1024 })
+            if (way !== "read") {
+              const reading = yield* waiting(ends.client.read(new Uint8Array(100)))
+              const length = way === "write" ? 3 : ends.server.writeSize + 3
+              // What is longer than the ring waits, unless it was interrupted before.
+              yield* Effect.timeoutOption(disturbed(ends.server.write(new Uint8Array(length))), 5)
+              yield* ends.server.write(Uint8Array.of(4))
+              assert.isAbove(yield* Effect.timeoutOrElse(Fiber.join(reading), enough), 0)
+            } else {
+              yield* ends.server.write(new Uint8Array(ends.server.writeSize))
+              const writing = yield* waiting(ends.server.write(new Uint8Array(10)))
+              yield* disturbed(ends.client.read(new Uint8Array(500)))
+              yield* ends.client.read(new Uint8Array(100))
+              yield* Effect.timeoutOrElse(Fiber.join(writing), enough)
+            }
+          })))
+        assert.isAbove(interruptions, 4)
+      }
+    }))
+
   it.effect.prop("bytes go both ways at once, in their order, whatever the sizes of rings, writes and reads", {
     readSize: orders,
     writeSize: orders,

@@ -52,14 +52,16 @@ const program = Effect.fnUntraced(function*(stage: Stage) {
   const shared = { ring: yield* inGuest(share), events: yield* inGuest(share) }
   const front = Ring.front(shared.ring.bytes, { slotSize: 64 })
   EventPage.consumer(shared.events.bytes, { eventSize: 64 })
-  const ring = yield* inBackend(join(shared.ring))
-  const events = yield* inBackend(join(shared.events))
+  const joined = { ring: yield* inBackend(join(shared.ring)), events: yield* inBackend(join(shared.events)) }
+  const ring = Ring.back(joined.ring.bytes, { slotSize: 64 })
+  const events = EventPage.producer(joined.events.bytes, { eventSize: 64 })
   let heard = 0
   let open = 0
   const line = {
-    ring: Ring.back(ring.bytes, { slotSize: 64 }),
-    channel: ring.channel,
-    teller: new Teller(EventPage.producer(events.bytes, { eventSize: 64 }), events.channel),
+    ring,
+    channel: joined.ring.channel,
+    pushAndNotify: Ring.pushAndNotify(ring, joined.ring.channel),
+    teller: new Teller({ events, pushAndNotify: Ring.pushAndNotify(events, joined.events.channel) }),
     peer: DomainId.make(guest),
     id: 0,
     card,

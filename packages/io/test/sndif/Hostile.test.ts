@@ -4,8 +4,10 @@ import type * as Protocol from "@xen-shbuf/io/sndif/Protocol"
 import type * as Sound from "@xen-shbuf/io/sndif/Sound"
 import { XenErrno } from "@xen-shbuf/io/XenErrno"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import * as RawGuest from "./RawGuest.ts"
 import * as World from "./World.ts"
@@ -269,6 +271,36 @@ describe("sndif, a guest that makes mistakes", () => {
 })
 
 describe("sndif, a hostile guest", () => {
+  it.live("changes its volume without end: whoever watches slowly keeps the newest only", () =>
+    World.checked(Effect.gen(function*() {
+      const seen: Array<number> = []
+      const look = yield* Deferred.make<void>()
+      yield* World.addCard()
+      yield* World.serving({
+        playback: ({ changes }) =>
+          Effect.as(
+            Effect.forkScoped(Stream.runForEach(changes, ({ volume }) => {
+              seen.push(volume[0]!)
+              return Deferred.await(look)
+            })),
+            { play: () => Effect.void }
+          )
+      })
+      const { lines: [line] } = yield* World.connected()
+      yield* Effect.scoped(Effect.gen(function*() {
+        const open = yield* line!.open(World.params())
+        for (let n = 1; n <= 200; n++) yield* open.setVolume([-n, -n])
+        yield* Deferred.succeed(look, undefined)
+        yield* Effect.sleep(20)
+        // What is as it was is nothing new.
+        yield* open.setVolume([-200, -200])
+        yield* Effect.sleep(20)
+        assert.isBelow(seen.length, 5)
+        assert.strictEqual(seen.at(-1), -200)
+        assert.strictEqual(new Set(seen).size, seen.length)
+      }))
+    })), 30_000)
+
   it.effect("ten thousand requests of any kind: each is answered, and all that was open is closed", () =>
     World.checked(Effect.gen(function*() {
       let open = 0

@@ -35,7 +35,7 @@ const streamOf = ({ events, ring }: { readonly events: Frontend.SharedEvents; re
   /** Sends any slot, and gives the response to it. */
   const send = Effect.fnUntraced(function*(bytes: Uint8Array) {
     yield* Effect.fromResult(ring.ring.put(bytes))
-    if (yield* Effect.fromResult(ring.ring.push())) yield* ring.channel.notify
+    yield* ring.pushAndNotify
     while (!(yield* Effect.fromResult(ring.ring.take(slot)))) {
       if (!(yield* Effect.fromResult(ring.ring.finalCheck()))) yield* ring.channel.wait
     }

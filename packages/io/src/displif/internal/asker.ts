@@ -15,9 +15,17 @@ type Unnumbered<A> = A extends Protocol.Request ? Omit<A, "id"> : never
 /** A request without its number. */
 export type Question = Unnumbered<Exclude<Protocol.Request, { readonly _tag: "Unknown" }>>
 
+/** A page flip that was asked for. Its event comes whether somebody waits for it or not. */
+interface Flip {
+  readonly cookie: bigint
+  readonly isComplete: Deferred.Deferred<void>
+  isGivenUp: boolean
+}
+
 interface Pending {
   readonly operation: number
   readonly answer: Deferred.Deferred<Protocol.Response>
+  readonly flip: Flip | undefined
 }
 
 const failed = (operation: string, reason: Reason) => new DisplayError({ operation, reason })
@@ -30,8 +38,8 @@ export class Asker {
   readonly #slot = new Uint8Array(Protocol.messageSize)
   /** By their numbers: what is asked, and what was given up but may be answered yet. */
   readonly #pending = new Map<number, Pending>()
-  /** Who waits for a framebuffer's flip, in the order of the flips. */
-  readonly #flips = new Map<bigint, Array<Deferred.Deferred<void>>>()
+  /** The flips of each framebuffer whose events are to come, in their order. */
+  readonly #flips = new Map<bigint, Array<Flip>>()
   /** Why nothing works any more; whoever is told of it can't go on. */
   readonly #over: Deferred.Deferred<never, Reason>
   #id = 0
@@ -52,10 +60,10 @@ export class Asker {
   }
 
   /** Sends a request and waits for its answer. */
-  ask(question: Question): Effect.Effect<Protocol.Response, DisplayError> {
+  ask(question: Question, flip?: Flip): Effect.Effect<Protocol.Response, DisplayError> {
     const operation = question._tag
     const answered = Effect.flatMap(
-      Effect.mapError(this.#send(question), (reason) => failed(operation, reason)),
+      Effect.mapError(this.#send(question, flip), (reason) => failed(operation, reason)),
       (answer) =>
         Effect.timeoutOrElse(Deferred.await(answer), {
           duration: patience,
@@ -70,19 +78,22 @@ export class Asker {
     )
   }
 
-  readonly #send = Effect.fnUntraced(function*(this: Asker, question: Question) {
+  /** All of it, or nothing: whoever is interrupted has been told of a request that is on its way. */
+  readonly #send = Effect.fnUntraced(function*(this: Asker, question: Question, flip: Flip | undefined) {
     const id = this.#id
-    const { channel, ring } = this.#requests
+    const { pushAndNotify, ring } = this.#requests
     const request = { ...question, id } as Protocol.Request
     if (this.#pending.has(id) || !(yield* Effect.fromResult(ring.put(Protocol.encodeRequest(request))))) {
       return yield* new NoAnswer({})
     }
     this.#id = (id + 1) & 0xffff
     const answer = Deferred.makeUnsafe<Protocol.Response>()
-    this.#pending.set(id, { operation: Protocol.operation[question._tag], answer })
-    if (yield* Effect.fromResult(ring.push())) yield* channel.notify
+    this.#pending.set(id, { operation: Protocol.operation[question._tag], answer, flip })
+    // The event may come before the answer.
+    if (flip !== undefined) this.#flips.set(flip.cookie, [...this.#flips.get(flip.cookie) ?? [], flip])
+    yield* pushAndNotify
     return answer
-  }).bind(this)
+  }, Effect.uninterruptible).bind(this)
 
   /** Takes the answers, for ever; fails for one that can't be. */
   readonly answers: Effect.Effect<never, RingError | EventChannelError | WrongAnswer> = Effect.suspend(() => {
@@ -95,6 +106,7 @@ export class Asker {
         if (pending === undefined) return yield* new WrongAnswer({ detail: "nobody has asked for it" })
         if (pending.operation !== response.operation) return yield* new WrongAnswer({ detail: "another was asked for" })
         if (response.status > 0) return yield* new WrongAnswer({ detail: `its status is ${response.status}` })
+        if (response.status < 0 && pending.flip !== undefined) this.#drop(pending.flip)
         yield* Deferred.succeed(pending.answer, response)
       }
       return yield* Effect.fromResult(ring.finalCheck())
@@ -119,28 +131,33 @@ export class Asker {
     return Effect.forever(Effect.andThen(round, channel.wait))
   })
 
+  /** No event comes for it any more. */
+  #drop(flip: Flip) {
+    const left = (this.#flips.get(flip.cookie) ?? []).filter((other) => other !== flip)
+    if (left.length > 0) this.#flips.set(flip.cookie, left)
+    else this.#flips.delete(flip.cookie)
+  }
+
   #flipped(cookie: bigint) {
-    const waiting = this.#flips.get(cookie)
-    const first = waiting?.shift()
-    if (waiting?.length === 0) this.#flips.delete(cookie)
-    if (first !== undefined) Deferred.doneUnsafe(first, Effect.void)
+    const first = this.#flips.get(cookie)?.[0]
+    if (first === undefined) return
+    this.#drop(first)
+    Deferred.doneUnsafe(first.isComplete, Effect.void)
+  }
+
+  /** A framebuffer has gone: the events of flips that nobody waits for may never come. */
+  forget(cookie: bigint) {
+    for (const flip of this.#flips.get(cookie) ?? []) if (flip.isGivenUp) this.#drop(flip)
   }
 
   /** Asks for a page flip, and waits until it is complete. */
   flip(cookie: bigint): Effect.Effect<void, DisplayError> {
     return Effect.suspend(() => {
-      const flipped = Deferred.makeUnsafe<void>()
-      // The event may come before the answer.
-      const waiting = this.#flips.get(cookie) ?? []
-      waiting.push(flipped)
-      this.#flips.set(cookie, waiting)
-      const forget = Effect.sync(() => {
-        const left = waiting.filter((other) => other !== flipped)
-        waiting.splice(0, waiting.length, ...left)
-        if (left.length === 0 && this.#flips.get(cookie) === waiting) this.#flips.delete(cookie)
-      })
-      return Effect.andThen(this.ask({ _tag: "PgFlip", fbCookie: cookie }), this.#orOver("PgFlip", Deferred.await(flipped)))
-        .pipe(Effect.onError(() => forget))
+      const flip: Flip = { cookie, isComplete: Deferred.makeUnsafe<void>(), isGivenUp: false }
+      const completed = this.#orOver("PgFlip", Deferred.await(flip.isComplete))
+      return Effect.andThen(this.ask({ _tag: "PgFlip", fbCookie: cookie }, flip), completed).pipe(
+        Effect.onError(() => Effect.sync(() => void (flip.isGivenUp = true)))
+      )
     })
   }
 }

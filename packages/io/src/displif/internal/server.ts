@@ -74,7 +74,7 @@ const handle = (request: Protocol.Request, target: Target): number | Effect.Effe
 }
 
 /** Answers the requests of one connector, for ever. */
-export const answer = ({ channel, ring }: OpenRing, target: Target) => {
+export const answer = ({ channel, pushAndNotify, ring }: OpenRing, target: Target) => {
   const slot = new Uint8Array(Protocol.messageSize)
   const respond = (request: Protocol.Request, result: number) =>
     ring.put(Protocol.encodeResponse({
@@ -89,7 +89,7 @@ export const answer = ({ channel, ring }: OpenRing, target: Target) => {
       const request = Protocol.decodeRequest(slot, target.version)
       const result = handle(request, target)
       yield* Effect.fromResult(respond(request, typeof result === "number" ? result : yield* result))
-      if (yield* Effect.fromResult(ring.push())) yield* channel.notify
+      yield* pushAndNotify
     }
     return yield* Effect.fromResult(ring.finalCheck())
   })
@@ -102,7 +102,7 @@ export const answer = ({ channel, ring }: OpenRing, target: Target) => {
  * the one before.
  */
 export const acknowledge = (
-  { channel, events }: OpenEvents,
+  { events, pushAndNotify }: OpenEvents,
   pictures: Pictures,
   interval: number
 ): Effect.Effect<never, RingError | EventChannelError> => {
@@ -119,7 +119,7 @@ export const acknowledge = (
     // A frontend that takes no events needs no more of them; whether it has begun to is known at its next request.
     if (!isPut) return yield* pictures.asked
     pictures.acknowledged()
-    if (yield* Effect.fromResult(events.push())) yield* channel.notify
+    yield* pushAndNotify
   })
   // Here, too; and the flips that nobody has to wait for are few.
   return Effect.forever(next, { disableYield: true })

@@ -38,16 +38,16 @@ export class Outbox {
     return true
   }
 
-  /** Writes as many as the page has places for. True where there was one: the frontend must be signalled. */
-  flush(): Result.Result<boolean, RingError> {
+  /** Writes as many as the page has places for; the frontend sees them when they are pushed. */
+  flush(): Result.Result<void, RingError> {
     let done = 0
     for (const event of this.#waiting) {
       const isPut = this.#page.put(Protocol.encodeEvent(event))
-      if (Result.isFailure(isPut)) return isPut
+      if (Result.isFailure(isPut)) return Result.fail(isPut.failure)
       if (!isPut.success) break
       done++
     }
     this.#waiting.splice(0, done)
-    return this.#page.push()
+    return Result.void
   }
 }

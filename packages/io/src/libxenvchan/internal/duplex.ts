@@ -117,7 +117,10 @@ class Duplex implements Vchan {
     return this.#over!(operation)
   }
 
-  /** `done`, and before it a signal to the peer where it asked for that. */
+  /**
+   * `done`, and before it a signal to the peer where it asked for that. It asks once, and waits: so nothing may come between
+   * the move that it waits for and the signal, no interruption either.
+   */
   #settled<A>(done: Effect.Effect<A>): Effect.Effect<A, VchanError> {
     return this.#end.owesSignal() ? Effect.andThen(this.#notify, done) : done
   }
@@ -128,7 +131,7 @@ class Duplex implements Vchan {
     isSomething: (taken: A) => boolean,
     atEnd: Effect.Effect<A, E>
   ): Effect.Effect<A, VchanError | E> {
-    return Effect.suspend((): Effect.Effect<A, VchanError | E> => {
+    const taking = Effect.uninterruptible(Effect.suspend((): Effect.Effect<A | undefined, VchanError | E> => {
       if (this.#over !== undefined) return this.#over("read")
       // Before we look for bytes: what the peer wrote and then closed is read.
       const peer = this.#end.peer
@@ -138,8 +141,11 @@ class Duplex implements Vchan {
       if (isSomething(taken.success)) return this.#settled(Effect.succeed(taken.success))
       if (peer === "closed") return atEnd
       if (gone !== undefined) return gone("read")
-      return Effect.andThen(this.#signal(this.#askForData), this.#reading(take, isSomething, atEnd))
-    })
+      return Effect.undefined
+    }))
+    const reading: Effect.Effect<A, VchanError | E> = Effect.flatMap(taking, (taken) =>
+      taken === undefined ? Effect.andThen(this.#signal(this.#askForData), reading) : Effect.succeed(taken))
+    return reading
   }
 
   readonly #askForData: Look = () => Result.map(this.#end.askForData(), (count) => count > 0)
@@ -172,7 +178,7 @@ class Duplex implements Vchan {
   }
 
   readonly write = (bytes: Uint8Array): Effect.Effect<void, VchanError> =>
-    Effect.suspend(() => {
+    Effect.uninterruptibleMask((restore) => {
       mustBeThere(bytes)
       const { length } = bytes
       const cannot = this.#cannotWrite
@@ -184,7 +190,8 @@ class Duplex implements Vchan {
       }
       const begin = Effect.sync(() => void (this.#isWriting = true))
       const end = Effect.sync(() => void (this.#isWriting = false))
-      return this.#writing.withPermit(Effect.acquireUseRelease(begin, () => this.#rest(bytes, length, 0), () => end))
+      const rest = Effect.acquireUseRelease(begin, () => this.#rest(bytes, length, 0), () => end)
+      return restore(this.#writing.withPermit(rest))
     })
 
   /** Writes what there is room for. */
@@ -195,17 +202,17 @@ class Duplex implements Vchan {
 
   /** Writes from `at` on, and waits for room. */
   #rest(bytes: Uint8Array, length: number, at: number): Effect.Effect<void, VchanError> {
-    return Effect.suspend(() => {
+    const writing = Effect.uninterruptible(Effect.suspend(() => {
       mustBeThere(bytes, length)
       const cannot = this.#cannotWrite
       if (cannot !== undefined) return cannot("write")
       const written = this.#end.write(bytes.subarray(at))
       if (Result.isFailure(written)) return this.#broken("write", written.failure)
-      const next = at + written.success
-      if (next === length) return this.#settled(Effect.void)
-      const wait = this.#signal(() => Result.map(this.#end.askForSpace(), (space) => space > 0))
-      return Effect.andThen(Effect.andThen(this.#settled(Effect.void), wait), this.#rest(bytes, length, next))
-    })
+      return this.#settled(Effect.succeed(at + written.success))
+    }))
+    const wait = this.#signal(() => Result.map(this.#end.askForSpace(), (space) => space > 0))
+    return Effect.flatMap(writing, (next) =>
+      next === length ? Effect.void : Effect.andThen(wait, this.#rest(bytes, length, next)))
   }
 
   get sink(): Sink.Sink<void, Uint8Array, never, VchanError> {

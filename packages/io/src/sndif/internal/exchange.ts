@@ -48,6 +48,8 @@ export class Exchange {
   readonly #waiting = new Set<() => void>()
   #id = 0
   #position = 0
+  /** Whose session is open, as far as the backend has said. */
+  holder: object | undefined
   /** Whether the scope of the card was left. */
   isOver = false
 
@@ -73,14 +75,15 @@ export class Exchange {
   }
 
   #send(request: Protocol.Request): Effect.Effect<void, ExchangeError> {
-    return Effect.suspend((): Effect.Effect<void, ExchangeError> => {
-      const { ring } = this.#ring
+    // All of it, or nothing.
+    return Effect.uninterruptible(Effect.suspend((): Effect.Effect<void, ExchangeError> => {
+      const { pushAndNotify, ring } = this.#ring
       Protocol.encodeRequest(this.#slot, request)
       const put = ring.put(this.#slot)
       if (Result.isFailure(put)) return Effect.fail(put.failure)
       if (!put.success) return wrong(request, "it has left all requests before unanswered")
-      return Effect.flatMap(Effect.fromResult(ring.push()), (isWanted) => isWanted ? this.#channel.notify : Effect.void)
-    })
+      return pushAndNotify
+    }))
   }
 
   /** Takes responses until the one that is meant; others belong to requests that nobody waits for any more. */
@@ -146,9 +149,14 @@ export class Exchange {
     this.#wake()
   }
 
-  /** A new session begins to count anew. */
-  forget(): void {
+  /** A session has begun; it counts anew. */
+  hold(holder: object): void {
+    this.holder = holder
     this.#position = 0
+  }
+
+  release(): void {
+    this.holder = undefined
   }
 
   /** Waits until the position is another one. */

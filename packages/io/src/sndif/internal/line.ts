@@ -5,11 +5,10 @@
  */
 
 import type { DirectoryError } from "@xen-shbuf/core/DirectoryError"
-import type { EventChannel } from "@xen-shbuf/core/EventChannels"
 import type { EventChannelError } from "@xen-shbuf/core/EventChannelError"
 import type { GrantTable } from "@xen-shbuf/core/GrantTable"
 import { GrantTableError } from "@xen-shbuf/core/GrantTableError"
-import type * as Ring from "@xen-shbuf/xenbus/Ring"
+import type { OpenRing } from "@xen-shbuf/xenbus/Backend"
 import { RingError } from "@xen-shbuf/xenbus/RingError"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
@@ -22,10 +21,7 @@ import { refine } from "./refine.ts"
 import { type Application, make, type Place, type Session, shapeOf } from "./session.ts"
 
 /** A stream's ring, and where its requests come from. */
-export interface Line extends Place {
-  readonly ring: Ring.Back
-  readonly channel: EventChannel
-}
+export interface Line extends Place, Pick<OpenRing, "channel" | "pushAndNotify" | "ring"> {}
 
 /** What ends the whole card. */
 export type Failure<E> = E | RingError | EventChannelError
@@ -218,13 +214,13 @@ const respond = <E, R>(
 
 /** Answers what has come, as much as a ring holds at most; true where there may be more. */
 const round = Effect.fnUntraced(function*<E, R>(desk: Desk<E, R>, slot: Uint8Array) {
-  const { channel, ring } = desk.line
+  const { pushAndNotify, ring } = desk.line
   for (let left = ring.slots; left > 0; left--) {
     if (!(yield* Effect.fromResult(ring.take(slot)))) return yield* Effect.fromResult(ring.finalCheck())
     const response = yield* respond(desk, Protocol.decodeRequest(slot))
     Protocol.encodeResponse(slot, response)
     yield* Effect.fromResult(ring.put(slot))
-    if (yield* Effect.fromResult(ring.push())) yield* channel.notify
+    yield* pushAndNotify
   }
   return true
 })

@@ -3,11 +3,10 @@
  *
  * @since 0.2.0
  */
-import type { EventChannel } from "@xen-shbuf/core/EventChannels"
 import type { EventChannelError } from "@xen-shbuf/core/EventChannelError"
 import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
 import type * as SharedMemory from "@xen-shbuf/core/SharedMemory"
-import type * as EventPage from "@xen-shbuf/xenbus/EventPage"
+import type { OpenEvents } from "@xen-shbuf/xenbus/Backend"
 import type { RingError } from "@xen-shbuf/xenbus/RingError"
 import * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
@@ -16,13 +15,13 @@ import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
-import * as SubscriptionRef from "effect/SubscriptionRef"
 import type * as Configuration from "../Configuration.ts"
 import * as Protocol from "../Protocol.ts"
 import * as SampleFormat from "../SampleFormat.ts"
 import type { Opened, Player, Recorder, State } from "../Sound.ts"
 import { Progress, type Shape } from "./Progress.ts"
 import { formatsOf } from "./refine.ts"
+import { Watched } from "./Watched.ts"
 
 /** What the application does with a stream, by its direction. */
 export interface Application<E, R> {
@@ -35,15 +34,13 @@ export interface Application<E, R> {
 
 /** Where a stream's events go, for the whole life of their page. */
 export class Teller {
-  readonly #page: EventPage.Producer
-  readonly #channel: EventChannel
+  readonly #events: Pick<OpenEvents, "events" | "pushAndNotify">
   readonly #slot = new Uint8Array(Protocol.messageSize)
   /** The last position that the guest was told, of whichever opening. */
   #last = 0
 
-  constructor(page: EventPage.Producer, channel: EventChannel) {
-    this.#page = page
-    this.#channel = channel
+  constructor(events: Pick<OpenEvents, "events" | "pushAndNotify">) {
+    this.#events = events
   }
 
   /**
@@ -51,7 +48,7 @@ export class Teller {
    * they were of the new opening, and can't count backwards.
    */
   readonly start: Effect.Effect<number, RingError> = Effect.suspend(() =>
-    Effect.map(Effect.fromResult(this.#page.allTaken()), (isTaken) => isTaken ? 0 : this.#last)
+    Effect.map(Effect.fromResult(this.#events.events.allTaken()), (isTaken) => isTaken ? 0 : this.#last)
   )
 
   /**
@@ -60,16 +57,16 @@ export class Teller {
    */
   tell(position: number): Effect.Effect<void, RingError | EventChannelError> {
     return Effect.suspend(() => {
-      const page = this.#page
+      const { events, pushAndNotify } = this.#events
       Protocol.encodeEvent(this.#slot, {
         _tag: "CurrentPosition",
-        id: page.index & 0xffff,
+        id: events.index & 0xffff,
         position: BigInt(position)
       })
-      return Effect.flatMap(Effect.fromResult(page.put(this.#slot)), (isPut) => {
+      return Effect.flatMap(Effect.fromResult(events.put(this.#slot)), (isPut) => {
         if (!isPut) return Effect.void
         this.#last = position
-        return Effect.andThen(Effect.fromResult(page.push()), this.#channel.notify)
+        return pushAndNotify
       })
     })
   }
@@ -104,7 +101,7 @@ interface Parts<E, R> {
   readonly opened: Opened
   readonly bytes: SharedMemory.Writable
   readonly progress: Progress
-  readonly state: SubscriptionRef.SubscriptionRef<State>
+  readonly state: Watched<State>
   readonly teller: Teller
   readonly player: Player<E, R> | undefined
   readonly recorder: Recorder<E, R> | undefined
@@ -214,11 +211,8 @@ export class Session<E, R> {
   }
 
   readonly #noteSlips = Effect.suspend(() => {
-    const { slips } = this.#parts.progress
-    const { state } = this.#parts
-    return SubscriptionRef.getUnsafe(state).slips === slips
-      ? Effect.void
-      : SubscriptionRef.update(state, (state) => ({ ...state, slips }))
+    const { progress: { slips }, state } = this.#parts
+    return state.value.slips === slips ? Effect.void : state.update((state) => ({ ...state, slips }))
   })
 
   /** Fills a part of the buffer with what was recorded. */
@@ -238,7 +232,7 @@ export class Session<E, R> {
   #setRunning(running: State["running"]) {
     if (running === "running") this.#running.openUnsafe()
     else this.#running.closeUnsafe()
-    return SubscriptionRef.update(this.#parts.state, (state) => ({ ...state, running }))
+    return this.#parts.state.update((state) => ({ ...state, running }))
   }
 
   /** The guest begins at the buffer's beginning: so it is told, or it would go on counting from here. */
@@ -255,7 +249,7 @@ export class Session<E, R> {
   trigger(type: number): Effect.Effect<boolean, E | RingError | EventChannelError, R> {
     const { progress, state } = this.#parts
     return this.#moving.withPermit(Effect.gen({ self: this }, function*() {
-      const { running } = SubscriptionRef.getUnsafe(state)
+      const { running } = state.value
       const at = yield* now
       switch (type) {
         case Protocol.trigger.START:
@@ -287,7 +281,7 @@ export class Session<E, R> {
 
   /** Changes what the application is told of the channels. */
   update(change: (state: State) => State): Effect.Effect<void> {
-    return SubscriptionRef.update(this.#parts.state, change)
+    return this.#parts.state.update(change)
   }
 }
 
@@ -315,7 +309,7 @@ export const make = Effect.fnUntraced(function*<E, R>(
     byteLength: bufferSize,
     maxByteLength: place.stream.settings.bufferSize
   })
-  const state = yield* SubscriptionRef.make<State>({
+  const state = yield* Watched.make<State>({
     running: "stopped",
     slips: 0,
     volume: Array.from({ length: channels }, () => 0),
@@ -333,8 +327,8 @@ export const make = Effect.fnUntraced(function*<E, R>(
     bufferSize,
     periodSize,
     position: Effect.sync(() => progress.position),
-    state: SubscriptionRef.get(state),
-    changes: Stream.haltWhen(SubscriptionRef.changes(state), Deferred.await(closed))
+    state: Effect.sync(() => state.value),
+    changes: Stream.haltWhen(state.changes, Deferred.await(closed))
   }
   const isPlayback = place.stream.direction === "playback"
   const player = isPlayback ? yield* application.playback(opened) : undefined
