@@ -3,11 +3,15 @@ import type * as Wire from "../src/Wire.ts"
 
 type Send = (message: Wire.Input) => void
 
+type Size = Pick<Wire.ScreenInfo, "height" | "width">
+
 /** All three together let go; a guest seldom needs them, and every browser leaves them to the page. */
 const release = ["Control", "Alt", "Shift"]
 
 export class Grab {
   isGrabbed = false
+  /** In pixels of the guest's screen, which is what the server measures by: what is drawn may be an older picture. */
+  size: Size = { width: 1, height: 1 }
   #allowed = false
   readonly #canvas: HTMLCanvasElement
   readonly #send: Send
@@ -87,13 +91,13 @@ export class Grab {
     this.#send({ type: "key", code: event.code, down })
   }
 
-  /** The pixel of the picture under the pointer. */
+  /** The pixel of the screen under the pointer. */
   #place({ clientX, clientY }: MouseEvent) {
     const { height, left, top, width } = this.#canvas.getBoundingClientRect()
     const within = (value: number, most: number) => Math.max(0, Math.min(most - 1, Math.floor(value * most)))
     return {
-      x: within((clientX - left) / width, this.#canvas.width),
-      y: within((clientY - top) / height, this.#canvas.height)
+      x: within((clientX - left) / width, this.size.width),
+      y: within((clientY - top) / height, this.size.height)
     }
   }
 

@@ -66,10 +66,11 @@ const watch = (screen: Wire.ScreenInfo | undefined) => {
   if (isNew) {
     grab.release()
     pace.reset()
-    Painter.clear(canvas, screen ?? { width: 0, height: 0 })
+    Painter.clear(canvas)
     if (screen !== undefined) send({ type: "watch", screen: screen.id, encodings: Painter.encodings })
   }
   const shows = screen !== undefined && screen.width > 0
+  if (shows) grab.size = screen
   nothing.hidden = shows
   nothing.textContent = absence(screen)
   canvas.hidden = !shows

@@ -36,6 +36,14 @@ const screenOf = Effect.fnUntraced(function*(id: number, resolution: string, see
   return { monitor, pixels }
 })
 
+/** Where the guest's pointer is put next, in hundredths of the screen. */
+const nextPlace = Effect.fnUntraced(function*(keyboard: Queue.Dequeue<Event>) {
+  while (true) {
+    const event = yield* Queue.take(keyboard)
+    if (event._tag === "Position") return [event.x, event.y].map((value) => Math.round(value / 32_767 * 100))
+  }
+})
+
 const violations = async (page: Page) => {
   await page.evaluate(readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8"))
   const found = await page.evaluate(`axe.run().then(({ violations }) => violations.map(({ id, nodes }) => id + ": " + nodes.map(({ html }) => html).join(" ")))`)
@@ -151,16 +159,22 @@ describe("a browser", () => {
       assert.strictEqual(yield* Queue.size(keyboard), 0)
     }))
 
-  inXen("points at the right pixel before the first picture has come", (browser) =>
+  inXen("points at the right pixel before the first picture has come, and the first of another size", (browser) =>
     Effect.gen(function*() {
       yield* World.showGuests()
-      yield* screenOf(3, "400x300", 10)
+      const { monitor } = yield* screenOf(3, "400x300", 10)
       const keyboard = yield* World.openKeyboard(3)
       const page = yield* World.open(browser, yield* World.serve(), {}, World.withoutPictures)
       yield* run(() => page.getByRole("button", { name: "Type into the guest", disabled: false }).click())
-      yield* run(() => page.locator("canvas").hover())
-      const { x, y } = yield* Queue.take(keyboard) as Effect.Effect<Extract<Event, { _tag: "Position" }>>
-      assert.deepStrictEqual([x, y].map((value) => Math.round(value / 32_767 * 100)), [50, 50])
+      const pointsAtTheMiddle = Effect.gen(function*() {
+        yield* run(() => page.locator("canvas").hover())
+        assert.deepStrictEqual(yield* nextPlace(keyboard), [50, 50])
+      })
+      yield* pointsAtTheMiddle
+      yield* monitor.configure({ width: 200, height: 250 })
+      yield* run(() => page.getByText("200 × 250").waitFor())
+      yield* run(() => page.mouse.move(0, 0))
+      yield* pointsAtTheMiddle
     }))
 
   inXen("takes several fingers at once into the guest, each as one of its own", (browser) =>
