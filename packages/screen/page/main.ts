@@ -66,18 +66,20 @@ const watch = (screen: Wire.ScreenInfo | undefined) => {
   if (isNew) {
     grab.release()
     pace.reset()
-    Painter.clear(canvas)
     if (screen !== undefined) send({ type: "watch", screen: screen.id, encodings: Painter.encodings })
   }
   const shows = screen !== undefined && screen.width > 0
+  if (isNew || !shows) inTurn(() => Painter.clear(canvas))
   if (shows) grab.size = screen
   nothing.hidden = shows
   nothing.textContent = absence(screen)
-  canvas.hidden = !shows
+  canvas.hidden = screen === undefined
   canvas.setAttribute("aria-label", screen === undefined ? "No screen yet" : `Screen of ${label(screen)}`)
-  grab.isAllowed = shows && screen.input
+  // What shows nothing may be asleep, and a key or the pointer wakes it.
+  grab.isAllowed = screen?.input === true
   grabButton.disabled = !grab.isAllowed
-  for (const button of [shotButton, fullButton]) button.disabled = !shows
+  fullButton.disabled = screen === undefined
+  shotButton.disabled = !shows
   sound.watch(screen !== undefined && audible.includes(screen.guest) ? { id: screen.guest, name: screen.name } : undefined)
   describe(pace.perSecond)
 }
@@ -127,18 +129,22 @@ document.addEventListener("visibilitychange", () => {
 /** Draws in the order in which messages came, though they are unpacked in the background. */
 let drawing: Promise<void> = Promise.resolve()
 
+const inTurn = (work: () => Promise<void> | void) => {
+  drawing = drawing.then(work).catch((error: unknown) => {
+    connection.textContent = `What the server sent can't be drawn: ${String(error)}`
+  })
+}
+
 const draw = (message: ArrayBuffer, from: number) => {
   const tiles = Wire.decodeTiles(message)
   if (tiles === undefined) return
-  drawing = drawing.then(async () => {
+  inTurn(async () => {
     // Of the one before, on its way when another was chosen.
     if (tiles.screen === watched?.id) {
       await Painter.paint(canvas, tiles)
       pace.saw(tiles.frames)
     }
     shown(tiles.sequence, from)
-  }).catch((error: unknown) => {
-    connection.textContent = `What the server sent can't be drawn: ${String(error)}`
   })
 }
 

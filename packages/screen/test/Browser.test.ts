@@ -177,6 +177,33 @@ describe("a browser", () => {
       yield* pointsAtTheMiddle
     }))
 
+  inXen("wakes a screen that shows nothing, and goes on typing", (browser) =>
+    Effect.gen(function*() {
+      yield* World.showGuests()
+      const { monitor, pixels } = yield* screenOf(3, "400x300", 11)
+      const keyboard = yield* World.openKeyboard(3)
+      const page = yield* World.open(browser, yield* World.serve())
+      const canvas = page.locator("canvas")
+      yield* World.shows(page, World.toCanvas(pixels))
+      yield* run(() => page.getByRole("button", { name: "Type into the guest", disabled: false }).click())
+      const types = Effect.fnUntraced(function*(key: string, code: number) {
+        yield* run(() => page.keyboard.press(key))
+        const [down, up] = [yield* Queue.take(keyboard), yield* Queue.take(keyboard)]
+        assert.deepStrictEqual([down, up], [true, false].map((pressed) => ({ _tag: "Key", pressed, code })))
+      })
+      yield* types("a", 30)
+      yield* monitor.disable
+      yield* run(() => page.getByText("guest-3, connector 0 shows nothing now.").waitFor())
+      yield* World.shows(page, World.toCanvas(new Uint8Array(pixels.length)))
+      assert.isTrue(yield* run(() => page.getByRole("button", { name: "Screenshot" }).isDisabled()))
+      yield* run(() => canvas.hover())
+      assert.deepStrictEqual(yield* nextPlace(keyboard), [50, 50])
+      yield* types("b", 48)
+      yield* monitor.configure(monitor)
+      yield* World.shows(page, World.toCanvas(pixels))
+      assert.strictEqual(yield* run(() => canvas.getAttribute("data-grabbed")), "true")
+    }))
+
   inXen("takes several fingers at once into the guest, each as one of its own", (browser) =>
     Effect.gen(function*() {
       yield* World.showGuests()
