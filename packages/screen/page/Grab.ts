@@ -8,6 +8,11 @@ type Size = Pick<Wire.ScreenInfo, "height" | "width">
 /** All three together let go; a guest seldom needs them, and every browser leaves them to the page. */
 const release = ["Control", "Alt", "Shift"]
 
+type Phase = Extract<Wire.Input, { readonly type: "touch" }>["phase"]
+
+/** How a pointer's `buttons` count the left one, the middle and the right one. */
+const bits = [1, 4, 2]
+
 export class Grab {
   isGrabbed = false
   /** In pixels of the guest's screen, which is what the server measures by: what is drawn may be an older picture. */
@@ -17,7 +22,10 @@ export class Grab {
   readonly #send: Send
   readonly #changed: (isGrabbed: boolean) => void
   readonly #down = new Set<string>()
-  readonly #buttons = new Set<number>()
+  /** What is down in the guest, in bits. */
+  #buttons = 0
+  /** What is down, but not in the guest: it began the grab, or was pressed elsewhere. */
+  #others = 0
   readonly #fingers = new Map<number, number>()
   #moved: { readonly x: number; readonly y: number } | undefined
   #wheel = 0
@@ -29,11 +37,13 @@ export class Grab {
     canvas.addEventListener("keydown", (event) => this.#key(event, true))
     canvas.addEventListener("keyup", (event) => this.#key(event, false))
     canvas.addEventListener("blur", () => this.release())
-    canvas.addEventListener("pointerdown", (event) => this.#pressed(event, true))
-    for (const end of ["pointerup", "pointercancel"] as const) {
-      canvas.addEventListener(end, (event) => this.#pressed(event, false))
+    canvas.addEventListener("pointerdown", (event) => this.#pointed(event, "down"))
+    for (const [type, phase] of [["pointermove", "move"], ["pointerup", "up"], ["pointercancel", "up"]] as const) {
+      // What is held is followed out of the picture: a captured pointer is lost in Chromium when one of two buttons goes up.
+      addEventListener(type, (event) => {
+        if (event.target === canvas || this.#buttons !== 0) this.#pointed(event, phase)
+      })
     }
-    canvas.addEventListener("pointermove", (event) => this.#move(event))
     canvas.addEventListener("contextmenu", (event) => event.preventDefault())
     canvas.addEventListener("wheel", (event) => this.#turn(event), { passive: false })
   }
@@ -58,8 +68,7 @@ export class Grab {
     this.isGrabbed = false
     for (const code of this.#down) this.#send({ type: "key", code, down: false })
     this.#down.clear()
-    for (const button of this.#buttons) this.#send({ type: "button", button, down: false })
-    this.#buttons.clear()
+    this.#press(0)
     for (const finger of this.#fingers.values()) this.#send({ type: "touch", finger, phase: "up", x: 0, y: 0 })
     this.#fingers.clear()
     this.#changed(false)
@@ -101,28 +110,48 @@ export class Grab {
     }
   }
 
-  #pressed(event: PointerEvent, down: boolean) {
-    if (!this.isGrabbed) {
-      if (down) this.#take()
-      return
-    }
-    event.preventDefault()
-    if (event.pointerType === "touch") {
-      this.#touch(event, down ? "down" : "up")
-      return
-    }
-    const { button } = event
-    // The button that began the grab goes up as well.
-    if (button < 0 || button > 2 || !down && !this.#buttons.delete(button)) return
-    if (down) {
-      this.#buttons.add(button)
-      this.#canvas.setPointerCapture(event.pointerId)
-    }
+  /** Puts the guest's pointer there at once: where a move before has put it does not count any more. */
+  #point(event: MouseEvent) {
+    this.#moved = undefined
     this.#send({ type: "pointer", ...this.#place(event) })
-    this.#send({ type: "button", button, down })
   }
 
-  #touch(event: PointerEvent, phase: "down" | "move" | "up") {
+  #pointed(event: PointerEvent, phase: Phase) {
+    if (!this.isGrabbed) {
+      if (phase !== "down") return
+      this.#take()
+      this.#others = event.buttons
+      return
+    }
+    if (phase !== "move") event.preventDefault()
+    if (event.pointerType === "touch") this.#touch(event, phase)
+    else this.#mouse(event, phase)
+  }
+
+  /** Only the first button down and the last one up have events of their own: the others come and go in moves. */
+  #mouse(event: PointerEvent, phase: Phase) {
+    const { buttons } = event
+    if (phase === "down") this.#others = 0
+    else if ((this.#buttons | this.#others) === 0) this.#others = buttons
+    this.#others &= buttons
+    const ours = buttons & ~this.#others
+    if (ours !== this.#buttons) {
+      this.#point(event)
+      this.#press(ours)
+    } else if (phase === "move") {
+      this.#move(event)
+    }
+  }
+
+  /** Holds these buttons down in the guest, and no others. */
+  #press(buttons: number) {
+    bits.forEach((bit, button) => {
+      if (((buttons ^ this.#buttons) & bit) !== 0) this.#send({ type: "button", button, down: (buttons & bit) !== 0 })
+    })
+    this.#buttons = buttons
+  }
+
+  #touch(event: PointerEvent, phase: Phase) {
     const { pointerId } = event
     if (phase === "down") {
       const free = Array.from({ length: 10 }, (_, i) => i).find((i) => ![...this.#fingers.values()].includes(i))
@@ -138,11 +167,6 @@ export class Grab {
 
   /** Moves go out once for each picture that the browser draws: a mouse may report a thousand a second. */
   #move(event: PointerEvent) {
-    if (!this.isGrabbed) return
-    if (event.pointerType === "touch") {
-      this.#touch(event, "move")
-      return
-    }
     if (this.#moved === undefined) {
       requestAnimationFrame(() => {
         const place = this.#moved

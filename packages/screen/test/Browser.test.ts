@@ -44,6 +44,18 @@ const nextPlace = Effect.fnUntraced(function*(keyboard: Queue.Dequeue<Event>) {
   }
 })
 
+/** All keys and buttons that the guest has heard of when it hears of a Q. */
+const pressedUntilQ = Effect.fnUntraced(function*(page: Page, keyboard: Queue.Dequeue<Event>) {
+  yield* run(() => page.keyboard.press("q"))
+  const told: Array<readonly [code: number, pressed: boolean]> = []
+  while (true) {
+    const event = yield* Queue.take(keyboard)
+    if (event._tag !== "Key") continue
+    if (event.code === 16) return told
+    told.push([event.code, event.pressed])
+  }
+})
+
 const violations = async (page: Page) => {
   await page.evaluate(readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8"))
   const found = await page.evaluate(`axe.run().then(({ violations }) => violations.map(({ id, nodes }) => id + ": " + nodes.map(({ html }) => html).join(" ")))`)
@@ -157,6 +169,33 @@ describe("a browser", () => {
       const held = yield* Effect.all(Array.from({ length: 6 }, () => next))
       assert.sameDeepMembers(held, [45, 29, 56].flatMap((code) => [key(code, true), key(code, false)]))
       assert.strictEqual(yield* Queue.size(keyboard), 0)
+    }))
+
+  inXen("presses several buttons of a mouse at once, and not the one that begins", (browser) =>
+    Effect.gen(function*() {
+      yield* World.showGuests()
+      yield* screenOf(3, "400x300", 12)
+      const keyboard = yield* World.openKeyboard(3)
+      const page = yield* World.open(browser, yield* World.serve())
+      yield* run(() => page.getByRole("button", { name: "Type into the guest", disabled: false }).waitFor())
+      const { mouse } = page
+      const [left, right, middle] = [0x110, 0x111, 0x112]
+      yield* run(async () => {
+        await page.locator("canvas").hover()
+        await mouse.down()
+        await mouse.down({ button: "right" })
+        await mouse.up()
+        await mouse.down()
+        await mouse.down({ button: "middle" })
+        await mouse.up({ button: "right" })
+        // Outside of the picture, too.
+        await mouse.move(0, 0)
+        await mouse.up()
+        await mouse.up({ button: "middle" })
+      })
+      assert.deepStrictEqual(yield* pressedUntilQ(page, keyboard), [
+        [right, true], [left, true], [middle, true], [right, false], [left, false], [middle, false]
+      ])
     }))
 
   inXen("points at the right pixel before the first picture has come, and the first of another size", (browser) =>
