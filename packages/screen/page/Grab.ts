@@ -184,6 +184,9 @@ export class Grab {
     this.#wheel += event.deltaY / (event.deltaMode === WheelEvent.DOM_DELTA_PIXEL ? 100 : 3)
     const steps = Math.max(-100, Math.min(100, Math.trunc(this.#wheel)))
     this.#wheel -= steps
-    if (steps !== 0) this.#send({ type: "wheel", steps })
+    if (steps === 0) return
+    // It is turned where the pointer is, which may not have moved since the grab began.
+    this.#point(event)
+    this.#send({ type: "wheel", steps })
   }
 }

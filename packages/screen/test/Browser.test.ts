@@ -36,11 +36,13 @@ const screenOf = Effect.fnUntraced(function*(id: number, resolution: string, see
   return { monitor, pixels }
 })
 
-/** Where the guest's pointer is put next, in hundredths of the screen. */
+/** Where the guest's pointer is put next, in hundredths of the screen, and how far the wheel is turned there. */
 const nextPlace = Effect.fnUntraced(function*(keyboard: Queue.Dequeue<Event>) {
   while (true) {
     const event = yield* Queue.take(keyboard)
-    if (event._tag === "Position") return [event.x, event.y].map((value) => Math.round(value / 32_767 * 100))
+    if (event._tag !== "Position") continue
+    const [x, y] = [event.x, event.y].map((value) => Math.round(value / 32_767 * 100))
+    return [x, y, event.wheel]
   }
 })
 
@@ -171,7 +173,7 @@ describe("a browser", () => {
       assert.strictEqual(yield* Queue.size(keyboard), 0)
     }))
 
-  inXen("presses several buttons of a mouse at once, and not the one that begins", (browser) =>
+  inXen("presses several buttons of a mouse at once, but not the one that begins, and turns its wheel", (browser) =>
     Effect.gen(function*() {
       yield* World.showGuests()
       yield* screenOf(3, "400x300", 12)
@@ -183,6 +185,11 @@ describe("a browser", () => {
       yield* run(async () => {
         await page.locator("canvas").hover()
         await mouse.down()
+        await mouse.wheel(0, 100)
+      })
+      // Where the pointer is, though it has not moved since.
+      assert.deepStrictEqual([yield* nextPlace(keyboard), yield* nextPlace(keyboard)], [[50, 50, 0], [50, 50, -1]])
+      yield* run(async () => {
         await mouse.down({ button: "right" })
         await mouse.up()
         await mouse.down()
@@ -207,7 +214,7 @@ describe("a browser", () => {
       yield* run(() => page.getByRole("button", { name: "Type into the guest", disabled: false }).click())
       const pointsAtTheMiddle = Effect.gen(function*() {
         yield* run(() => page.locator("canvas").hover())
-        assert.deepStrictEqual(yield* nextPlace(keyboard), [50, 50])
+        assert.deepStrictEqual(yield* nextPlace(keyboard), [50, 50, 0])
       })
       yield* pointsAtTheMiddle
       yield* monitor.configure({ width: 200, height: 250 })
@@ -236,7 +243,7 @@ describe("a browser", () => {
       yield* World.shows(page, World.toCanvas(new Uint8Array(pixels.length)))
       assert.isTrue(yield* run(() => page.getByRole("button", { name: "Screenshot" }).isDisabled()))
       yield* run(() => canvas.hover())
-      assert.deepStrictEqual(yield* nextPlace(keyboard), [50, 50])
+      assert.deepStrictEqual(yield* nextPlace(keyboard), [50, 50, 0])
       yield* types("b", 48)
       yield* monitor.configure(monitor)
       yield* World.shows(page, World.toCanvas(pixels))
