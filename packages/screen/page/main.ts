@@ -171,6 +171,8 @@ const link = new Link("socket", {
   }
 })
 
+// With the focus the canvas would lose the grab before the click, which would begin it anew.
+grabButton.addEventListener("mousedown", (event) => event.preventDefault())
 grabButton.addEventListener("click", () => grab.toggle())
 fullButton.addEventListener("click", () => {
   void element("stage").requestFullscreen().then(() => canvas.focus())

@@ -170,6 +170,15 @@ describe("a browser", () => {
       })
       const held = yield* Effect.all(Array.from({ length: 6 }, () => next))
       assert.sameDeepMembers(held, [45, 29, 56].flatMap((code) => [key(code, true), key(code, false)]))
+      // The button that begins lets go, too.
+      yield* run(async () => {
+        for (const name of ["x", "Control", "Alt", "Shift"]) await page.keyboard.up(name)
+        await page.getByRole("button", { name: "Type into the guest", pressed: false }).click()
+        await page.keyboard.down("x")
+        await page.getByRole("button", { name: "Type into the guest", pressed: true }).click()
+        await page.getByRole("button", { name: "Type into the guest", pressed: false }).waitFor()
+      })
+      assert.deepStrictEqual(yield* Effect.all([next, next]), [key(45, true), key(45, false)])
       assert.strictEqual(yield* Queue.size(keyboard), 0)
     }))
 
