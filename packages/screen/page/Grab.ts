@@ -8,6 +8,11 @@ type Size = Pick<Wire.ScreenInfo, "height" | "width">
 /** All three together let go; a guest seldom needs them, and every browser leaves them to the page. */
 const release = ["Control", "Alt", "Shift"]
 
+/** Where no key is told to go up while Command is down, and CapsLock only goes down when it is switched on, up when it is off. */
+const isMac = navigator.userAgent.includes("Mac OS X")
+
+const isModifier = (code: string) => /^(Alt|Control|Meta|Shift)(Left|Right)$/.test(code)
+
 type Phase = Extract<Wire.Input, { readonly type: "touch" }>["phase"]
 
 /** How a pointer's `buttons` count the left one, the middle and the right one. */
@@ -66,8 +71,7 @@ export class Grab {
   release() {
     if (!this.isGrabbed) return
     this.isGrabbed = false
-    for (const code of this.#down) this.#send({ type: "key", code, down: false })
-    this.#down.clear()
+    this.#lift([...this.#down])
     this.#press(0)
     for (const finger of this.#fingers.values()) this.#send({ type: "touch", finger, phase: "up", x: 0, y: 0 })
     this.#fingers.clear()
@@ -95,9 +99,20 @@ export class Grab {
       this.release()
       return
     }
-    if (down) this.#down.add(event.code)
-    else if (!this.#down.delete(event.code)) return
-    this.#send({ type: "key", code: event.code, down })
+    const { code } = event
+    const isWhole = isMac && (code === "CapsLock" || down && event.metaKey && !isModifier(code))
+    if (down || isWhole) {
+      this.#down.add(code)
+      this.#send({ type: "key", code, down: true })
+    }
+    // What was down before Command.
+    if (isMac && !down && event.key === "Meta") this.#lift([...this.#down].filter((code) => !isModifier(code)))
+    if (!down || isWhole) this.#lift([code])
+  }
+
+  /** Lets go of those of these keys that are down in the guest. */
+  #lift(codes: ReadonlyArray<string>) {
+    for (const code of codes) if (this.#down.delete(code)) this.#send({ type: "key", code, down: false })
   }
 
   /** The pixel of the screen under the pointer. */

@@ -182,6 +182,32 @@ describe("a browser", () => {
       assert.strictEqual(yield* Queue.size(keyboard), 0)
     }))
 
+  inXen("types as from any keyboard where it is a Mac's, which tells less", (browser) =>
+    Effect.gen(function*() {
+      yield* World.showGuests()
+      yield* screenOf(3, "400x300", 13)
+      const keyboard = yield* World.openKeyboard(3)
+      const userAgent = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/153.0.0.0"
+      const page = yield* World.open(browser, yield* World.serve(), { userAgent })
+      yield* run(() => page.getByRole("button", { name: "Type into the guest", disabled: false }).click())
+      yield* run(async () => {
+        await page.keyboard.down("a")
+        await page.keyboard.down("Shift")
+        await page.keyboard.down("Meta")
+        await page.keyboard.down("c")
+        await page.keyboard.up("Meta")
+        await page.keyboard.up("Shift")
+        // On, and off.
+        await page.keyboard.down("CapsLock")
+        await page.keyboard.up("CapsLock")
+      })
+      const [a, c, capsLock, meta, shift] = [30, 46, 58, 125, 42]
+      assert.deepStrictEqual(yield* pressedUntilQ(page, keyboard), [
+        [a, true], [shift, true], [meta, true], [c, true], [c, false], [a, false], [meta, false], [shift, false],
+        [capsLock, true], [capsLock, false], [capsLock, true], [capsLock, false]
+      ])
+    }))
+
   inXen("presses several buttons of a mouse at once, but not the one that begins, and turns its wheel", (browser) =>
     Effect.gen(function*() {
       yield* World.showGuests()
