@@ -84,10 +84,10 @@ const watch = (screen: Wire.ScreenInfo | undefined) => {
   describe(pace.perSecond)
 }
 
-const choose = (screen: Wire.ScreenInfo) => {
+/** Keeps in the address which one is wanted. */
+const want = (screen: Wire.ScreenInfo) => {
   wanted = nameOf(screen)
   history.replaceState(null, "", wanted)
-  list(known)
 }
 
 const entry = (screen: Wire.ScreenInfo) => {
@@ -96,7 +96,10 @@ const entry = (screen: Wire.ScreenInfo) => {
   button.type = "button"
   button.textContent = label(screen)
   button.setAttribute("aria-current", String(screen.id === watched?.id))
-  button.addEventListener("click", () => choose(screen))
+  button.addEventListener("click", () => {
+    want(screen)
+    list(known)
+  })
   item.append(button)
   return item
 }
@@ -104,7 +107,7 @@ const entry = (screen: Wire.ScreenInfo) => {
 const list = (all: ReadonlyArray<Wire.ScreenInfo>) => {
   known = all
   const first = all[0]
-  if (wanted === "" && first !== undefined) wanted = nameOf(first)
+  if (wanted === "" && first !== undefined) want(first)
   watch(all.find(({ id }) => id === watched?.id && nameOf(watched) === wanted) ?? all.find((one) => nameOf(one) === wanted))
   const buttons = () => [...screens.querySelectorAll("button")]
   const focused = buttons().findIndex((button) => button === document.activeElement)
@@ -118,6 +121,12 @@ const shown = (sequence: number, from: number) => {
   if (document.hidden) unseen = sequence
   else send({ type: "shown", sequence })
 }
+
+// A bookmark, or an address that somebody has edited.
+addEventListener("hashchange", () => {
+  wanted = location.hash
+  list(known)
+})
 
 document.addEventListener("visibilitychange", () => {
   if (document.hidden || unseen === undefined) return

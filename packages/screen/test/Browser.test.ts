@@ -102,7 +102,7 @@ describe("a browser", () => {
       yield* World.shows(again, expected)
     }))
 
-  inXen("tells the displays of one guest apart", (browser) =>
+  inXen("tells the displays of one guest apart, and keeps in the address which one is looked at", (browser) =>
     Effect.gen(function*() {
       yield* World.showGuests()
       const first = yield* screenOf(3, "64x64", 7)
@@ -112,9 +112,18 @@ describe("a browser", () => {
       yield* monitor.show(pixels)
       const page = yield* World.open(browser, yield* World.serve())
       yield* World.shows(page, World.toCanvas(first.pixels))
+      const hash = () => new URL(page.url()).hash
+      assert.strictEqual(hash(), "#guest-3/0")
       yield* run(() => page.getByRole("button", { name: "guest-3, display 1, connector 0" }).click())
       yield* World.shows(page, World.toCanvas(pixels))
-      assert.strictEqual(new URL(page.url()).hash, "#guest-3/1-0")
+      assert.strictEqual(hash(), "#guest-3/1-0")
+      // A bookmark of the other one, and what is left where somebody takes the name out.
+      yield* run(() => page.evaluate("location.hash = '#guest-3/0'"))
+      yield* World.shows(page, World.toCanvas(first.pixels))
+      yield* run(() => page.getByRole("button", { name: "guest-3, display 1, connector 0" }).click())
+      yield* run(() => page.evaluate("location.hash = ''"))
+      yield* World.shows(page, World.toCanvas(first.pixels))
+      assert.strictEqual(hash(), "#guest-3/0")
     }))
 
   inXen("takes keys, pointer, wheel and touch into the guest, and nothing else", (browser) =>
