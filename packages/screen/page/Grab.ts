@@ -3,17 +3,34 @@ import type * as Wire from "../src/Wire.ts"
 
 type Send = (message: Wire.Input) => void
 
+type Size = Pick<Wire.ScreenInfo, "height" | "width">
+
 /** All three together let go; a guest seldom needs them, and every browser leaves them to the page. */
 const release = ["Control", "Alt", "Shift"]
 
+/** Where no key is told to go up while Command is down, and CapsLock only goes down when it is switched on, up when it is off. */
+const isMac = navigator.userAgent.includes("Mac OS X")
+
+const isModifier = (code: string) => /^(Alt|Control|Meta|Shift)(Left|Right)$/.test(code)
+
+type Phase = Extract<Wire.Input, { readonly type: "touch" }>["phase"]
+
+/** How a pointer's `buttons` count the left one, the middle and the right one. */
+const bits = [1, 4, 2]
+
 export class Grab {
   isGrabbed = false
+  /** In pixels of the guest's screen, which is what the server measures by: what is drawn may be an older picture. */
+  size: Size = { width: 1, height: 1 }
   #allowed = false
   readonly #canvas: HTMLCanvasElement
   readonly #send: Send
   readonly #changed: (isGrabbed: boolean) => void
   readonly #down = new Set<string>()
-  readonly #buttons = new Set<number>()
+  /** What is down in the guest, in bits. */
+  #buttons = 0
+  /** What is down, but not in the guest: it began the grab, or was pressed elsewhere. */
+  #others = 0
   readonly #fingers = new Map<number, number>()
   #moved: { readonly x: number; readonly y: number } | undefined
   #wheel = 0
@@ -25,11 +42,13 @@ export class Grab {
     canvas.addEventListener("keydown", (event) => this.#key(event, true))
     canvas.addEventListener("keyup", (event) => this.#key(event, false))
     canvas.addEventListener("blur", () => this.release())
-    canvas.addEventListener("pointerdown", (event) => this.#pressed(event, true))
-    for (const end of ["pointerup", "pointercancel"] as const) {
-      canvas.addEventListener(end, (event) => this.#pressed(event, false))
+    canvas.addEventListener("pointerdown", (event) => this.#pointed(event, "down"))
+    for (const [type, phase] of [["pointermove", "move"], ["pointerup", "up"], ["pointercancel", "up"]] as const) {
+      // What is held is followed out of the picture: a captured pointer is lost in Chromium when one of two buttons goes up.
+      addEventListener(type, (event) => {
+        if (event.target === canvas || this.#buttons !== 0) this.#pointed(event, phase)
+      })
     }
-    canvas.addEventListener("pointermove", (event) => this.#move(event))
     canvas.addEventListener("contextmenu", (event) => event.preventDefault())
     canvas.addEventListener("wheel", (event) => this.#turn(event), { passive: false })
   }
@@ -52,10 +71,8 @@ export class Grab {
   release() {
     if (!this.isGrabbed) return
     this.isGrabbed = false
-    for (const code of this.#down) this.#send({ type: "key", code, down: false })
-    this.#down.clear()
-    for (const button of this.#buttons) this.#send({ type: "button", button, down: false })
-    this.#buttons.clear()
+    this.#lift([...this.#down])
+    this.#press(0)
     for (const finger of this.#fingers.values()) this.#send({ type: "touch", finger, phase: "up", x: 0, y: 0 })
     this.#fingers.clear()
     this.#changed(false)
@@ -82,43 +99,74 @@ export class Grab {
       this.release()
       return
     }
-    if (down) this.#down.add(event.code)
-    else if (!this.#down.delete(event.code)) return
-    this.#send({ type: "key", code: event.code, down })
+    const { code } = event
+    const isWhole = isMac && (code === "CapsLock" || down && event.metaKey && !isModifier(code))
+    if (down || isWhole) {
+      this.#down.add(code)
+      this.#send({ type: "key", code, down: true })
+    }
+    // What was down before Command.
+    if (isMac && !down && event.key === "Meta") this.#lift([...this.#down].filter((code) => !isModifier(code)))
+    if (!down || isWhole) this.#lift([code])
   }
 
-  /** The pixel of the picture under the pointer. */
+  /** Lets go of those of these keys that are down in the guest. */
+  #lift(codes: ReadonlyArray<string>) {
+    for (const code of codes) if (this.#down.delete(code)) this.#send({ type: "key", code, down: false })
+  }
+
+  /** The pixel of the screen under the pointer. */
   #place({ clientX, clientY }: MouseEvent) {
     const { height, left, top, width } = this.#canvas.getBoundingClientRect()
     const within = (value: number, most: number) => Math.max(0, Math.min(most - 1, Math.floor(value * most)))
     return {
-      x: within((clientX - left) / width, this.#canvas.width),
-      y: within((clientY - top) / height, this.#canvas.height)
+      x: within((clientX - left) / width, this.size.width),
+      y: within((clientY - top) / height, this.size.height)
     }
   }
 
-  #pressed(event: PointerEvent, down: boolean) {
-    if (!this.isGrabbed) {
-      if (down) this.#take()
-      return
-    }
-    event.preventDefault()
-    if (event.pointerType === "touch") {
-      this.#touch(event, down ? "down" : "up")
-      return
-    }
-    const { button } = event
-    // The button that began the grab goes up as well.
-    if (button < 0 || button > 2 || !down && !this.#buttons.delete(button)) return
-    if (down) {
-      this.#buttons.add(button)
-      this.#canvas.setPointerCapture(event.pointerId)
-    }
+  /** Puts the guest's pointer there at once: where a move before has put it does not count any more. */
+  #point(event: MouseEvent) {
+    this.#moved = undefined
     this.#send({ type: "pointer", ...this.#place(event) })
-    this.#send({ type: "button", button, down })
   }
 
-  #touch(event: PointerEvent, phase: "down" | "move" | "up") {
+  #pointed(event: PointerEvent, phase: Phase) {
+    if (!this.isGrabbed) {
+      if (phase !== "down") return
+      this.#take()
+      this.#others = event.buttons
+      return
+    }
+    if (phase !== "move") event.preventDefault()
+    if (event.pointerType === "touch") this.#touch(event, phase)
+    else this.#mouse(event, phase)
+  }
+
+  /** Only the first button down and the last one up have events of their own: the others come and go in moves. */
+  #mouse(event: PointerEvent, phase: Phase) {
+    const { buttons } = event
+    if (phase === "down") this.#others = 0
+    else if ((this.#buttons | this.#others) === 0) this.#others = buttons
+    this.#others &= buttons
+    const ours = buttons & ~this.#others
+    if (ours !== this.#buttons) {
+      this.#point(event)
+      this.#press(ours)
+    } else if (phase === "move") {
+      this.#move(event)
+    }
+  }
+
+  /** Holds these buttons down in the guest, and no others. */
+  #press(buttons: number) {
+    bits.forEach((bit, button) => {
+      if (((buttons ^ this.#buttons) & bit) !== 0) this.#send({ type: "button", button, down: (buttons & bit) !== 0 })
+    })
+    this.#buttons = buttons
+  }
+
+  #touch(event: PointerEvent, phase: Phase) {
     const { pointerId } = event
     if (phase === "down") {
       const free = Array.from({ length: 10 }, (_, i) => i).find((i) => ![...this.#fingers.values()].includes(i))
@@ -134,11 +182,6 @@ export class Grab {
 
   /** Moves go out once for each picture that the browser draws: a mouse may report a thousand a second. */
   #move(event: PointerEvent) {
-    if (!this.isGrabbed) return
-    if (event.pointerType === "touch") {
-      this.#touch(event, "move")
-      return
-    }
     if (this.#moved === undefined) {
       requestAnimationFrame(() => {
         const place = this.#moved
@@ -156,6 +199,9 @@ export class Grab {
     this.#wheel += event.deltaY / (event.deltaMode === WheelEvent.DOM_DELTA_PIXEL ? 100 : 3)
     const steps = Math.max(-100, Math.min(100, Math.trunc(this.#wheel)))
     this.#wheel -= steps
-    if (steps !== 0) this.#send({ type: "wheel", steps })
+    if (steps === 0) return
+    // It is turned where the pointer is, which may not have moved since the grab began.
+    this.#point(event)
+    this.#send({ type: "wheel", steps })
   }
 }

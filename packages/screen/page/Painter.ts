@@ -36,18 +36,15 @@ const opaque = (from: Uint32Array, into: Uint32Array) => {
 
 const contextOf = (canvas: HTMLCanvasElement) => canvas.getContext("2d", { alpha: false, willReadFrequently: true })!
 
-/** A canvas that gets a size loses its picture, even where it is the same size. */
-const resize = (canvas: HTMLCanvasElement, width: number, height: number) => {
-  if (canvas.width === width && canvas.height === height) return
-  canvas.width = width
-  canvas.height = height
-}
-
 /** Draws the tiles of a message; a picture of another size begins anew. */
 export const paint = async (canvas: HTMLCanvasElement, message: Wire.Tiles): Promise<void> => {
   const { height, tiles, width } = message
   const pixels = await unpack(message)
-  resize(canvas, width, height)
+  // A canvas that gets a size loses its picture, even where it is the same size.
+  if (canvas.width !== width || canvas.height !== height) {
+    canvas.width = width
+    canvas.height = height
+  }
   const context = contextOf(canvas)
   const columns = Math.ceil(width / tileSize)
   let at = 0
@@ -62,8 +59,7 @@ export const paint = async (canvas: HTMLCanvasElement, message: Wire.Tiles): Pro
   }
 }
 
-/** Forgets the picture. The next one's size, where it is known, is what a pointer is measured by from now on. */
-export const clear = (canvas: HTMLCanvasElement, { height, width }: Pick<Wire.ScreenInfo, "height" | "width">) => {
-  if (width > 0) resize(canvas, width, height)
+/** Forgets the picture, and keeps its size. */
+export const clear = (canvas: HTMLCanvasElement) => {
   contextOf(canvas).clearRect(0, 0, canvas.width, canvas.height)
 }

@@ -66,25 +66,28 @@ const watch = (screen: Wire.ScreenInfo | undefined) => {
   if (isNew) {
     grab.release()
     pace.reset()
-    Painter.clear(canvas, screen ?? { width: 0, height: 0 })
     if (screen !== undefined) send({ type: "watch", screen: screen.id, encodings: Painter.encodings })
   }
   const shows = screen !== undefined && screen.width > 0
+  if (isNew || !shows) inTurn(() => Painter.clear(canvas))
+  if (shows) grab.size = screen
   nothing.hidden = shows
   nothing.textContent = absence(screen)
-  canvas.hidden = !shows
+  canvas.hidden = screen === undefined
   canvas.setAttribute("aria-label", screen === undefined ? "No screen yet" : `Screen of ${label(screen)}`)
-  grab.isAllowed = shows && screen.input
+  // What shows nothing may be asleep, and a key or the pointer wakes it.
+  grab.isAllowed = screen?.input === true
   grabButton.disabled = !grab.isAllowed
-  for (const button of [shotButton, fullButton]) button.disabled = !shows
+  fullButton.disabled = screen === undefined
+  shotButton.disabled = !shows
   sound.watch(screen !== undefined && audible.includes(screen.guest) ? { id: screen.guest, name: screen.name } : undefined)
   describe(pace.perSecond)
 }
 
-const choose = (screen: Wire.ScreenInfo) => {
+/** Keeps in the address which one is wanted. */
+const want = (screen: Wire.ScreenInfo) => {
   wanted = nameOf(screen)
   history.replaceState(null, "", wanted)
-  list(known)
 }
 
 const entry = (screen: Wire.ScreenInfo) => {
@@ -93,7 +96,10 @@ const entry = (screen: Wire.ScreenInfo) => {
   button.type = "button"
   button.textContent = label(screen)
   button.setAttribute("aria-current", String(screen.id === watched?.id))
-  button.addEventListener("click", () => choose(screen))
+  button.addEventListener("click", () => {
+    want(screen)
+    list(known)
+  })
   item.append(button)
   return item
 }
@@ -101,7 +107,7 @@ const entry = (screen: Wire.ScreenInfo) => {
 const list = (all: ReadonlyArray<Wire.ScreenInfo>) => {
   known = all
   const first = all[0]
-  if (wanted === "" && first !== undefined) wanted = nameOf(first)
+  if (wanted === "" && first !== undefined) want(first)
   watch(all.find(({ id }) => id === watched?.id && nameOf(watched) === wanted) ?? all.find((one) => nameOf(one) === wanted))
   const buttons = () => [...screens.querySelectorAll("button")]
   const focused = buttons().findIndex((button) => button === document.activeElement)
@@ -116,6 +122,12 @@ const shown = (sequence: number, from: number) => {
   else send({ type: "shown", sequence })
 }
 
+// A bookmark, or an address that somebody has edited.
+addEventListener("hashchange", () => {
+  wanted = location.hash
+  list(known)
+})
+
 document.addEventListener("visibilitychange", () => {
   if (document.hidden || unseen === undefined) return
   const sequence = unseen
@@ -126,18 +138,22 @@ document.addEventListener("visibilitychange", () => {
 /** Draws in the order in which messages came, though they are unpacked in the background. */
 let drawing: Promise<void> = Promise.resolve()
 
+const inTurn = (work: () => Promise<void> | void) => {
+  drawing = drawing.then(work).catch((error: unknown) => {
+    connection.textContent = `What the server sent can't be drawn: ${String(error)}`
+  })
+}
+
 const draw = (message: ArrayBuffer, from: number) => {
   const tiles = Wire.decodeTiles(message)
   if (tiles === undefined) return
-  drawing = drawing.then(async () => {
+  inTurn(async () => {
     // Of the one before, on its way when another was chosen.
     if (tiles.screen === watched?.id) {
       await Painter.paint(canvas, tiles)
       pace.saw(tiles.frames)
     }
     shown(tiles.sequence, from)
-  }).catch((error: unknown) => {
-    connection.textContent = `What the server sent can't be drawn: ${String(error)}`
   })
 }
 
@@ -164,6 +180,8 @@ const link = new Link("socket", {
   }
 })
 
+// With the focus the canvas would lose the grab before the click, which would begin it anew.
+grabButton.addEventListener("mousedown", (event) => event.preventDefault())
 grabButton.addEventListener("click", () => grab.toggle())
 fullButton.addEventListener("click", () => {
   void element("stage").requestFullscreen().then(() => canvas.focus())

@@ -49,6 +49,8 @@ export interface Options {
 /** The area in which a pointer or a finger is reported, whatever the size of the screen. */
 const area = { width: 0x8000, height: 0x8000 }
 
+type Size = Pick<Wire.ScreenInfo, "height" | "width">
+
 /** A place on a screen as a place in an area. */
 const scaled = (place: number, of: number, to: number) => of <= 1 ? 0 : Math.min(to - 1, Math.round(place * (to - 1) / (of - 1)))
 
@@ -57,7 +59,8 @@ class Hand {
   readonly #keyboard: KeyboardBackend.Keyboard
   #x = 0
   #y = 0
-  #size = { width: 0, height: 0 }
+  /** Of the screen when it showed something last: what shows nothing has none, and is woken by a pointer that moves. */
+  #size: Size = area
 
   constructor(keyboard: KeyboardBackend.Keyboard) {
     this.#keyboard = keyboard
@@ -65,11 +68,12 @@ class Hand {
 
   /** Sends what a person does, as far as the guest takes it. A guest that takes nothing any more loses it. */
   send(screen: Wire.ScreenInfo, input: Wire.Input): Effect.Effect<void> {
-    const events = this.#events(screen, input)
+    if (screen.width > 0) this.#size = screen
+    const events = this.#events(input)
     return events.length === 0 ? Effect.void : Effect.ignore(this.#keyboard.send(...events))
   }
 
-  #events(screen: Wire.ScreenInfo, input: Wire.Input): ReadonlyArray<Event> {
+  #events(input: Wire.Input): ReadonlyArray<Event> {
     const { features } = this.#keyboard
     switch (input.type) {
       case "key": {
@@ -81,20 +85,19 @@ class Hand {
           ? []
           : [{ _tag: "Key", pressed: input.down, code: Keys.buttons[input.button]! }]
       case "pointer":
-        return this.#point(screen, input)
+        return this.#point(input)
       case "wheel":
         return this.#move(0, 0, -input.steps)
       case "touch":
-        return features.touch === undefined ? [] : touched(screen, input, features.touch)
+        return features.touch === undefined ? [] : touched(this.#size, input, features.touch)
     }
   }
 
-  #point({ height, width }: Wire.ScreenInfo, { x, y }: { readonly x: number; readonly y: number }): ReadonlyArray<Event> {
+  #point({ x, y }: { readonly x: number; readonly y: number }): ReadonlyArray<Event> {
     const right = x - this.#x
     const down = y - this.#y
     this.#x = x
     this.#y = y
-    this.#size = { width, height }
     return this.#move(right, down, 0)
   }
 
@@ -141,7 +144,7 @@ class Hands {
 type Features = KeyboardBackend.Keyboard["features"]
 
 const touched = (
-  screen: Wire.ScreenInfo,
+  screen: Size,
   { finger, phase, x, y }: Extract<Wire.Input, { readonly type: "touch" }>,
   { contacts, height, width }: NonNullable<Features["touch"]>
 ): ReadonlyArray<Event> => {

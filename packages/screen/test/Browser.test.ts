@@ -36,6 +36,28 @@ const screenOf = Effect.fnUntraced(function*(id: number, resolution: string, see
   return { monitor, pixels }
 })
 
+/** Where the guest's pointer is put next, in hundredths of the screen, and how far the wheel is turned there. */
+const nextPlace = Effect.fnUntraced(function*(keyboard: Queue.Dequeue<Event>) {
+  while (true) {
+    const event = yield* Queue.take(keyboard)
+    if (event._tag !== "Position") continue
+    const [x, y] = [event.x, event.y].map((value) => Math.round(value / 32_767 * 100))
+    return [x, y, event.wheel]
+  }
+})
+
+/** All keys and buttons that the guest has heard of when it hears of a Q. */
+const pressedUntilQ = Effect.fnUntraced(function*(page: Page, keyboard: Queue.Dequeue<Event>) {
+  yield* run(() => page.keyboard.press("q"))
+  const told: Array<readonly [code: number, pressed: boolean]> = []
+  while (true) {
+    const event = yield* Queue.take(keyboard)
+    if (event._tag !== "Key") continue
+    if (event.code === 16) return told
+    told.push([event.code, event.pressed])
+  }
+})
+
 const violations = async (page: Page) => {
   await page.evaluate(readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8"))
   const found = await page.evaluate(`axe.run().then(({ violations }) => violations.map(({ id, nodes }) => id + ": " + nodes.map(({ html }) => html).join(" ")))`)
@@ -80,7 +102,7 @@ describe("a browser", () => {
       yield* World.shows(again, expected)
     }))
 
-  inXen("tells the displays of one guest apart", (browser) =>
+  inXen("tells the displays of one guest apart, and keeps in the address which one is looked at", (browser) =>
     Effect.gen(function*() {
       yield* World.showGuests()
       const first = yield* screenOf(3, "64x64", 7)
@@ -90,9 +112,18 @@ describe("a browser", () => {
       yield* monitor.show(pixels)
       const page = yield* World.open(browser, yield* World.serve())
       yield* World.shows(page, World.toCanvas(first.pixels))
+      const hash = () => new URL(page.url()).hash
+      assert.strictEqual(hash(), "#guest-3/0")
       yield* run(() => page.getByRole("button", { name: "guest-3, display 1, connector 0" }).click())
       yield* World.shows(page, World.toCanvas(pixels))
-      assert.strictEqual(new URL(page.url()).hash, "#guest-3/1-0")
+      assert.strictEqual(hash(), "#guest-3/1-0")
+      // A bookmark of the other one, and what is left where somebody takes the name out.
+      yield* run(() => page.evaluate("location.hash = '#guest-3/0'"))
+      yield* World.shows(page, World.toCanvas(first.pixels))
+      yield* run(() => page.getByRole("button", { name: "guest-3, display 1, connector 0" }).click())
+      yield* run(() => page.evaluate("location.hash = ''"))
+      yield* World.shows(page, World.toCanvas(first.pixels))
+      assert.strictEqual(hash(), "#guest-3/0")
     }))
 
   inXen("takes keys, pointer, wheel and touch into the guest, and nothing else", (browser) =>
@@ -148,19 +179,119 @@ describe("a browser", () => {
       })
       const held = yield* Effect.all(Array.from({ length: 6 }, () => next))
       assert.sameDeepMembers(held, [45, 29, 56].flatMap((code) => [key(code, true), key(code, false)]))
+      // The button that begins lets go, too.
+      yield* run(async () => {
+        for (const name of ["x", "Control", "Alt", "Shift"]) await page.keyboard.up(name)
+        await page.getByRole("button", { name: "Type into the guest", pressed: false }).click()
+        await page.keyboard.down("x")
+        await page.getByRole("button", { name: "Type into the guest", pressed: true }).click()
+        await page.getByRole("button", { name: "Type into the guest", pressed: false }).waitFor()
+      })
+      assert.deepStrictEqual(yield* Effect.all([next, next]), [key(45, true), key(45, false)])
       assert.strictEqual(yield* Queue.size(keyboard), 0)
     }))
 
-  inXen("points at the right pixel before the first picture has come", (browser) =>
+  inXen("types as from any keyboard where it is a Mac's, which tells less", (browser) =>
     Effect.gen(function*() {
       yield* World.showGuests()
-      yield* screenOf(3, "400x300", 10)
+      yield* screenOf(3, "400x300", 13)
+      const keyboard = yield* World.openKeyboard(3)
+      const userAgent = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/153.0.0.0"
+      const page = yield* World.open(browser, yield* World.serve(), { userAgent })
+      yield* run(() => page.getByRole("button", { name: "Type into the guest", disabled: false }).click())
+      yield* run(async () => {
+        await page.keyboard.down("a")
+        await page.keyboard.down("Shift")
+        await page.keyboard.down("Meta")
+        await page.keyboard.down("c")
+        await page.keyboard.up("Meta")
+        await page.keyboard.up("Shift")
+        // On, and off.
+        await page.keyboard.down("CapsLock")
+        await page.keyboard.up("CapsLock")
+      })
+      const [a, c, capsLock, meta, shift] = [30, 46, 58, 125, 42]
+      assert.deepStrictEqual(yield* pressedUntilQ(page, keyboard), [
+        [a, true], [shift, true], [meta, true], [c, true], [c, false], [a, false], [meta, false], [shift, false],
+        [capsLock, true], [capsLock, false], [capsLock, true], [capsLock, false]
+      ])
+    }))
+
+  inXen("presses several buttons of a mouse at once, but not the one that begins, and turns its wheel", (browser) =>
+    Effect.gen(function*() {
+      yield* World.showGuests()
+      yield* screenOf(3, "400x300", 12)
+      const keyboard = yield* World.openKeyboard(3)
+      const page = yield* World.open(browser, yield* World.serve())
+      yield* run(() => page.getByRole("button", { name: "Type into the guest", disabled: false }).waitFor())
+      const { mouse } = page
+      const [left, right, middle] = [0x110, 0x111, 0x112]
+      yield* run(async () => {
+        await page.locator("canvas").hover()
+        await mouse.down()
+        await mouse.wheel(0, 100)
+      })
+      // Where the pointer is, though it has not moved since.
+      assert.deepStrictEqual([yield* nextPlace(keyboard), yield* nextPlace(keyboard)], [[50, 50, 0], [50, 50, -1]])
+      yield* run(async () => {
+        await mouse.down({ button: "right" })
+        await mouse.up()
+        await mouse.down()
+        await mouse.down({ button: "middle" })
+        await mouse.up({ button: "right" })
+        // Outside of the picture, too.
+        await mouse.move(0, 0)
+        await mouse.up()
+        await mouse.up({ button: "middle" })
+      })
+      assert.deepStrictEqual(yield* pressedUntilQ(page, keyboard), [
+        [right, true], [left, true], [middle, true], [right, false], [left, false], [middle, false]
+      ])
+    }))
+
+  inXen("points at the right pixel before the first picture has come, and the first of another size", (browser) =>
+    Effect.gen(function*() {
+      yield* World.showGuests()
+      const { monitor } = yield* screenOf(3, "400x300", 10)
       const keyboard = yield* World.openKeyboard(3)
       const page = yield* World.open(browser, yield* World.serve(), {}, World.withoutPictures)
       yield* run(() => page.getByRole("button", { name: "Type into the guest", disabled: false }).click())
-      yield* run(() => page.locator("canvas").hover())
-      const { x, y } = yield* Queue.take(keyboard) as Effect.Effect<Extract<Event, { _tag: "Position" }>>
-      assert.deepStrictEqual([x, y].map((value) => Math.round(value / 32_767 * 100)), [50, 50])
+      const pointsAtTheMiddle = Effect.gen(function*() {
+        yield* run(() => page.locator("canvas").hover())
+        assert.deepStrictEqual(yield* nextPlace(keyboard), [50, 50, 0])
+      })
+      yield* pointsAtTheMiddle
+      yield* monitor.configure({ width: 200, height: 250 })
+      yield* run(() => page.getByText("200 × 250").waitFor())
+      yield* run(() => page.mouse.move(0, 0))
+      yield* pointsAtTheMiddle
+    }))
+
+  inXen("wakes a screen that shows nothing, and goes on typing", (browser) =>
+    Effect.gen(function*() {
+      yield* World.showGuests()
+      const { monitor, pixels } = yield* screenOf(3, "400x300", 11)
+      const keyboard = yield* World.openKeyboard(3)
+      const page = yield* World.open(browser, yield* World.serve())
+      const canvas = page.locator("canvas")
+      yield* World.shows(page, World.toCanvas(pixels))
+      yield* run(() => page.getByRole("button", { name: "Type into the guest", disabled: false }).click())
+      const types = Effect.fnUntraced(function*(key: string, code: number) {
+        yield* run(() => page.keyboard.press(key))
+        const [down, up] = [yield* Queue.take(keyboard), yield* Queue.take(keyboard)]
+        assert.deepStrictEqual([down, up], [true, false].map((pressed) => ({ _tag: "Key", pressed, code })))
+      })
+      yield* types("a", 30)
+      yield* monitor.disable
+      yield* run(() => page.getByText("guest-3, connector 0 shows nothing now.").waitFor())
+      yield* World.shows(page, World.toCanvas(new Uint8Array(pixels.length)))
+      assert.isTrue(yield* run(() => page.getByRole("button", { name: "Screenshot" }).isDisabled()))
+      yield* run(() => canvas.hover())
+      assert.deepStrictEqual(yield* nextPlace(keyboard), [50, 50, 0])
+      yield* types("b", 48)
+      yield* monitor.configure(monitor)
+      yield* World.shows(page, World.toCanvas(pixels))
+      assert.strictEqual(yield* run(() => canvas.getAttribute("data-grabbed")), "true")
     }))
 
   inXen("takes several fingers at once into the guest, each as one of its own", (browser) =>

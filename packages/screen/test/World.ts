@@ -168,7 +168,10 @@ export const openMonitor = Effect.fnUntraced(function*(
         }
         return connector.flip(framebuffer)
       })
-    return { ...resolution, show, disable: connector.disable }
+    /** Shows the upper left corner alone, as a screen of that size. */
+    const configure = (size: { readonly width: number; readonly height: number }) =>
+      Effect.flatMap(buffer.attach(size), connector.configure)
+    return { ...resolution, show, configure, disable: connector.disable }
   }))
 })
 
