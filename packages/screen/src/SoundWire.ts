@@ -2,8 +2,8 @@
  * What server and page say to each other over the WebSocket of sound, which is another one than that of pictures, so that no
  * picture is in the way: JSON in text messages, samples in binary ones.
  *
- * Each message of the server has a number, from 1, and the page says which one has come last: the server has only so many on
- * their way, and loses what it has no room for.
+ * Each message of the server has a number that nobody can guess, and the page says which one has come last: the server has only
+ * so many on their way, and loses what it has no room for.
  *
  * Plain code without imports, because the page has it too. Numbers in binary messages are little-endian.
  *
@@ -123,7 +123,7 @@ export type PageMessage =
     /** The domain. */
     readonly guest: number
   }
-  /** The message of this sequence has come, and all before it. */
+  /** The message with this number has come, and all before it. */
   | {
     readonly type: "heard"
     /** The number of the message. */
