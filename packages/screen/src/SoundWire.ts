@@ -12,8 +12,8 @@
  * this opening before, f64 milliseconds on the server's clock when it was due; then the samples, the channels of a frame side
  * by side.
  *
- * Speech, from a page, 8 bytes and samples: u8 kind (3), three bytes that are 0, u32 stream; then samples of 16 bits, signed, of one
- * channel, at the stream's rate.
+ * Speech, from a page, 8 bytes and samples: u8 kind (3), three bytes that are 0, u32 stream; then samples, one at least, of 16 bits,
+ * signed, of one channel, at the stream's rate.
  *
  * @since 0.2.0
  */
@@ -257,7 +257,7 @@ export const mostSpeech = (4096 - speechHeaderSize) / 2
 export interface Speech {
   /** Who records it. */
   readonly sound: number
-  /** Of one channel, at the stream's rate. */
+  /** Of one channel, at the stream's rate; one at least. */
   readonly samples: Int16Array<ArrayBuffer>
 }
 
@@ -284,7 +284,7 @@ export const encodeSpeech = ({ samples, sound }: Speech): Uint8Array<ArrayBuffer
  */
 export const decodeSpeech = (message: Uint8Array): Speech | undefined => {
   const { byteLength } = message
-  if (byteLength < speechHeaderSize || byteLength % 2 !== 0 || message[0] !== 3) return undefined
+  if (byteLength <= speechHeaderSize || byteLength % 2 !== 0 || message[0] !== 3) return undefined
   const view = new DataView(message.buffer, message.byteOffset, byteLength)
   const samples = Int16Array.from({ length: (byteLength - speechHeaderSize) / 2 }, (_, i) =>
     view.getInt16(speechHeaderSize + 2 * i, true))
