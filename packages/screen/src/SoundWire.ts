@@ -74,7 +74,7 @@ export interface OpenInfo {
   readonly channels: number
   /** The format's name in xenstore. */
   readonly format: string
-  /** Whether samples of this format can be heard: those of `iec958_subframe_*` can't. */
+  /** Whether it can be heard: samples of `iec958_subframe_*` can't, nor more of them than a sound card plays. */
   readonly isNumeric: boolean
   /** Whether it runs; it may be paused, or stopped. */
   readonly isRunning: boolean

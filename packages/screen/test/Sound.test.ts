@@ -70,6 +70,44 @@ describe("sounds", () => {
       assert.lengthOf(foreign, 1)
     })))
 
+  it.effect("go in pieces that are not too big, up to what a sound card plays, and beyond that not at all", () =>
+    inSounds(Effect.gen(function*() {
+      const { listen, open, speaker } = yield* Sounds.Sounds
+      const sound = yield* open(playback)
+      const microphone = yield* open(capture)
+      const { say } = yield* speaker
+      const heard: Array<SoundWire.Chunk> = []
+      yield* listen(1, (chunk) => heard.push(chunk))
+      const { channels, rate } = Sounds.mostHeard
+      for (const format of ["mu_law", "s16_le", "s32_le", "float64_le"] as const) {
+        yield* Effect.scoped(Effect.gen(function*() {
+          const opening = yield* sound.begin({ rate, channels, format })
+          heard.length = 0
+          const bytes = new Uint8Array(SampleFormat.bytesOf(format)! * channels * 20_000)
+          opening.play(bytes, now)
+          assert.isTrue(heard.every(({ bytes }) => bytes.length <= Sounds.chunkBytes), format)
+          assert.strictEqual(samplesOf(heard).length, channels * 20_000, format)
+          let frame = 0
+          for (const chunk of heard) {
+            assert.strictEqual(chunk.frame, frame, format)
+            frame += SoundWire.samplesOf(chunk).length / channels
+          }
+        }))
+      }
+      heard.length = 0
+      for (const beyond of [{ rate: rate + 1, channels }, { rate, channels: channels + 1 }, { rate: 10_000_000, channels: 255 }]) {
+        yield* Effect.scoped(Effect.gen(function*() {
+          const opening = yield* sound.begin({ ...params, ...beyond })
+          assert.isFalse(sound.info.open!.isNumeric)
+          opening.play(new Uint8Array(2 * beyond.channels * 1000), now)
+          const recording = yield* microphone.begin({ ...params, ...beyond })
+          for (let i = 0; i < 100; i++) say(microphone.id, new Int16Array(48_000))
+          assert.strictEqual(recording.record(new Uint8Array(2 * beyond.channels * 10)), 0)
+        }))
+      }
+      assert.lengthOf(heard, 0)
+    })))
+
   it.effect("say what they are: opened or not, running or not, how loud", () =>
     inSounds(Effect.gen(function*() {
       const { all, onChange, open } = yield* Sounds.Sounds
