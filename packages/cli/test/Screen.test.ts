@@ -168,6 +168,16 @@ describe("screen", () => {
       assert.strictEqual(yield* status(url.replace(/\?.*/, "")), 403)
     }))
 
+  inXen("takes no empty token, which everybody has", () =>
+    Effect.gen(function*() {
+      for (const address of ["0.0.0.0:0", "127.0.0.1:0"]) {
+        const { stdout } = yield* run(0, "screen", "--json", "--listen", address, "--token", "")
+        const { message, reason } = JSON.parse(stdout.at(-1)!)
+        assert.strictEqual(reason, "InvalidValue")
+        assert.include(message, "a text that nobody guesses")
+      }
+    }))
+
   inXen("--demo has guests that play, unless nobody wants to hear it", () =>
     Effect.gen(function*() {
       const { url } = yield* listening("--demo", "--listen", "0")

@@ -263,6 +263,8 @@ describe("a server", () => {
         }
         assert.strictEqual(yield* statusOfUpgrade(url, ""), 403)
       }
+      const closed = yield* World.serve({ token: "" })
+      for (const query of ["./", "?token="]) assert.strictEqual(yield* statusOf(new URL(query, closed)), 403, query)
       // Behind a proxy, which names what it was opened with.
       const forwarded = `${from("https://screens.example")}X-Forwarded-Host: screens.example\r\n`
       assert.strictEqual(yield* statusOfUpgrade(locked, forwarded), 101)

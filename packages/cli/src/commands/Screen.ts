@@ -69,11 +69,7 @@ export const screen = Command.make("screen", {
     Argument.variadic()
   ),
   listen: Flags.listen("listen", "127.0.0.1:8380"),
-  token: Flag.String("token").pipe(
-    Flag.withMetavar("text"),
-    Flag.optional,
-    Flag.withDescription("Only who has it in the address may look; made up where --listen is not on loopback")
-  ),
+  token: Flags.token,
   path: Flag.String("path").pipe(
     Flag.withDefault("/"),
     Flag.withDescription("Where the page lies on the server, such as /screens behind a proxy")
