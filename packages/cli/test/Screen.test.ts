@@ -9,7 +9,7 @@ import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import { decode } from "fast-png"
 import { EncodedPacketSink, type EncodedPacket, FilePathSource, Input, WEBM } from "mediabunny"
-import { mkdtempSync, readFileSync, rmSync } from "node:fs"
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
 import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -111,18 +111,24 @@ describe("Film", () => {
 })
 
 describe("screen", () => {
-  inXen("--png and --record write what is shown, without a viewer", () =>
+  /** Records the demonstration until all files are begun, and gives their names. */
+  const recorded = Effect.fnUntraced(function*(pngs: string, films: string) {
+    const { interrupt, next } = yield* listening("--demo", "--listen", "0", "--png", pngs, "--record", films)
+    const files = new Map<unknown, string>()
+    while (files.size < 4) {
+      const { event, file, guest } = yield* next
+      files.set(`${event} ${guest}`, String(file))
+    }
+    yield* interrupt
+    return files
+  })
+
+  inXen("--png and --record write what is shown, without a viewer, and over nothing that another run has written", () =>
     Effect.gen(function*() {
       const folder = yield* temporary
       const pngs = join(folder, "pictures")
       const films = join(folder, "films")
-      const { interrupt, next } = yield* listening("--demo", "--listen", "0", "--png", pngs, "--record", films)
-      const files = new Map<unknown, string>()
-      while (files.size < 4) {
-        const { event, file, guest } = yield* next
-        files.set(`${event} ${guest}`, String(file))
-      }
-      yield* interrupt
+      const files = yield* recorded(pngs, films)
       const picture = decode(readFileSync(files.get("pictures 1")!))
       const card = TestCard.draw(1280, 720)
       assert.deepStrictEqual([picture.width, picture.height, picture.channels], [1280, 720, 3])
@@ -131,8 +137,15 @@ describe("screen", () => {
       for (let i = 0; i < 1280 * 720; i++) if (picture.data[3 * i] !== card[4 * i + 2]) other++
       assert.isAtMost(other, 132 * 132)
       yield* readFilm(files.get("film 2")!)
+      const written = () =>
+        new Map([pngs, films].flatMap((folder) => readdirSync(folder).map((name) => join(folder, name)))
+          .map((file) => [file, readFileSync(file, "latin1")]))
+      const before = written()
+      const others = yield* recorded(pngs, films)
+      const after = written()
+      for (const [file, content] of before) assert.isTrue(after.get(file) === content, file)
+      for (const file of others.values()) assert.isFalse(before.has(file), file)
     }))
-
 
   inXen("says its address, shows the page there, and ends at once when it is told to", () =>
     Effect.gen(function*() {

@@ -6,10 +6,10 @@ import * as FiberSet from "effect/FiberSet"
 import * as FileSystem from "effect/FileSystem"
 import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
-import { join } from "node:path"
 import * as Film from "../Film.ts"
 import { Output } from "../Output.ts"
 import * as Png from "../Png.ts"
+import { FreshFiles } from "./FreshFiles.ts"
 
 /** A copy of what a screen shows. */
 interface Shot {
@@ -64,19 +64,24 @@ type Write = (screen: Screens.Screen) => Effect.Effect<
 >
 
 /** Writes each picture to a file of its own. */
-const pictures = (folder: string): Write => (screen) =>
+const pictures = (files: FreshFiles): Write => (screen) =>
   Effect.gen(function*() {
-    let count = 0
-    yield* follow(screen, (shot) => {
-      const file = join(folder, `${stemOf(screen)}-${screen.id}-${String(++count).padStart(6, "0")}.png`)
-      return Effect.andThen(Png.write(file, shot), count === 1 ? say("pictures", file, screen) : Effect.void)
-    })
+    const name = `${stemOf(screen)}-${screen.id}`
+    let isFirst = true
+    yield* follow(screen, Effect.fnUntraced(function*(shot) {
+      const file = yield* Effect.mapError(files.next(name, ".png", 6), ({ reason }) => new Png.PngNotWritten({ file: name, reason }))
+      yield* Png.write(file, shot)
+      if (isFirst) yield* say("pictures", file, screen)
+      isFirst = false
+    }))
   })
 
 /** Films a screen from its first picture until it is gone. */
-const film = (folder: string): Write => (screen) =>
+const film = (files: FreshFiles): Write => (screen) =>
   Effect.scoped(Effect.gen(function*() {
-    const file = join(folder, `${stemOf(screen)}-${screen.id}.webm`)
+    const name = stemOf(screen)
+    const file = yield* Effect.mapError(files.next(name, ".webm"), ({ message }) =>
+      new Film.FilmError({ file: name, reason: { _tag: "NotWritten" }, detail: message }))
     const { add } = yield* Film.open(file)
     yield* say("film", file, screen)
     let begin: number | undefined
@@ -106,8 +111,8 @@ export const record = Effect.fnUntraced(function*(options: Options) {
   const fs = yield* FileSystem.FileSystem
   const { all, onChange } = yield* Screens.Screens
   const ways = [
-    ...options.png === undefined ? [] : [{ folder: options.png, write: pictures(options.png) }],
-    ...options.film === undefined ? [] : [{ folder: options.film, write: film(options.film) }]
+    ...options.png === undefined ? [] : [{ folder: options.png, write: pictures(new FreshFiles(options.png)) }],
+    ...options.film === undefined ? [] : [{ folder: options.film, write: film(new FreshFiles(options.film)) }]
   ]
   for (const { folder } of ways) {
     yield* Effect.mapError(fs.makeDirectory(folder, { recursive: true }), ({ reason }) =>
