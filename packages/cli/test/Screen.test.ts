@@ -9,7 +9,8 @@ import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import { decode } from "fast-png"
 import { EncodedPacketSink, type EncodedPacket, FilePathSource, Input, WEBM } from "mediabunny"
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs"
+import { spawnSync } from "node:child_process"
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -145,6 +146,34 @@ describe("screen", () => {
       const after = written()
       for (const [file, content] of before) assert.isTrue(after.get(file) === content, file)
       for (const file of others.values()) assert.isFalse(before.has(file), file)
+    }))
+
+  inXen("serves nothing where what it is to record can't be", () =>
+    Effect.gen(function*() {
+      const folder = yield* temporary
+      const bin = new URL("../src/bin.ts", import.meta.url).href
+      const program = `
+        import { registerHooks } from "node:module"
+        registerHooks({
+          resolve: (name, context, next) => {
+            if (name === "sharp") throw new Error("no sharp for this machine")
+            return next(name, context)
+          }
+        })
+        process.argv.push("bin", "screen", "--listen", "0", "--demo", "--json", "--record", ${JSON.stringify(join(folder, "films"))})
+        await import(${JSON.stringify(bin)})`
+      const { status, stdout } = spawnSync(process.execPath, ["--input-type=module", "-e", program], { encoding: "utf8" })
+      assert.strictEqual(status, 1)
+      const { event, message, reason } = JSON.parse(stdout)
+      assert.deepStrictEqual([event, reason], ["error", "NoEncoder"])
+      assert.include(message, "npm install sharp")
+      assert.include(message, "no sharp for this machine")
+      assert.deepStrictEqual(readdirSync(folder), [])
+      writeFileSync(join(folder, "file"), "")
+      for (const flag of ["--png", "--record"]) {
+        const { stdout } = yield* run(0, "screen", "--json", "--listen", "0", flag, join(folder, "file", "below"))
+        assert.deepStrictEqual(stdout.map((text) => JSON.parse(text).tag), ["PngNotWritten"])
+      }
     }))
 
   inXen("says its address, shows the page there, and ends at once when it is told to", () =>

@@ -124,10 +124,11 @@ export const screen = Command.make("screen", {
   const serving: Effect.Effect<void, Stage.Error, Screens.Screens | Sounds.Sounds | GrantTable | EventChannels | XenStore> = demo
     ? Stage.act(shown)
     : Guests.serve(shown)
+  // What can't be recorded is not served first.
+  const recording = yield* Recorder.prepare({ png: Option.getOrUndefined(png), film: Option.getOrUndefined(record) })
   yield* Effect.gen(function*() {
     yield* listen({ host, port, ...options })
     yield* hint("Ctrl-C ends it.")
-    const recording = Recorder.record({ png: Option.getOrUndefined(png), film: Option.getOrUndefined(record) })
     return yield* Effect.raceFirst(serving, recording)
   }).pipe(Effect.scoped, Effect.provide(Layer.merge(Screens.layer(), Sounds.layer())))
 })).pipe(

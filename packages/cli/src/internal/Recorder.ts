@@ -106,19 +106,27 @@ export interface Options {
   readonly film: string | undefined
 }
 
-/** Records every screen, those to come as well, until it is interrupted or fails. */
-export const record = Effect.fnUntraced(function*(options: Options) {
-  const fs = yield* FileSystem.FileSystem
-  const { all, onChange } = yield* Screens.Screens
-  const ways = [
-    ...options.png === undefined ? [] : [{ folder: options.png, write: pictures(new FreshFiles(options.png)) }],
-    ...options.film === undefined ? [] : [{ folder: options.film, write: film(new FreshFiles(options.film)) }]
-  ]
-  for (const { folder } of ways) {
-    yield* Effect.mapError(fs.makeDirectory(folder, { recursive: true }), ({ reason }) =>
-      new Png.PngNotWritten({ file: folder, reason }))
+const makeFolder = (folder: string) =>
+  Effect.mapError(FileSystem.FileSystem.use((fs) => fs.makeDirectory(folder, { recursive: true })), ({ reason }) =>
+    new Png.PngNotWritten({ file: folder, reason }))
+
+/** Makes all ready, and gives what then records every screen, those to come as well, until it is interrupted or fails. */
+export const prepare = Effect.fnUntraced(function*(options: Options) {
+  const ways: Array<Write> = []
+  if (options.png !== undefined) {
+    yield* makeFolder(options.png)
+    ways.push(pictures(new FreshFiles(options.png)))
   }
-  if (ways.length === 0) return yield* Effect.never
+  if (options.film !== undefined) {
+    yield* Film.load(options.film)
+    yield* makeFolder(options.film)
+    ways.push(film(new FreshFiles(options.film)))
+  }
+  return ways.length === 0 ? Effect.never : record(ways)
+})
+
+const record = Effect.fnUntraced(function*(ways: ReadonlyArray<Write>) {
+  const { all, onChange } = yield* Screens.Screens
   const news = yield* Latch.make(true)
   yield* onChange(() => news.openUnsafe())
   const running = yield* FiberSet.make<void, Png.PngNotWritten | Film.FilmError>()
@@ -129,7 +137,7 @@ export const record = Effect.fnUntraced(function*(options: Options) {
     for (const screen of all()) {
       if (known.has(screen.id)) continue
       known.add(screen.id)
-      for (const { write } of ways) yield* FiberSet.run(running, Effect.scoped(write(screen)))
+      for (const write of ways) yield* FiberSet.run(running, Effect.scoped(write(screen)))
     }
   }))
   return yield* Effect.raceFirst(looking, Effect.andThen(FiberSet.join(running), Effect.never))
