@@ -51,6 +51,23 @@ export interface Picture {
   readonly rgb: Uint8Array<ArrayBuffer>
 }
 
+const failed = (file: string, tag: "NoEncoder" | "NotWritten") => (cause: unknown) =>
+  new FilmError({ file, reason: { _tag: tag }, detail: cause instanceof Error ? cause.message.split("\n")[0]! : String(cause) })
+
+const encoder = (file: string) =>
+  Effect.map(Effect.tryPromise({ try: () => import("sharp"), catch: failed(file, "NoEncoder") }), (sharp) => sharp.default)
+
+const library = Effect.promise(() => import("mediabunny"))
+
+/**
+ * Loads what makes films, or says of a file that it can't be one: a server loads before it serves, for a film that can't be made
+ * ends it.
+ *
+ * @category constructors
+ * @since 0.2.0
+ */
+export const load = (file: string): Effect.Effect<void, FilmError> => Effect.asVoid(Effect.andThen(encoder(file), library))
+
 /** The payload of a lossy WebP: its first chunk. */
 const keyFrameOf = (webp: Uint8Array): Uint8Array => {
   const view = new DataView(webp.buffer, webp.byteOffset, webp.byteLength)
@@ -78,12 +95,9 @@ const encode = (sharp: typeof Sharp, { height, rgb, width }: Picture, size: { re
  * @since 0.2.0
  */
 export const open = Effect.fnUntraced(function*(file: string) {
-  const failed = (tag: "NoEncoder" | "NotWritten") => (cause: unknown) =>
-    new FilmError({ file, reason: { _tag: tag }, detail: cause instanceof Error ? cause.message.split("\n")[0]! : String(cause) })
-  const attempt = <A>(work: () => Promise<A>) => Effect.tryPromise({ try: work, catch: failed("NotWritten") })
-  const sharp = (yield* Effect.tryPromise({ try: () => import("sharp"), catch: failed("NoEncoder") })).default
-  const { EncodedPacket, EncodedVideoPacketSource, FilePathTarget, Output, WebMOutputFormat } = yield* Effect.promise(() =>
-    import("mediabunny"))
+  const attempt = <A>(work: () => Promise<A>) => Effect.tryPromise({ try: work, catch: failed(file, "NotWritten") })
+  const sharp = yield* encoder(file)
+  const { EncodedPacket, EncodedVideoPacketSource, FilePathTarget, Output, WebMOutputFormat } = yield* library
   // mediabunny tells only at the end.
   yield* attempt(() => writeFile(file, ""))
   const source = new EncodedVideoPacketSource("vp8")

@@ -316,6 +316,19 @@ export const listen = (name: string, standard: string): Flag.Flag<{ readonly hos
   )
 
 /**
+ * `--token` of a server: what a viewer must have. A shell gives an empty one where a variable has none.
+ *
+ * @category flags
+ * @since 0.2.0
+ */
+export const token = Flag.String("token").pipe(
+  Flag.withMetavar("text"),
+  Flag.mapEffect((text) => text === "" ? invalid("token", text, "a text that nobody guesses, not an empty one") : Effect.succeed(text)),
+  Flag.optional,
+  Flag.withDescription("Only who has it in the address may look; made up where --listen is not on loopback")
+)
+
+/**
  * A number of things from 1 on.
  *
  * @category flags

@@ -9,7 +9,8 @@ import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import { decode } from "fast-png"
 import { EncodedPacketSink, type EncodedPacket, FilePathSource, Input, WEBM } from "mediabunny"
-import { mkdtempSync, readFileSync, rmSync } from "node:fs"
+import { spawnSync } from "node:child_process"
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -111,18 +112,24 @@ describe("Film", () => {
 })
 
 describe("screen", () => {
-  inXen("--png and --record write what is shown, without a viewer", () =>
+  /** Records the demonstration until all files are begun, and gives their names. */
+  const recorded = Effect.fnUntraced(function*(pngs: string, films: string) {
+    const { interrupt, next } = yield* listening("--demo", "--listen", "0", "--png", pngs, "--record", films)
+    const files = new Map<unknown, string>()
+    while (files.size < 4) {
+      const { event, file, guest } = yield* next
+      files.set(`${event} ${guest}`, String(file))
+    }
+    yield* interrupt
+    return files
+  })
+
+  inXen("--png and --record write what is shown, without a viewer, and over nothing that another run has written", () =>
     Effect.gen(function*() {
       const folder = yield* temporary
       const pngs = join(folder, "pictures")
       const films = join(folder, "films")
-      const { interrupt, next } = yield* listening("--demo", "--listen", "0", "--png", pngs, "--record", films)
-      const files = new Map<unknown, string>()
-      while (files.size < 4) {
-        const { event, file, guest } = yield* next
-        files.set(`${event} ${guest}`, String(file))
-      }
-      yield* interrupt
+      const files = yield* recorded(pngs, films)
       const picture = decode(readFileSync(files.get("pictures 1")!))
       const card = TestCard.draw(1280, 720)
       assert.deepStrictEqual([picture.width, picture.height, picture.channels], [1280, 720, 3])
@@ -131,8 +138,43 @@ describe("screen", () => {
       for (let i = 0; i < 1280 * 720; i++) if (picture.data[3 * i] !== card[4 * i + 2]) other++
       assert.isAtMost(other, 132 * 132)
       yield* readFilm(files.get("film 2")!)
+      const written = () =>
+        new Map([pngs, films].flatMap((folder) => readdirSync(folder).map((name) => join(folder, name)))
+          .map((file) => [file, readFileSync(file, "latin1")]))
+      const before = written()
+      const others = yield* recorded(pngs, films)
+      const after = written()
+      for (const [file, content] of before) assert.isTrue(after.get(file) === content, file)
+      for (const file of others.values()) assert.isFalse(before.has(file), file)
     }))
 
+  inXen("serves nothing where what it is to record can't be", () =>
+    Effect.gen(function*() {
+      const folder = yield* temporary
+      const bin = new URL("../src/bin.ts", import.meta.url).href
+      const program = `
+        import { registerHooks } from "node:module"
+        registerHooks({
+          resolve: (name, context, next) => {
+            if (name === "sharp") throw new Error("no sharp for this machine")
+            return next(name, context)
+          }
+        })
+        process.argv.push("bin", "screen", "--listen", "0", "--demo", "--json", "--record", ${JSON.stringify(join(folder, "films"))})
+        await import(${JSON.stringify(bin)})`
+      const { status, stdout } = spawnSync(process.execPath, ["--input-type=module", "-e", program], { encoding: "utf8" })
+      assert.strictEqual(status, 1)
+      const { event, message, reason } = JSON.parse(stdout)
+      assert.deepStrictEqual([event, reason], ["error", "NoEncoder"])
+      assert.include(message, "npm install sharp")
+      assert.include(message, "no sharp for this machine")
+      assert.deepStrictEqual(readdirSync(folder), [])
+      writeFileSync(join(folder, "file"), "")
+      for (const flag of ["--png", "--record"]) {
+        const { stdout } = yield* run(0, "screen", "--json", "--listen", "0", flag, join(folder, "file", "below"))
+        assert.deepStrictEqual(stdout.map((text) => JSON.parse(text).tag), ["PngNotWritten"])
+      }
+    }))
 
   inXen("says its address, shows the page there, and ends at once when it is told to", () =>
     Effect.gen(function*() {
@@ -166,6 +208,16 @@ describe("screen", () => {
       assert.strictEqual(new URL(url).searchParams.get("token"), "a b&c")
       assert.strictEqual(yield* status(url), 200)
       assert.strictEqual(yield* status(url.replace(/\?.*/, "")), 403)
+    }))
+
+  inXen("takes no empty token, which everybody has", () =>
+    Effect.gen(function*() {
+      for (const address of ["0.0.0.0:0", "127.0.0.1:0"]) {
+        const { stdout } = yield* run(0, "screen", "--json", "--listen", address, "--token", "")
+        const { message, reason } = JSON.parse(stdout.at(-1)!)
+        assert.strictEqual(reason, "InvalidValue")
+        assert.include(message, "a text that nobody guesses")
+      }
     }))
 
   inXen("--demo has guests that play, unless nobody wants to hear it", () =>

@@ -1,3 +1,4 @@
+import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, describe, it } from "@effect/vitest"
 import * as Melody from "@xen-shbuf/cli/Melody"
 import * as Wav from "@xen-shbuf/cli/Wav"
@@ -15,7 +16,8 @@ import * as Stream from "effect/Stream"
 import { createHash } from "node:crypto"
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { basename, join } from "node:path"
+import { FreshFiles } from "../src/internal/FreshFiles.ts"
 import { json, type Line, run, start } from "./fixtures/run.ts"
 
 const sha256 = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex")
@@ -30,7 +32,7 @@ const inXen = (name: string, test: () => Effect.Effect<void, unknown, TestXen.Te
 
 const guest = 3
 
-const addCard = Effect.gen(function*() {
+const addCard = Effect.fnUntraced(function*(more: Partial<Configuration.Description> = {}) {
   const xen = yield* TestXen.TestXen
   yield* xen.store(guest)
   yield* Effect.provide(
@@ -39,7 +41,8 @@ const addCard = Effect.gen(function*() {
       frontend: guest,
       frontendNodes: Configuration.toNodes({
         shortName: "Card",
-        devices: [{ streams: [{ type: "playback", uniqueId: "p" }, { type: "capture", uniqueId: "c" }] }]
+        devices: [{ streams: [{ type: "playback", uniqueId: "p" }, { type: "capture", uniqueId: "c" }] }],
+        ...more
       })
     }),
     TestXen.layerDomain(0)
@@ -68,7 +71,7 @@ describe("sound", () => {
   inXen("writes each opening to a file of its own, records from a file, and tells of both", () =>
     Effect.gen(function*() {
       const folder = yield* temporary
-      yield* addCard
+      yield* addCard()
       const input = join(folder, "input.wav")
       yield* Effect.scoped(Effect.flatMap(Wav.writer(input, params), (write) => write(noise.slice())))
       const command = yield* start(0, "sound", "--unpaced", "--wav", join(folder, "new", "out"), "--input", input, "--json")
@@ -97,10 +100,47 @@ describe("sound", () => {
       assert.strictEqual(Buffer.compare(readFileSync(join(folder, "new", "out", files[1]!)).subarray(44), noise.subarray(40_000)), 0)
     }))
 
+  inXen("writes over nothing, not even what another run has recorded", () =>
+    Effect.gen(function*() {
+      const folder = yield* temporary
+      const names = ["1-0-0-0-1.wav", "1-0-0-0-12.wav", "1-0-0-0-9007199254740993.wav", "1-0-0-0-x.wav", "2-0-0-0-40.wav"]
+      for (const name of names) writeFileSync(join(folder, name), name)
+      for (const next of ["1-0-0-0-13.wav", "1-0-0-0-14.wav"]) {
+        const lines = yield* json(0, "sound", "--demo", "--unpaced", "--wav", folder)
+        assert.strictEqual(lines.find(({ event }) => event === "opened")!.file, join(folder, next))
+      }
+      for (const name of names) assert.strictEqual(readFileSync(join(folder, name), "utf8"), name)
+      assert.lengthOf(readdirSync(folder), names.length + 2)
+    }))
+
+  it.live("gives no file to two that record at the same time", () =>
+    Effect.gen(function*() {
+      const folder = yield* temporary
+      const next = (files: FreshFiles) => Effect.map(files.next("a", ".wav", 2), (file) => basename(file))
+      const [first, second] = [new FreshFiles(folder), new FreshFiles(folder)]
+      const all = [yield* next(first), yield* next(second), yield* next(first), ...yield* Effect.all([next(first), next(first)])]
+      assert.deepStrictEqual(all, ["a-01.wav", "a-02.wav", "a-03.wav", "a-04.wav", "a-05.wav"])
+    }).pipe(Effect.scoped, Effect.provide(NodeServices.layer)))
+
+  inXen("leaves no file of a sound that none can hold", () =>
+    Effect.gen(function*() {
+      const folder = yield* temporary
+      const format = "iec958_subframe_le"
+      yield* addCard({ formats: [format] })
+      const command = yield* start(0, "sound", "--wav", folder, "--json")
+      const refused = yield* Effect.gen(function*() {
+        const { lines } = yield* Frontend.connect()
+        return yield* Effect.flip(Effect.scoped(lines[0]!.open({ ...params, format })))
+      }).pipe(Effect.scoped, Effect.provide(TestXen.layerDomain(guest)))
+      assert.strictEqual(refused.message, "The backend refuses OPEN with EIO.")
+      yield* command.interrupt
+      assert.deepStrictEqual(readdirSync(folder), [])
+    }))
+
   inXen("refuses a stream for which the input is not what the guest records", () =>
     Effect.gen(function*() {
       const folder = yield* temporary
-      yield* addCard
+      yield* addCard()
       const input = join(folder, "input.wav")
       yield* Effect.scoped(Effect.flatMap(Wav.writer(input, { ...params, rate: 8000 }), (write) => write(noise.slice(0, 400))))
       writeFileSync(join(folder, "no.wav"), "no sound")

@@ -108,8 +108,8 @@ const read = (message: SoundWire.ServerMessage) => {
 }
 
 const hear = (chunk: SoundWire.Numbered) => {
-  if (chunk.sequence % together === 0) send({ type: "heard", sequence: chunk.sequence })
-  if (++chunks % clockEvery === 0) askTime()
+  if (++chunks % together === 0) send({ type: "heard", sequence: chunk.sequence })
+  if (chunks % clockEvery === 0) askTime()
   let way = ways.get(chunk.sound)
   if (way?.opening !== chunk.opening) {
     way?.end()

@@ -66,7 +66,10 @@ class Hand {
     this.#keyboard = keyboard
   }
 
-  /** Sends what a person does, as far as the guest takes it. A guest that takes nothing any more loses it. */
+  /**
+   * Sends what a person does, as far as the guest takes it. One that takes nothing any more loses it, but for what lets go of
+   * something: that it finds when it goes on.
+   */
   send(screen: Wire.ScreenInfo, input: Wire.Input): Effect.Effect<void> {
     if (screen.width > 0) this.#size = screen
     const events = this.#events(input)

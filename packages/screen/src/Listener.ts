@@ -16,6 +16,7 @@ import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
 import { Throttle } from "./internal/Throttle.ts"
+import { Underway } from "./internal/Underway.ts"
 import { PageMessage } from "./PageMessage.ts"
 import { Sounds, type Speaker } from "./Sounds.ts"
 import * as SoundWire from "./SoundWire.ts"
@@ -48,9 +49,7 @@ class Session {
   #listening: Scope.Closeable | undefined
   #isListed = true
   #waiting: Array<SoundWire.Chunk> = []
-  /** Sequences of messages: they begin anew after 2^32. */
-  #sent = 0
-  #heard = 0
+  readonly #underway = new Underway(mostUnderway)
 
   constructor(
     options: Viewer.Options,
@@ -67,8 +66,9 @@ class Session {
     this.#throttle = new Throttle(options.messagesPerSecond ?? Viewer.defaultMessagesPerSecond)
   }
 
-  get #underway(): number {
-    return (this.#sent - this.#heard) >>> 0
+  /** Whether as much is on its way, or waits for its turn, as may be. */
+  get #isFull(): boolean {
+    return this.#underway.size + this.#waiting.length >= mostUnderway
   }
 
   readonly relist = () => {
@@ -79,7 +79,7 @@ class Session {
 
   /** Keeps a chunk for its turn, unless the page is too far behind. */
   readonly #take = (chunk: SoundWire.Chunk) => {
-    if (this.#underway + this.#waiting.length >= mostUnderway) return
+    if (this.#isFull) return
     this.#waiting.push(chunk)
     this.#news.openUnsafe()
   }
@@ -91,19 +91,15 @@ class Session {
       this.#news.closeUnsafe()
       if (!this.#isListed) {
         // A page knows of a stream before it hears anything of it.
-        if (this.#underway >= mostUnderway) continue
+        if (this.#underway.isFull) continue
         yield* this.#sendList()
       }
-      const chunks = this.#waiting
-      this.#waiting = []
-      for (const chunk of chunks) yield* this.#write(SoundWire.encodeChunk(chunk, this.#next()))
+      // The list may have taken the place of the last one.
+      while (this.#isListed && this.#waiting.length > 0 && !this.#underway.isFull) {
+        yield* this.#write(SoundWire.encodeChunk(this.#waiting.shift()!, this.#underway.add()))
+      }
     }
   }).bind(this)
-
-  #next(): number {
-    this.#sent = (this.#sent + 1) >>> 0
-    return this.#sent
-  }
 
   readonly #sendList = Effect.fnUntraced(function*(this: Session) {
     this.#isListed = true
@@ -111,7 +107,7 @@ class Session {
     const sounds = this.#sounds.all().map(({ info }) => info).filter((info) =>
       info.guest === guest && Viewer.isOffered(info, this.#options)
     )
-    const message: SoundWire.ServerMessage = { type: "sounds", sequence: this.#next(), guest, sounds }
+    const message: SoundWire.ServerMessage = { type: "sounds", sequence: this.#underway.add(), guest, sounds }
     yield* this.#write(JSON.stringify(message))
   })
 
@@ -149,16 +145,13 @@ class Session {
   })
 
   #confirm(sequence: number) {
-    // What was not sent can't have been heard, and what was heard stays so.
-    if ((this.#sent - sequence) >>> 0 >= this.#underway) return
-    this.#heard = sequence
-    this.#news.openUnsafe()
+    if (this.#underway.confirm(sequence)) this.#news.openUnsafe()
   }
 
   readonly #tellTime = Effect.fnUntraced(function*(this: Session, asked: number) {
-    if (this.#underway + this.#waiting.length >= mostUnderway) return
+    if (this.#isFull) return
     const now = milliseconds(yield* Clock.monotonicTimeNanos)
-    const message: SoundWire.ServerMessage = { type: "clock", sequence: this.#next(), asked, now }
+    const message: SoundWire.ServerMessage = { type: "clock", sequence: this.#underway.add(), asked, now }
     yield* this.#write(JSON.stringify(message))
   })
 }

@@ -33,7 +33,7 @@ import * as Viewer from "./Viewer.ts"
  * @since 0.2.0
  */
 export interface Options extends Viewer.Options {
-  /** Whoever has it may look; needed wherever others than this machine's own users can reach the server. */
+  /** Whoever has it may look, nobody where it is empty; needed wherever others than this machine's own users can reach the server. */
   readonly token?: string | undefined
   /** Under which path the page lies, such as "/xen"; "/" unless given. */
   readonly path?: string | undefined
@@ -56,8 +56,8 @@ export interface Listening extends Options {
 
 const digest = (text: string) => createHash("sha256").update(text).digest()
 
-/** Whether a text is the token, in the same time whatever it is. */
-const isToken = (token: string, text: string) => timingSafeEqual(digest(token), digest(text))
+/** Whether a text is the token, in the same time whatever it is. Nobody has an empty one. */
+const isToken = (token: string, text: string) => timingSafeEqual(digest(token), digest(text)) && token !== ""
 
 /** The name in a Host header, without its port. */
 const hostname = (host: string): string => host.replace(/:[0-9]+$/, "")

@@ -2,8 +2,8 @@
  * What server and page say to each other over the WebSocket of sound, which is another one than that of pictures, so that no
  * picture is in the way: JSON in text messages, samples in binary ones.
  *
- * Each message of the server has a number, from 1, and the page says which one has come last: the server has only so many on
- * their way, and loses what it has no room for.
+ * Each message of the server has a number that nobody can guess, and the page says which one has come last: the server has only
+ * so many on their way, and loses what it has no room for.
  *
  * Plain code without imports, because the page has it too. Numbers in binary messages are little-endian.
  *
@@ -12,8 +12,8 @@
  * this opening before, f64 milliseconds on the server's clock when it was due; then the samples, the channels of a frame side
  * by side.
  *
- * Speech, from a page, 8 bytes and samples: u8 kind (3), three bytes that are 0, u32 stream; then samples of 16 bits, signed, of one
- * channel, at the stream's rate.
+ * Speech, from a page, 8 bytes and samples: u8 kind (3), three bytes that are 0, u32 stream; then samples, one at least, of 16 bits,
+ * signed, of one channel, at the stream's rate.
  *
  * @since 0.2.0
  */
@@ -74,7 +74,7 @@ export interface OpenInfo {
   readonly channels: number
   /** The format's name in xenstore. */
   readonly format: string
-  /** Whether samples of this format can be heard: those of `iec958_subframe_*` can't. */
+  /** Whether it can be heard: samples of `iec958_subframe_*` can't, nor more of them than a sound card plays. */
   readonly isNumeric: boolean
   /** Whether it runs; it may be paused, or stopped. */
   readonly isRunning: boolean
@@ -123,7 +123,7 @@ export type PageMessage =
     /** The domain. */
     readonly guest: number
   }
-  /** The message of this sequence has come, and all before it. */
+  /** The message with this number has come, and all before it. */
   | {
     readonly type: "heard"
     /** The number of the message. */
@@ -257,7 +257,7 @@ export const mostSpeech = (4096 - speechHeaderSize) / 2
 export interface Speech {
   /** Who records it. */
   readonly sound: number
-  /** Of one channel, at the stream's rate. */
+  /** Of one channel, at the stream's rate; one at least. */
   readonly samples: Int16Array<ArrayBuffer>
 }
 
@@ -284,7 +284,7 @@ export const encodeSpeech = ({ samples, sound }: Speech): Uint8Array<ArrayBuffer
  */
 export const decodeSpeech = (message: Uint8Array): Speech | undefined => {
   const { byteLength } = message
-  if (byteLength < speechHeaderSize || byteLength % 2 !== 0 || message[0] !== 3) return undefined
+  if (byteLength <= speechHeaderSize || byteLength % 2 !== 0 || message[0] !== 3) return undefined
   const view = new DataView(message.buffer, message.byteOffset, byteLength)
   const samples = Int16Array.from({ length: (byteLength - speechHeaderSize) / 2 }, (_, i) =>
     view.getInt16(speechHeaderSize + 2 * i, true))

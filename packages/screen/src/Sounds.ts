@@ -2,8 +2,9 @@
  * Knows the streams of guests' sound cards, who listens to them, and who speaks.
  *
  * A driver opens a sound for as long as the card is connected, and an opening of it whenever the guest opens the stream. What
- * a guest plays goes to all who listen to it now, in chunks of {@link chunkSeconds} at most; nobody is waited for, and what
- * nobody listens to is not even looked at. What a guest records is what all who speak to it have said.
+ * a guest plays goes to all who listen to it now, in chunks of {@link chunkSeconds} and {@link chunkBytes} at most; nobody is
+ * waited for, and what nobody listens to is not even looked at, nor what no sound card plays. What a guest records is what all
+ * who speak to it have said.
  *
  * @since 0.2.0
  */
@@ -41,6 +42,23 @@ export class TooManySounds extends Schema.TaggedError<TooManySounds>()("TooManyS
  * @since 0.2.0
  */
 export const chunkSeconds = 0.02
+
+/**
+ * The most of a stream that goes to those who listen in one piece, in bytes of its samples: as many channels at such a rate as a
+ * guest likes are no reason for a message of any size.
+ *
+ * @category constants
+ * @since 0.2.0
+ */
+export const chunkBytes = 2 ** 16
+
+/**
+ * The most frames a second, and samples of a frame, that are heard: as many as sound cards have.
+ *
+ * @category constants
+ * @since 0.2.0
+ */
+export const mostHeard = { rate: 384_000, channels: 8 } as const
 
 /**
  * What a driver tells of a sound when it opens it.
@@ -137,13 +155,21 @@ export class Sounds extends Context.Service<Sounds, {
   readonly onChange: (changed: () => void) => Effect.Effect<void, never, Scope.Scope>
 }>()("@xen-shbuf/screen/Sounds") {}
 
-/** All that 16 bits hold goes as such. What is louder than a card can be is as loud as that. */
+/** Whether it can be heard here, or be said. */
+const isHeard = ({ channels, format, rate }: Params) =>
+  Samples.isNumeric(format) && rate <= mostHeard.rate && channels <= mostHeard.channels
+
+/** All that 16 bits hold goes as such. */
+const isNarrow = (format: SampleFormat) => bytesOf(format)! <= 2
+
+/** What is louder than a card can be is as loud as that. */
 const encode = (format: SampleFormat, copy: Uint8Array<ArrayBuffer>): Pick<SoundWire.Chunk, "encoding" | "bytes"> => {
   if (format === "s16_le") return { encoding: "s16", bytes: copy }
   const samples = Samples.toFloat32(format, copy)
   for (let i = 0; i < samples.length; i++) samples[i] = Math.max(-1, Math.min(1, samples[i]!))
-  const isNarrow = bytesOf(format)! <= 2
-  return { encoding: isNarrow ? "s16" : "f32", bytes: Samples.fromFloat32(isNarrow ? "s16_le" : "float_le", samples) }
+  return isNarrow(format)
+    ? { encoding: "s16", bytes: Samples.fromFloat32("s16_le", samples) }
+    : { encoding: "f32", bytes: Samples.fromFloat32("float_le", samples) }
 }
 
 type Takers = Listeners<[SoundWire.Chunk]>
@@ -178,8 +204,9 @@ class SoundImpl implements Sound {
     this.#changed.call()
   }
 
-  #begin({ channels, format, rate }: Params): Opening {
-    const isNumeric = Samples.isNumeric(format)
+  #begin(params: Params): Opening {
+    const { channels, format, rate } = params
+    const isNumeric = isHeard(params)
     const gains = Array.from({ length: channels }, () => 1)
     this.#openings = (this.#openings + 1) >>> 0
     this.#open = { opening: this.#openings, rate, channels, format, isNumeric, isRunning: false, gains }
@@ -187,7 +214,8 @@ class SoundImpl implements Sound {
     const frameSize = (bytesOf(format) ?? 1) * channels
     const { id } = this
     const opening = this.#openings
-    const most = Math.max(1, Math.floor(chunkSeconds * rate)) * frameSize
+    const room = Math.floor(chunkBytes / (isNarrow(format) ? 2 : 4) / channels)
+    const length = Math.max(1, Math.min(room, Math.floor(chunkSeconds * rate))) * frameSize
     let frame = 0
     return {
       play: (bytes, now) => {
@@ -195,20 +223,20 @@ class SoundImpl implements Sound {
         const frames = Math.floor(bytes.length / frameSize)
         if (takers !== undefined && isNumeric) {
           const time = now()
-          for (let at = 0; at < frames * frameSize; at += most) {
-            const part = bytes.slice(at, Math.min(at + most, frames * frameSize))
+          for (let at = 0; at < frames * frameSize; at += length) {
+            const part = bytes.slice(at, Math.min(at + length, frames * frameSize))
             takers.call({ sound: id, opening, rate, channels, frame: frame + at / frameSize, time, ...encode(format, part) })
           }
         }
         frame += frames
       },
-      record: (into) => this.#record(into, { channels, format, rate }, frameSize),
+      record: (into) => this.#record(into, params, frameSize),
       setState: ({ gains, isRunning }) => this.#setState(gains, isRunning)
     }
   }
 
   #record(into: SharedMemory.Writable, { channels, format }: Params, frameSize: number): number {
-    if (this.#mouths.size === 0 || !Samples.isNumeric(format)) return 0
+    if (this.#mouths.size === 0) return 0
     const mixed = new Float32Array(Math.floor(into.length / frameSize))
     let frames = 0
     for (const mouth of this.#mouths.values()) frames = Math.max(frames, mouth.mixInto(mixed))
@@ -227,7 +255,7 @@ class SoundImpl implements Sound {
   }
 
   say(speaker: Speaker, samples: Int16Array) {
-    if (this.#open === null || this.#options.direction !== "capture") return
+    if (this.#open?.isNumeric !== true || this.#options.direction !== "capture") return
     const mouth = this.#mouths.get(speaker) ?? new Mouth(this.#open.rate)
     this.#mouths.set(speaker, mouth)
     mouth.add(samples)

@@ -16,6 +16,7 @@ import * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
 import * as Encoding from "./Encoding.ts"
 import { Throttle } from "./internal/Throttle.ts"
+import { Underway } from "./internal/Underway.ts"
 import type { Picture } from "./Picture.ts"
 import { type Screen, Screens } from "./Screens.ts"
 import { Sounds } from "./Sounds.ts"
@@ -121,9 +122,7 @@ class Session {
   #picture: Picture | undefined
   /** The version of the picture that the page has, or is about to have. */
   #seen = -1
-  /** Sequences of messages: they begin anew after 2^32. */
-  #sent = 0
-  #shown = 0
+  readonly #underway = new Underway(mostUnderway)
   /** What the guest must be told when this page goes. */
   readonly #held = new Map<string, Wire.Input>()
   readonly #throttle: Throttle
@@ -162,16 +161,11 @@ class Session {
     while (true) {
       yield* this.#news.await
       this.#news.closeUnsafe()
-      if ((this.#sent - this.#shown) >>> 0 >= mostUnderway) continue
+      if (this.#underway.isFull) continue
       if (!this.#isListed) yield* this.#sendList()
       else yield* this.#sendChanges()
     }
   }).bind(this)
-
-  #next(): number {
-    this.#sent = (this.#sent + 1) >>> 0
-    return this.#sent
-  }
 
   readonly #sendList = Effect.fnUntraced(function*(this: Session) {
     this.#isListed = true
@@ -179,7 +173,7 @@ class Session {
       this.#options.viewOnly === true ? { ...info, input: false } : info
     )
     this.#audible = this.#allAudible()
-    const message: Wire.ServerMessage = { type: "screens", sequence: this.#next(), screens, audible: this.#audible }
+    const message: Wire.ServerMessage = { type: "screens", sequence: this.#underway.add(), screens, audible: this.#audible }
     yield* this.#write(JSON.stringify(message))
     this.news()
   })
@@ -199,7 +193,7 @@ class Session {
     const { height, width } = picture
     this.#seen = picture.version
     const { byteLength, pixels, tiles } = yield* Encoding.packChanges(picture, since, encoding)
-    const sequence = this.#next()
+    const sequence = this.#underway.add()
     yield* this.#write(
       Wire.encodeTiles({ screen: screen.id, encoding, width, height, sequence, frames: frames >>> 0, byteLength, tiles, pixels })
     )
@@ -221,10 +215,7 @@ class Session {
   }).bind(this)
 
   #confirm(sequence: number) {
-    // What was not sent can't have been shown, and what was shown stays so.
-    if ((this.#sent - sequence) >>> 0 >= (this.#sent - this.#shown) >>> 0) return
-    this.#shown = sequence
-    this.news()
+    if (this.#underway.confirm(sequence)) this.news()
   }
 
   readonly #watch = Effect.fnUntraced(function*(this: Session, id: number, known: ReadonlyArray<Wire.Encoding>) {

@@ -1,8 +1,8 @@
 /**
  * What server and page say to each other over their WebSocket: JSON in text messages, tiles in binary ones.
  *
- * Each message of the server has a number, from 1, and the page says which one it has shown last: the server has only a few
- * on their way, whatever the page does.
+ * Each message of the server has a number that nobody can guess, and the page says which one it has shown last: the server has
+ * only a few on their way, whatever the page does.
  *
  * Plain code without imports, because the page has it too. Numbers in binary messages are little-endian.
  *
@@ -99,7 +99,7 @@ export type ViewerMessage =
     /** All that the page knows. */
     readonly encodings: ReadonlyArray<Encoding>
   }
-  /** The message of this sequence, and all before it, are on the page. */
+  /** The message with this number, and all before it, are on the page. */
   | {
     readonly type: "shown"
     /** The number of the message. */

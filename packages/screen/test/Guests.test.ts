@@ -1,5 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { XenStore } from "@xen-shbuf/core/XenStore"
+import * as KeyboardFrontend from "@xen-shbuf/io/kbdif/Frontend"
+import type { Event } from "@xen-shbuf/io/kbdif/Protocol"
 import * as Pcm from "@xen-shbuf/io/sndif/Pcm"
 import * as Screens from "@xen-shbuf/screen/Screens"
 import * as Sounds from "@xen-shbuf/screen/Sounds"
@@ -71,6 +73,37 @@ describe("guests", () => {
       yield* screen!.input({ type: "key", code: "KeyA", down: false })
       yield* World.openMonitor(3)
       yield* until((all) => all.length === 1 && !all[0]!.info.input)
+    }))
+
+  inXen("that hang while people type, point and drag keep nothing pressed when they go on", () =>
+    Effect.gen(function*() {
+      yield* World.addGuest(3, "web", "16x8")
+      yield* World.showGuests()
+      yield* World.openMonitor(3)
+      const { events } = yield* World.inDomain(3)(KeyboardFrontend.connect())
+      const [screen] = yield* until((all) => all.some(({ info }) => info.input && info.width === 16))
+      const { input } = screen!
+      yield* input({ type: "touch", finger: 2, phase: "down", x: 1, y: 1 })
+      yield* input({ type: "button", button: 0, down: true })
+      for (let i = 0; i < 1000; i++) {
+        yield* input({ type: "touch", finger: 2, phase: "move", x: i % 16, y: i % 8 })
+        yield* input({ type: "pointer", x: i % 16, y: i % 8 })
+        yield* input({ type: "key", code: "KeyA", down: true })
+      }
+      yield* input({ type: "key", code: "KeyA", down: false })
+      yield* input({ type: "button", button: 0, down: false })
+      yield* input({ type: "touch", finger: 2, phase: "up", x: 1, y: 1 })
+      const seen: Array<Event> = []
+      yield* Stream.runForEachWhile(events, (event) =>
+        Effect.sync(() => {
+          seen.push(event)
+          return event._tag !== "Touch" || event.touch._tag !== "Up"
+        }))
+      assert.deepStrictEqual(seen.slice(-3), [
+        { _tag: "Key", pressed: false, code: 30 },
+        { _tag: "Key", pressed: false, code: 0x110 },
+        { _tag: "Touch", touch: { _tag: "Up", contact: 2 } }
+      ])
     }))
 
   inXen("that die take their screens with them, and no other's", () =>

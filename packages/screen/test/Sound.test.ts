@@ -70,6 +70,44 @@ describe("sounds", () => {
       assert.lengthOf(foreign, 1)
     })))
 
+  it.effect("go in pieces that are not too big, up to what a sound card plays, and beyond that not at all", () =>
+    inSounds(Effect.gen(function*() {
+      const { listen, open, speaker } = yield* Sounds.Sounds
+      const sound = yield* open(playback)
+      const microphone = yield* open(capture)
+      const { say } = yield* speaker
+      const heard: Array<SoundWire.Chunk> = []
+      yield* listen(1, (chunk) => heard.push(chunk))
+      const { channels, rate } = Sounds.mostHeard
+      for (const format of ["mu_law", "s16_le", "s32_le", "float64_le"] as const) {
+        yield* Effect.scoped(Effect.gen(function*() {
+          const opening = yield* sound.begin({ rate, channels, format })
+          heard.length = 0
+          const bytes = new Uint8Array(SampleFormat.bytesOf(format)! * channels * 20_000)
+          opening.play(bytes, now)
+          assert.isTrue(heard.every(({ bytes }) => bytes.length <= Sounds.chunkBytes), format)
+          assert.strictEqual(samplesOf(heard).length, channels * 20_000, format)
+          let frame = 0
+          for (const chunk of heard) {
+            assert.strictEqual(chunk.frame, frame, format)
+            frame += SoundWire.samplesOf(chunk).length / channels
+          }
+        }))
+      }
+      heard.length = 0
+      for (const beyond of [{ rate: rate + 1, channels }, { rate, channels: channels + 1 }, { rate: 10_000_000, channels: 255 }]) {
+        yield* Effect.scoped(Effect.gen(function*() {
+          const opening = yield* sound.begin({ ...params, ...beyond })
+          assert.isFalse(sound.info.open!.isNumeric)
+          opening.play(new Uint8Array(2 * beyond.channels * 1000), now)
+          const recording = yield* microphone.begin({ ...params, ...beyond })
+          for (let i = 0; i < 100; i++) say(microphone.id, new Int16Array(48_000))
+          assert.strictEqual(recording.record(new Uint8Array(2 * beyond.channels * 10)), 0)
+        }))
+      }
+      assert.lengthOf(heard, 0)
+    })))
+
   it.effect("say what they are: opened or not, running or not, how loud", () =>
     inSounds(Effect.gen(function*() {
       const { all, onChange, open } = yield* Sounds.Sounds
@@ -153,6 +191,15 @@ describe("sounds", () => {
         yield* Effect.scoped(Effect.andThen(again.begin(params), Effect.sync(() => first.say(again.id, ramp))))
         assert.strictEqual((yield* again.begin(params)).record(nothing), 0)
       }))
+      // As much is kept of what is said sample by sample.
+      yield* Effect.scoped(Effect.gen(function*() {
+        const again = yield* open(capture)
+        const { record } = yield* again.begin({ ...params, channels: 1 })
+        for (let i = 0; i < 200_000; i++) first.say(again.id, Int16Array.of(i % 1000))
+        const into = new Int16Array(2000)
+        assert.strictEqual(record(new Uint8Array(into.buffer)), 4000)
+        assert.deepStrictEqual([...into], Array.from({ length: 2000 }, (_, i) => (200_000 - 4880 + i) % 1000))
+      }))
       // A stream that plays, or is none, takes nothing.
       const player = yield* open(playback)
       const playing = yield* player.begin(params)
@@ -177,8 +224,7 @@ describe("one who listens", () => {
       yield* open(capture)
       yield* open({ ...playback, guest: 2 })
       const line = yield* World.connectSound(yield* World.serve())
-      const { sequence, sounds } = yield* answerTo(line, 1)
-      assert.deepStrictEqual([sequence, sounds], [1, [sound.info]])
+      assert.deepStrictEqual((yield* answerTo(line, 1)).sounds, [sound.info])
       const bytes = noise(48_000)
       const opening = yield* sound.begin(params)
       assert.strictEqual((yield* line.nextText).type, "sounds")
@@ -186,7 +232,6 @@ describe("one who listens", () => {
       for (let at = 0; at < bytes.length; at += 960 * 4) {
         opening.play(bytes.subarray(at, at + 960 * 4), now)
         const chunk = yield* line.nextChunk
-        assert.strictEqual(chunk.sequence, heard.length + 3)
         line.send({ type: "heard", sequence: chunk.sequence })
         heard.push(chunk)
       }
@@ -217,22 +262,27 @@ describe("one who listens", () => {
         quick.send({ type: "heard", sequence })
       }
       // The list was one of them. What was never sent counts for nothing, nor does what was heard before.
-      for (let i = 0; i < Listener.mostUnderway - 1; i++) assert.strictEqual((yield* slow.nextChunk).frame, 10 * i)
-      for (const sequence of [Listener.mostUnderway + 1, 0xffff_ffff, 10, 5]) slow.send({ type: "heard", sequence })
+      const read: Array<number> = []
+      for (let i = 0; i < Listener.mostUnderway - 1; i++) {
+        const { frame, sequence } = yield* slow.nextChunk
+        assert.strictEqual(frame, 10 * i)
+        read.push(sequence)
+      }
+      for (const sequence of [(read[0]! + 1) % 2 ** 32, read[8]!, read[4]!]) slow.send({ type: "heard", sequence })
       // As much as there is room for, whatever it asks: of a clock that it asks for too often, it hears as little.
-      const more: Array<number> = []
-      for (let i = 0; more.length < 10; i++) {
+      let more = 0
+      for (let i = 0; more < 10; i++) {
         slow.send({ type: "clock", asked: i })
         while ((yield* slow.waiting) === 0) {
           opening.play(noise(10), now)
           quick.send({ type: "heard", sequence: (yield* quick.nextChunk).sequence })
         }
         while ((yield* slow.waiting) > 0) {
-          const message = yield* slow.next
-          more.push(typeof message === "string" ? JSON.parse(message).sequence : SoundWire.decodeChunk(message)!.sequence)
+          yield* slow.next
+          more++
         }
       }
-      assert.deepStrictEqual(more, Array.from({ length: 10 }, (_, i) => Listener.mostUnderway + 1 + i))
+      assert.strictEqual(more, 10)
       for (let i = 0; i < 10; i++) {
         slow.send({ type: "clock", asked: i })
         opening.play(noise(10), now)
@@ -279,7 +329,7 @@ describe("one who listens", () => {
         "", "{", "null", "[]", `{"type":"listen"}`, `{"type":"listen","guest":-1}`, `{"type":"listen","guest":65536}`,
         `{"type":"heard","sequence":1.5}`, `{"type":"clock","asked":"now"}`, `{"type":"clock","asked":1e999}`,
         `{"type":"shown","sequence":1}`, "[".repeat(4000), Uint8Array.of(), Uint8Array.of(3), new Uint8Array(8),
-        Uint8Array.of(3, 0, 0, 0, 0, 0, 0, 0, 1), SoundWire.encodeChunk({ ...chunk, bytes: new Uint8Array(8) }, 1)
+        Uint8Array.of(3, 0, 0, 0, 0, 0, 0, 0, 1), Uint8Array.of(3, 0, 0, 0, 0, 0, 0, 0), SoundWire.encodeChunk({ ...chunk, bytes: new Uint8Array(8) }, 1)
       ]
       for (const said of rubbish) {
         const bad = yield* World.connectSound(url)
@@ -292,6 +342,47 @@ describe("one who listens", () => {
       opening.play(noise(10), now)
       assert.strictEqual((yield* good.nextChunk).frame, 0)
     }))
+
+  it.effect("is sent no more when it says to have heard what it has not read, whatever it asks for", () =>
+    inSounds(Effect.gen(function*() {
+      const { open } = yield* Sounds.Sounds
+      const opening = yield* (yield* open(playback)).begin(params)
+      const page = yield* World.pageOf((socket) => Listener.serve(socket, { messagesPerSecond: Infinity }))
+      for (let sequence = 0; sequence < 200; sequence++) {
+        yield* page.say(JSON.stringify({ type: "listen", guest: 1 }))
+        yield* page.say(JSON.stringify({ type: "clock", asked: 1 }))
+        yield* page.say(JSON.stringify({ type: "heard", sequence }))
+        yield* Effect.repeat(Effect.yieldNow, { times: 20 })
+        opening.play(noise(10), now)
+      }
+      assert.strictEqual(yield* page.unread, 0)
+      assert.strictEqual(yield* page.heard, Listener.mostUnderway)
+    })))
+
+  it.effect("has no more on their way when a list comes between", () =>
+    inSounds(Effect.gen(function*() {
+      const { open } = yield* Sounds.Sounds
+      const sound = yield* open(playback)
+      const opening = yield* sound.begin(params)
+      const page = yield* World.pageOf((socket) => Listener.serve(socket))
+      yield* page.say(JSON.stringify({ type: "listen", guest: 1 }))
+      const { sequence } = JSON.parse((yield* page.next) as string)
+      yield* page.say(JSON.stringify({ type: "heard", sequence }))
+      yield* Effect.repeat(Effect.yieldNow, { times: 20 })
+      for (let i = 0; i < Listener.mostUnderway; i++) opening.play(noise(10), now)
+      opening.setState({ isRunning: true, gains: [1, 1] })
+      yield* Effect.repeat(Effect.yieldNow, { times: 500 })
+      assert.strictEqual(yield* page.heard, Listener.mostUnderway)
+      const frames: Array<number> = []
+      for (let i = 0; i < Listener.mostUnderway + 1; i++) {
+        const message = yield* page.next
+        const chunk = message instanceof Uint8Array ? SoundWire.decodeChunk(Uint8Array.from(message).buffer) : undefined
+        if (chunk !== undefined) frames.push(chunk.frame)
+        if (chunk !== undefined) yield* page.say(JSON.stringify({ type: "heard", sequence: chunk.sequence }))
+      }
+      // None is lost.
+      assert.deepStrictEqual(frames, Array.from({ length: Listener.mostUnderway }, (_, i) => 10 * i))
+    })))
 
   it.effect("is read at a pace: what it says too much waits for the next second", () =>
     inSounds(Effect.gen(function*() {
@@ -371,7 +462,7 @@ describe("SoundWire", () => {
 
   it.effect.prop("brings speech to the server as it is, in messages that are not too long", [
     below(2 ** 32 - 1),
-    Schema.Array(Schema.Int.check(Schema.isBetween({ minimum: -32_768, maximum: 32_767 }))).check(Schema.isMaxLength(SoundWire.mostSpeech))
+    Schema.Array(Schema.Int.check(Schema.isBetween({ minimum: -32_768, maximum: 32_767 }))).check(Schema.isBetweenLength(1, SoundWire.mostSpeech))
   ], ([sound, samples]) =>
     Effect.sync(() => {
       const speech = { sound, samples: Int16Array.from(samples) }

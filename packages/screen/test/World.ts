@@ -286,7 +286,9 @@ export const hears = (page: Page, frame: ReadonlyArray<number>, { seconds = 30 }
 export const pageOf = Effect.fnUntraced(function*<E, R>(serve: (socket: Socket.Socket) => Effect.Effect<void, E, R>) {
   const said = yield* Queue.unbounded<string>()
   const heard = yield* Queue.unbounded<string | Uint8Array | Socket.CloseEvent>()
-  const write = (message: string | Uint8Array | Socket.CloseEvent) => Effect.asVoid(Queue.offer(heard, message))
+  // Not at once, as a network does.
+  const write = (message: string | Uint8Array | Socket.CloseEvent) =>
+    Effect.andThen(Effect.yieldNow, Effect.asVoid(Queue.offer(heard, message)))
   const socket = Socket.make({
     reader: Effect.succeed({
       pull: Effect.map(Queue.take(said), (text) => [text] as const),

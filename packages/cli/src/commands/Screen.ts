@@ -69,11 +69,7 @@ export const screen = Command.make("screen", {
     Argument.variadic()
   ),
   listen: Flags.listen("listen", "127.0.0.1:8380"),
-  token: Flag.String("token").pipe(
-    Flag.withMetavar("text"),
-    Flag.optional,
-    Flag.withDescription("Only who has it in the address may look; made up where --listen is not on loopback")
-  ),
+  token: Flags.token,
   path: Flag.String("path").pipe(
     Flag.withDefault("/"),
     Flag.withDescription("Where the page lies on the server, such as /screens behind a proxy")
@@ -128,10 +124,11 @@ export const screen = Command.make("screen", {
   const serving: Effect.Effect<void, Stage.Error, Screens.Screens | Sounds.Sounds | GrantTable | EventChannels | XenStore> = demo
     ? Stage.act(shown)
     : Guests.serve(shown)
+  // What can't be recorded is not served first.
+  const recording = yield* Recorder.prepare({ png: Option.getOrUndefined(png), film: Option.getOrUndefined(record) })
   yield* Effect.gen(function*() {
     yield* listen({ host, port, ...options })
     yield* hint("Ctrl-C ends it.")
-    const recording = Recorder.record({ png: Option.getOrUndefined(png), film: Option.getOrUndefined(record) })
     return yield* Effect.raceFirst(serving, recording)
   }).pipe(Effect.scoped, Effect.provide(Layer.merge(Screens.layer(), Sounds.layer())))
 })).pipe(

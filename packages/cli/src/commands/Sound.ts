@@ -17,23 +17,23 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
+import type { PlatformError } from "effect/PlatformError"
 import type * as Scope from "effect/Scope"
 import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
 import { createHash } from "node:crypto"
-import { join } from "node:path"
 import * as Band from "../internal/Band.ts"
+import { FreshFiles } from "../internal/FreshFiles.ts"
 import { count, grouped, Output } from "../Output.ts"
 import * as Wav from "../Wav.ts"
 
 /** What was asked for. */
 interface Wishes {
-  readonly folder: string | undefined
+  /** Where each opening of a stream becomes a file of its own. */
+  readonly files: FreshFiles | undefined
   readonly toStdout: boolean
   readonly input: string | undefined
   readonly hasLevels: boolean
-  /** Numbers the openings of all streams, so that each has a file of its own. */
-  readonly next: () => number
 }
 
 /** Who plays or records what, in words. */
@@ -161,12 +161,24 @@ class Mouth {
   )
 }
 
+const notWritten = (file: string, why: string) => ({ reason }: PlatformError) =>
+  new Wav.WavError({ file, reason: { _tag: "NotWritten" }, detail: `${why} (${reason._tag})` })
+
+/** A file of its own for an opening. */
+const nextFile = (files: FreshFiles, { id, peer, stream }: Sounds.Opened) => {
+  const name = `${peer}-${id}-${stream.device}-${stream.index}`
+  return Effect.mapError(files.next(name, ".wav"), notWritten(name, "no file for the sound can be made"))
+}
+
+/** Nothing is left of a file that can't hold the sound. */
+const writer = (file: string, opened: Sounds.Opened) =>
+  Effect.tapError(Wav.writer(file, opened), () =>
+    FileSystem.FileSystem.use((fs) => Effect.ignore(fs.remove(file))))
+
 const player = Effect.fnUntraced(function*(wishes: Wishes, mouth: Mouth, opened: Sounds.Opened) {
-  const { peer, id, stream } = opened
-  const name = `${peer}-${id}-${stream.device}-${stream.index}-${wishes.next()}.wav`
-  const file = wishes.folder === undefined ? undefined : join(wishes.folder, name)
+  const file = wishes.files === undefined ? undefined : yield* nextFile(wishes.files, opened)
   const tally = yield* follow(opened, { ...(file === undefined ? {} : { file }) })
-  const write = file === undefined ? undefined : yield* Wav.writer(file, opened)
+  const write = file === undefined ? undefined : yield* writer(file, opened)
   const stdio = yield* Stdio.Stdio
   const isHeard = wishes.toStdout && (yield* mouth.take)
   const aloud = isHeard
@@ -220,8 +232,11 @@ const card = Effect.fnUntraced(function*({ card, id, peer }: Backend.Connected) 
 const optionsOf = Effect.fnUntraced(function*(wishes: Wishes, pace: Backend.Options["pace"]) {
   const mouth = new Mouth()
   // Not the scope of the command: each stream has its own.
-  const services = Context.make(Output, yield* Output).pipe(Context.add(Stdio.Stdio, yield* Stdio.Stdio))
-  const provide = <A, E>(effect: Effect.Effect<A, E, Output | Stdio.Stdio | Scope.Scope>) =>
+  const services = Context.make(Output, yield* Output).pipe(
+    Context.add(Stdio.Stdio, yield* Stdio.Stdio),
+    Context.add(FileSystem.FileSystem, yield* FileSystem.FileSystem)
+  )
+  const provide = <A, E>(effect: Effect.Effect<A, E, Output | Stdio.Stdio | FileSystem.FileSystem | Scope.Scope>) =>
     Effect.provide(effect, services)
   const options: Backend.Options<Wav.WavError, Scope.Scope> = {
     pace,
@@ -244,7 +259,7 @@ export const sound = Command.make("sound", {
   wav: Flag.String("wav").pipe(
     Flag.withMetavar("folder"),
     Flag.optional,
-    Flag.withDescription("Write what guests play to WAV files in this folder, one for each time that a stream is opened")
+    Flag.withDescription("Write what guests play to WAV files in this folder, a new one for each time that a stream is opened")
   ),
   stdout: Flag.Boolean("stdout").pipe(
     Flag.withDefault(false),
@@ -276,17 +291,14 @@ export const sound = Command.make("sound", {
   if (folder === "") return yield* new CliError.ValidationError({ message: "--wav takes the name of a folder." })
   if (folder !== undefined) {
     const fs = yield* FileSystem.FileSystem
-    yield* Effect.mapError(fs.makeDirectory(folder, { recursive: true }), (error) =>
-      new Wav.WavError({ file: folder, reason: { _tag: "NotWritten" }, detail: `no such folder can be made (${error.reason._tag})` }))
+    yield* Effect.mapError(fs.makeDirectory(folder, { recursive: true }), notWritten(folder, "no such folder can be made"))
   }
   if (folder !== undefined || Option.isSome(input)) yield* Wav.load
-  let opened = 0
   const wishes: Wishes = {
-    folder,
+    files: folder === undefined ? undefined : new FreshFiles(folder),
     toStdout: stdout,
     input: Option.getOrUndefined(input),
-    hasLevels: levels,
-    next: () => ++opened
+    hasLevels: levels
   }
   const serving = Effect.gen(function*() {
     const { event } = yield* Output
@@ -295,7 +307,7 @@ export const sound = Command.make("sound", {
     // For who waits for it: `xl` gives a backend ten seconds.
     yield* event({ event: "serving" }, "Serving the sound cards of guests; Ctrl-C ends it.")
     return yield* Backend.serve(options)
-  }) as Effect.Effect<void, Band.Error | Wav.WavError, Output | Stdio.Stdio | GrantTable | EventChannels | XenStore>
+  }) as Effect.Effect<void, Band.Error | Wav.WavError, Output | Stdio.Stdio | FileSystem.FileSystem | GrantTable | EventChannels | XenStore>
   const output = yield* Output
   // Standard output is for the samples then.
   const quiet = { ...output, event: output.aside, hint: () => Effect.void }

@@ -6,10 +6,10 @@ import * as FiberSet from "effect/FiberSet"
 import * as FileSystem from "effect/FileSystem"
 import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
-import { join } from "node:path"
 import * as Film from "../Film.ts"
 import { Output } from "../Output.ts"
 import * as Png from "../Png.ts"
+import { FreshFiles } from "./FreshFiles.ts"
 
 /** A copy of what a screen shows. */
 interface Shot {
@@ -64,19 +64,24 @@ type Write = (screen: Screens.Screen) => Effect.Effect<
 >
 
 /** Writes each picture to a file of its own. */
-const pictures = (folder: string): Write => (screen) =>
+const pictures = (files: FreshFiles): Write => (screen) =>
   Effect.gen(function*() {
-    let count = 0
-    yield* follow(screen, (shot) => {
-      const file = join(folder, `${stemOf(screen)}-${screen.id}-${String(++count).padStart(6, "0")}.png`)
-      return Effect.andThen(Png.write(file, shot), count === 1 ? say("pictures", file, screen) : Effect.void)
-    })
+    const name = `${stemOf(screen)}-${screen.id}`
+    let isFirst = true
+    yield* follow(screen, Effect.fnUntraced(function*(shot) {
+      const file = yield* Effect.mapError(files.next(name, ".png", 6), ({ reason }) => new Png.PngNotWritten({ file: name, reason }))
+      yield* Png.write(file, shot)
+      if (isFirst) yield* say("pictures", file, screen)
+      isFirst = false
+    }))
   })
 
 /** Films a screen from its first picture until it is gone. */
-const film = (folder: string): Write => (screen) =>
+const film = (files: FreshFiles): Write => (screen) =>
   Effect.scoped(Effect.gen(function*() {
-    const file = join(folder, `${stemOf(screen)}-${screen.id}.webm`)
+    const name = stemOf(screen)
+    const file = yield* Effect.mapError(files.next(name, ".webm"), ({ message }) =>
+      new Film.FilmError({ file: name, reason: { _tag: "NotWritten" }, detail: message }))
     const { add } = yield* Film.open(file)
     yield* say("film", file, screen)
     let begin: number | undefined
@@ -101,19 +106,27 @@ export interface Options {
   readonly film: string | undefined
 }
 
-/** Records every screen, those to come as well, until it is interrupted or fails. */
-export const record = Effect.fnUntraced(function*(options: Options) {
-  const fs = yield* FileSystem.FileSystem
-  const { all, onChange } = yield* Screens.Screens
-  const ways = [
-    ...options.png === undefined ? [] : [{ folder: options.png, write: pictures(options.png) }],
-    ...options.film === undefined ? [] : [{ folder: options.film, write: film(options.film) }]
-  ]
-  for (const { folder } of ways) {
-    yield* Effect.mapError(fs.makeDirectory(folder, { recursive: true }), ({ reason }) =>
-      new Png.PngNotWritten({ file: folder, reason }))
+const makeFolder = (folder: string) =>
+  Effect.mapError(FileSystem.FileSystem.use((fs) => fs.makeDirectory(folder, { recursive: true })), ({ reason }) =>
+    new Png.PngNotWritten({ file: folder, reason }))
+
+/** Makes all ready, and gives what then records every screen, those to come as well, until it is interrupted or fails. */
+export const prepare = Effect.fnUntraced(function*(options: Options) {
+  const ways: Array<Write> = []
+  if (options.png !== undefined) {
+    yield* makeFolder(options.png)
+    ways.push(pictures(new FreshFiles(options.png)))
   }
-  if (ways.length === 0) return yield* Effect.never
+  if (options.film !== undefined) {
+    yield* Film.load(options.film)
+    yield* makeFolder(options.film)
+    ways.push(film(new FreshFiles(options.film)))
+  }
+  return ways.length === 0 ? Effect.never : record(ways)
+})
+
+const record = Effect.fnUntraced(function*(ways: ReadonlyArray<Write>) {
+  const { all, onChange } = yield* Screens.Screens
   const news = yield* Latch.make(true)
   yield* onChange(() => news.openUnsafe())
   const running = yield* FiberSet.make<void, Png.PngNotWritten | Film.FilmError>()
@@ -124,7 +137,7 @@ export const record = Effect.fnUntraced(function*(options: Options) {
     for (const screen of all()) {
       if (known.has(screen.id)) continue
       known.add(screen.id)
-      for (const { write } of ways) yield* FiberSet.run(running, Effect.scoped(write(screen)))
+      for (const write of ways) yield* FiberSet.run(running, Effect.scoped(write(screen)))
     }
   }))
   return yield* Effect.raceFirst(looking, Effect.andThen(FiberSet.join(running), Effect.never))

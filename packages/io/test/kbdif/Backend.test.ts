@@ -94,6 +94,54 @@ describe("kbdif", () => {
       })))
     }))
 
+  inXen("lets contacts that wait move further, each of them, and loses nothing that lets go", () =>
+    Effect.gen(function*() {
+      yield* addKeyboard()
+      const keyboards = yield* startBackend({ touch: { width: 800, height: 600, contacts: 10 } })
+      yield* guest(Effect.scoped(Effect.gen(function*() {
+        const frontend = yield* Frontend.connect()
+        const keyboard = yield* Queue.take(keyboards)
+        const key = (code: number, pressed = true): Protocol.Event => ({ _tag: "Key", pressed, code })
+        const touch = (touch: Protocol.Touch): Protocol.Event => ({ _tag: "Touch", touch })
+        const move = (contact: number, x: number) => [
+          touch({ _tag: "Motion", contact, x, y: 0 }),
+          touch({ _tag: "Sync", contact })
+        ]
+        const take = (count: number) => Effect.map(Stream.runCollect(Stream.take(frontend.events, count)), (all) => Array.from(all))
+        // 51 in the page, the rest waits.
+        for (let i = 0; i < 51; i++) yield* keyboard.send(key(i))
+        const down = [touch({ _tag: "Down", contact: 1, x: 0, y: 0 }), touch({ _tag: "Sync", contact: 1 })]
+        yield* keyboard.send(...move(0, -1), ...down)
+        for (let x = 0; x < 1000; x++) {
+          for (const contact of [0, 1]) assert.isTrue(yield* keyboard.send(...move(contact, x)))
+        }
+        // Its own way, not that of what comes between.
+        yield* keyboard.send(key(7, false))
+        yield* keyboard.send(...move(0, 5))
+        yield* keyboard.send(touch({ _tag: "Shape", contact: 0, major: 1, minor: 1 }), ...move(0, 6))
+        assert.deepStrictEqual((yield* take(51 + 14)).slice(51), [
+          ...move(0, -1),
+          ...down,
+          ...move(0, 999),
+          ...move(1, 999),
+          key(7, false),
+          ...move(0, 5),
+          touch({ _tag: "Shape", contact: 0, major: 1, minor: 1 }),
+          ...move(0, 6)
+        ])
+        let sent = 0
+        while (yield* keyboard.send(key(1000 + sent))) sent++
+        const up = [touch({ _tag: "Up", contact: 1 }), touch({ _tag: "Sync", contact: 1 })]
+        assert.isTrue(yield* keyboard.send(...up))
+        assert.isTrue(yield* keyboard.send(key(1000, false)))
+        // What is up already is let go of by nobody.
+        assert.isFalse(yield* keyboard.send(...up))
+        assert.isFalse(yield* keyboard.send(key(1000, false)))
+        assert.isFalse(yield* keyboard.send(key(1000)))
+        assert.deepStrictEqual((yield* take(sent + 3)).slice(sent), [...up, key(1000, false)])
+      })))
+    }))
+
   inXen("offers what the toolstack says, and knows what the guest takes of it", () =>
     Effect.gen(function*() {
       yield* addKeyboard({ "feature-disable-keyboard": "1", "feature-raw-pointer": "1", "width": "1024", "height": "768" })

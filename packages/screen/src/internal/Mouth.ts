@@ -1,36 +1,31 @@
-/** What one person says into one stream: kept until the guest records it. */
+/** What one person says into one stream: kept until the guest records it, in a ring, however small the pieces are. */
 export class Mouth {
   readonly #rate: number
-  #parts: Array<Int16Array> = []
+  readonly #ring: Int16Array
+  /** The place of the oldest sample. */
+  #start = 0
   #length = 0
   #isFlowing = false
 
   /** At so many samples a second. */
   constructor(rate: number) {
     this.#rate = rate
+    this.#ring = new Int16Array(2 * rate)
   }
 
   /** Adds samples. What nobody has recorded within two seconds is lost. */
   add(samples: Int16Array) {
-    this.#parts.push(samples)
-    this.#length += samples.length
-    this.#dropTo(2 * this.#rate)
+    for (const sample of samples) {
+      if (this.#length === this.#ring.length) this.#drop(1)
+      this.#ring[(this.#start + this.#length) % this.#ring.length] = sample
+      this.#length++
+    }
   }
 
-  /** Keeps the newest samples. */
-  #dropTo(length: number) {
-    let left = this.#length - length
-    while (left > 0) left -= this.#take(left).length
-  }
-
-  /** The oldest samples, so many at most; some, where there are any. */
-  #take(most: number): Int16Array {
-    const part = this.#parts[0]!
-    const taken = part.subarray(0, most)
-    if (taken.length === part.length) this.#parts.shift()
-    else this.#parts[0] = part.subarray(most)
-    this.#length -= taken.length
-    return taken
+  /** Forgets the oldest samples. */
+  #drop(count: number) {
+    this.#start = (this.#start + count) % this.#ring.length
+    this.#length -= count
   }
 
   /**
@@ -42,15 +37,13 @@ export class Mouth {
     const enough = wanted + Math.floor(0.06 * this.#rate)
     if (!this.#isFlowing && this.#length < enough) return 0
     // The page's clock is faster, or the guest has not recorded for a while: nobody wants to hear what was said then.
-    if (this.#length > enough + wanted + 0.25 * this.#rate) this.#dropTo(enough)
-    let at = 0
-    while (at < wanted && this.#length > 0) {
-      for (const sample of this.#take(wanted - at)) {
-        into[at] = into[at]! + sample / 32_768
-        at++
-      }
+    if (this.#length > enough + wanted + 0.25 * this.#rate) this.#drop(this.#length - enough)
+    const length = Math.min(wanted, this.#length)
+    for (let at = 0; at < length; at++) {
+      into[at] = into[at]! + this.#ring[(this.#start + at) % this.#ring.length]! / 32_768
     }
-    this.#isFlowing = at === wanted
-    return at
+    this.#drop(length)
+    this.#isFlowing = length === wanted
+    return length
   }
 }

@@ -17,25 +17,79 @@ const merged = (before: Protocol.Event | undefined, event: Protocol.Event): Prot
   return undefined
 }
 
+type Touch<Tag extends Protocol.Touch["_tag"]> = Extract<Protocol.Touch, { readonly _tag: Tag }>
+
+/** What only moves contacts. */
+const movement = (event: Protocol.Event | undefined): Touch<"Motion" | "Sync"> | undefined =>
+  event?._tag === "Touch" && (event.touch._tag === "Motion" || event.touch._tag === "Sync") ? event.touch : undefined
+
+/** What an event puts down or lets go of: a key or a button, or a contact. */
+const hold = (event: Protocol.Event): { readonly what: string; readonly isDown: boolean } | undefined => {
+  if (event._tag === "Key") return { what: `key ${event.code}`, isDown: event.pressed }
+  if (event._tag !== "Touch" || event.touch._tag !== "Down" && event.touch._tag !== "Up") return undefined
+  return { what: `contact ${event.touch.contact}`, isDown: event.touch._tag === "Down" }
+}
+
 /** Events on their way into a page that may be full. Movements that wait become one. */
 export class Outbox {
   readonly #page: Producer
   readonly #waiting: Array<Protocol.Event> = []
+  /** What is down by the events that were taken. */
+  readonly #held = new Set<string>()
 
   constructor(page: Producer) {
     this.#page = page
   }
 
-  /** Takes events, all or none: none where too many wait already. Throws for one that is none, before any is taken. */
+  /**
+   * Takes events, all or none: none where too many wait already, unless they let go of something, which would stay down in the
+   * guest for ever. Throws for one that is none, before any is taken.
+   */
   add(events: ReadonlyArray<Protocol.Event>): boolean {
-    if (this.#waiting.length + events.length > mostWaiting) return false
+    if (this.#waiting.length + events.length > mostWaiting && !events.some((event) => this.#letsGo(event))) return false
     // Copies, as the guest will see them: the caller's may change while they wait.
     for (const event of events.map((event) => Protocol.decodeEvent(Protocol.encodeEvent(event)))) {
-      const together = merged(this.#waiting.at(-1), event)
-      if (together === undefined) this.#waiting.push(event)
-      else this.#waiting[this.#waiting.length - 1] = together
+      this.#note(event)
+      if (!this.#move(event)) this.#push(event)
     }
     return true
+  }
+
+  /** As often as something is down, and no more: so what waits is bounded all the same. */
+  #letsGo(event: Protocol.Event): boolean {
+    const held = hold(event)
+    return held !== undefined && !held.isDown && this.#held.has(held.what)
+  }
+
+  #note(event: Protocol.Event) {
+    const held = hold(event)
+    if (held?.isDown === true) this.#held.add(held.what)
+    else if (held !== undefined) this.#held.delete(held.what)
+  }
+
+  #push(event: Protocol.Event) {
+    const together = merged(this.#waiting.at(-1), event)
+    if (together === undefined) this.#waiting.push(event)
+    else this.#waiting[this.#waiting.length - 1] = together
+  }
+
+  /**
+   * Lets a contact that moves and waits move further, as long as all that waits after it are movements of contacts. True where
+   * nothing is left to say then: of a `Sync` where its contact has one already.
+   */
+  #move(event: Protocol.Event): boolean {
+    const moved = movement(event)
+    if (moved === undefined) return false
+    for (let i = this.#waiting.length - 1; i >= 0; i--) {
+      const before = movement(this.#waiting[i])
+      if (before === undefined) return false
+      if (before.contact !== moved.contact) continue
+      if (moved._tag === "Sync") return before._tag === "Sync"
+      if (before._tag === "Sync") continue
+      this.#waiting[i] = event
+      return true
+    }
+    return false
   }
 
   /** Writes as many as the page has places for; the frontend sees them when they are pushed. */
