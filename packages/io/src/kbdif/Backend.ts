@@ -35,7 +35,7 @@ export interface Keyboard {
   /**
    * Sends events, in their order, without waiting for the guest: those that it has no place for yet follow when it has,
    * movements in a row as one. False, and none of these is sent, where 512 wait already: the guest takes none.
-   * What lets go of something that is down is sent all the same.
+   * What does nothing but let go of something that is down is sent all the same.
    */
   readonly send: (...events: ReadonlyArray<Protocol.Event>) => Effect.Effect<boolean, RingError | EventChannelError>
 }

@@ -119,7 +119,10 @@ describe("kbdif", () => {
         yield* keyboard.send(key(7, false))
         yield* keyboard.send(...move(0, 5))
         yield* keyboard.send(touch({ _tag: "Shape", contact: 0, major: 1, minor: 1 }), ...move(0, 6))
-        assert.deepStrictEqual((yield* take(51 + 14)).slice(51), [
+        // One for all contacts that moved.
+        yield* keyboard.send(...move(0, 7), key(8, false), ...move(0, 8))
+        yield* keyboard.send(move(0, 9)[0]!, ...move(1, 9))
+        assert.deepStrictEqual((yield* take(51 + 19)).slice(51), [
           ...move(0, -1),
           ...down,
           ...move(0, 999),
@@ -127,10 +130,15 @@ describe("kbdif", () => {
           key(7, false),
           ...move(0, 5),
           touch({ _tag: "Shape", contact: 0, major: 1, minor: 1 }),
-          ...move(0, 6)
+          ...move(0, 7),
+          key(8, false),
+          ...move(0, 9),
+          ...move(1, 9)
         ])
         let sent = 0
         while (yield* keyboard.send(key(1000 + sent))) sent++
+        // Whoever presses something besides takes a place.
+        assert.isFalse(yield* keyboard.send(key(1000, false), key(1000)))
         const up = [touch({ _tag: "Up", contact: 1 }), touch({ _tag: "Sync", contact: 1 })]
         assert.isTrue(yield* keyboard.send(...up))
         assert.isTrue(yield* keyboard.send(key(1000, false)))

@@ -42,11 +42,11 @@ export class Outbox {
   }
 
   /**
-   * Takes events, all or none: none where too many wait already, unless they let go of something, which would stay down in the
-   * guest for ever. Throws for one that is none, before any is taken.
+   * Takes events, all or none: none where too many wait already, unless all they do is let go of something, which would stay
+   * down in the guest for ever. Throws for one that is none, before any is taken.
    */
   add(events: ReadonlyArray<Protocol.Event>): boolean {
-    if (this.#waiting.length + events.length > mostWaiting && !events.some((event) => this.#letsGo(event))) return false
+    if (this.#waiting.length + events.length > mostWaiting && !this.#letGo(events)) return false
     // Copies, as the guest will see them: the caller's may change while they wait.
     for (const event of events.map((event) => Protocol.decodeEvent(Protocol.encodeEvent(event)))) {
       this.#note(event)
@@ -55,10 +55,15 @@ export class Outbox {
     return true
   }
 
-  /** As often as something is down, and no more: so what waits is bounded all the same. */
-  #letsGo(event: Protocol.Event): boolean {
-    const held = hold(event)
-    return held !== undefined && !held.isDown && this.#held.has(held.what)
+  /** Each of them once, and nothing pressed: so what waits is bounded by what is down. */
+  #letGo(events: ReadonlyArray<Protocol.Event>): boolean {
+    const those = new Set<string>()
+    for (const event of events) {
+      const held = hold(event)
+      if (held === undefined ? movement(event)?._tag !== "Sync" : held.isDown || !this.#held.has(held.what)) return false
+      if (held !== undefined) those.add(held.what)
+    }
+    return those.size > 0 && events.length <= 2 * those.size
   }
 
   #note(event: Protocol.Event) {
@@ -75,17 +80,16 @@ export class Outbox {
 
   /**
    * Lets a contact that moves and waits move further, as long as all that waits after it are movements of contacts. True where
-   * nothing is left to say then: of a `Sync` where its contact has one already.
+   * nothing is left to say then: of a `Sync` where nothing has moved since the one before.
    */
   #move(event: Protocol.Event): boolean {
     const moved = movement(event)
     if (moved === undefined) return false
+    if (moved._tag === "Sync") return movement(this.#waiting.at(-1))?._tag === "Sync"
     for (let i = this.#waiting.length - 1; i >= 0; i--) {
       const before = movement(this.#waiting[i])
       if (before === undefined) return false
-      if (before.contact !== moved.contact) continue
-      if (moved._tag === "Sync") return before._tag === "Sync"
-      if (before._tag === "Sync") continue
+      if (before._tag === "Sync" || before.contact !== moved.contact) continue
       this.#waiting[i] = event
       return true
     }
