@@ -1,5 +1,5 @@
 /** Sends keys, pointer and touch to the guest while a person wants that, which can be seen and ended at any time. */
-import type * as Wire from "../src/Wire.ts"
+import * as Wire from "../src/Wire.ts"
 
 type Send = (message: Wire.Input) => void
 
@@ -20,8 +20,8 @@ const bits = [1, 4, 2]
 
 export class Grab {
   isGrabbed = false
-  /** In pixels of the guest's screen, which is what the server measures by: what is drawn may be an older picture. */
-  size: Size = { width: 1, height: 1 }
+  /** Of the guest's screen, which is what the server measures by: what is drawn may be an older picture. */
+  size: Size = Wire.darkSize
   #allowed = false
   readonly #canvas: HTMLCanvasElement
   readonly #send: Send

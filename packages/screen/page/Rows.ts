@@ -86,7 +86,7 @@ export class PlaybackRow {
     this.#info = info
     const { open } = info
     if (open === null) this.#facts.textContent = "closed"
-    else if (!open.isNumeric) this.#facts.textContent = `${inWords(open)} · ${open.format} can't be heard here`
+    else if (!open.isNumeric) this.#facts.textContent = `${inWords(open)}, ${open.format}: can't be heard here`
     else if (isNew || this.#reports === 0) this.#facts.textContent = inWords(open)
     if (isNew) {
       this.#reports = 0

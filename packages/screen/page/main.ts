@@ -70,7 +70,7 @@ const watch = (screen: Wire.ScreenInfo | undefined) => {
   }
   const shows = screen !== undefined && screen.width > 0
   if (isNew || !shows) inTurn(() => Painter.clear(canvas))
-  if (shows) grab.size = screen
+  if (screen !== undefined) grab.size = Wire.sizeOf(screen)
   nothing.hidden = shows
   nothing.textContent = absence(screen)
   canvas.hidden = screen === undefined

@@ -27,7 +27,7 @@ import * as Stream from "effect/Stream"
 import * as Keys from "./Keys.ts"
 import { type Screen, Screens } from "./Screens.ts"
 import { chunkSeconds, type Sound, Sounds } from "./Sounds.ts"
-import type * as Wire from "./Wire.ts"
+import * as Wire from "./Wire.ts"
 
 /**
  * Whose screens are served.
@@ -59,8 +59,7 @@ class Hand {
   readonly #keyboard: KeyboardBackend.Keyboard
   #x = 0
   #y = 0
-  /** Of the screen when it showed something last: what shows nothing has none, and is woken by a pointer that moves. */
-  #size: Size = area
+  #size: Size = Wire.darkSize
 
   constructor(keyboard: KeyboardBackend.Keyboard) {
     this.#keyboard = keyboard
@@ -71,9 +70,16 @@ class Hand {
    * something: that it finds when it goes on.
    */
   send(screen: Wire.ScreenInfo, input: Wire.Input): Effect.Effect<void> {
-    if (screen.width > 0) this.#size = screen
+    this.#measure(Wire.sizeOf(screen))
     const events = this.#events(input)
     return events.length === 0 ? Effect.void : Effect.ignore(this.#keyboard.send(...events))
+  }
+
+  /** The pointer stays where it is on a screen that gets another size. */
+  #measure(size: Size) {
+    this.#x = scaled(this.#x, this.#size.width, size.width)
+    this.#y = scaled(this.#y, this.#size.height, size.height)
+    this.#size = size
   }
 
   #events(input: Wire.Input): ReadonlyArray<Event> {

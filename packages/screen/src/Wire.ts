@@ -58,6 +58,23 @@ export interface ScreenInfo {
 }
 
 /**
+ * What places are measured by on a screen that shows nothing: it has no pixels, but may be woken.
+ *
+ * @category constants
+ * @since 0.2.0
+ */
+export const darkSize = { width: 0x8000, height: 0x8000 } as const
+
+/**
+ * What places on a screen are measured by, from 0 to one less in both directions.
+ *
+ * @category combinators
+ * @since 0.2.0
+ */
+export const sizeOf = ({ height, width }: Pick<ScreenInfo, "height" | "width">): Pick<ScreenInfo, "height" | "width"> =>
+  width === 0 ? darkSize : { width, height }
+
+/**
  * Which of its guest's screens one is, for addresses and files: `1` is a connector of the first display, `2-1` one of the
  * display 2.
  *

@@ -289,6 +289,11 @@ describe("a browser", () => {
       yield* run(() => canvas.hover())
       assert.deepStrictEqual(yield* nextPlace(keyboard), [50, 50, 0])
       yield* types("b", 48)
+      // Nor does who comes now know what size it had.
+      const late = yield* World.open(browser, new URL(page.url()))
+      yield* run(() => late.getByRole("button", { name: "Type into the guest", disabled: false }).click())
+      yield* run(() => late.locator("canvas").hover())
+      assert.deepStrictEqual(yield* nextPlace(keyboard), [50, 50, 0])
       yield* monitor.configure(monitor)
       yield* World.shows(page, World.toCanvas(pixels))
       assert.strictEqual(yield* run(() => canvas.getAttribute("data-grabbed")), "true")
