@@ -208,6 +208,8 @@ const remembered = <A>(
 interface Making {
   readonly asker: Asker
   readonly peer: number
+  /** A framebuffer has gone from all connectors. */
+  readonly forget: (cookie: bigint) => void
 }
 
 /** Pages of ours, which the backend hears of. */
@@ -281,7 +283,7 @@ const createBuffer = (
           height: framebuffer.height,
           pixelFormat: framebuffer.format.code
         })
-        const detached = Effect.tap(asker.ask({ _tag: "FbDetach", fbCookie }), () => Effect.sync(() => asker.forget(fbCookie)))
+        const detached = Effect.tap(asker.ask({ _tag: "FbDetach", fbCookie }), () => Effect.sync(() => making.forget(fbCookie)))
         return Effect.andThen(
           checked("FbAttach", { width: framebuffer.width, height: framebuffer.height }),
           Effect.as(remembered(request, detached), framebuffer)
@@ -334,7 +336,10 @@ export const connect: (options?: { readonly id?: number | undefined }) => Effect
   for (const effect of running) {
     yield* Effect.forkScoped(Effect.catch(effect, (reason) => Deferred.fail(over, reason)))
   }
-  const making: Making = { asker: open[0]!.asker, peer: published.peer }
+  const forget = (cookie: bigint) => {
+    for (const { asker } of open) asker.forget(cookie)
+  }
+  const making: Making = { asker: open[0]!.asker, peer: published.peer, forget }
   return {
     version: published.version,
     mayAllocate: published.mayAllocate,

@@ -138,7 +138,7 @@ const openStream = Effect.fnUntraced(function*(exchange: Exchange, peer: number,
         // Of two who open at the same time the backend takes one: the other must not close it.
         const isOurs = exchange.holder === undefined || exchange.holder === buffer
         if (isRefused || !isOurs) return Effect.void
-        return Effect.ensuring(atLast({ _tag: "Close" }), Effect.sync(() => exchange.release()))
+        return Effect.ensuring(atLast({ _tag: "Close" }), Effect.sync(() => exchange.release(buffer)))
       })
       // Even where the answer did not come: the backend may have opened it.
       yield* Effect.addFinalizer(() => close)

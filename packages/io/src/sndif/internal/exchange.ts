@@ -155,8 +155,8 @@ export class Exchange {
     this.#position = 0
   }
 
-  release(): void {
-    this.holder = undefined
+  release(holder: object): void {
+    if (this.holder === holder) this.holder = undefined
   }
 
   /** Waits until the position is another one. */

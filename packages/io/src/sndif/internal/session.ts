@@ -56,7 +56,8 @@ export class Teller {
    * put: Linux drops any other.
    */
   tell(position: number): Effect.Effect<void, RingError | EventChannelError> {
-    return Effect.suspend(() => {
+    // All of it, or nothing: an event that was put and not shown would be heard in the next session.
+    return Effect.uninterruptible(Effect.suspend(() => {
       const { events, pushAndNotify } = this.#events
       Protocol.encodeEvent(this.#slot, {
         _tag: "CurrentPosition",
@@ -68,7 +69,7 @@ export class Teller {
         this.#last = position
         return pushAndNotify
       })
-    })
+    }))
   }
 }
 
