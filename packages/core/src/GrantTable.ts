@@ -186,7 +186,8 @@ export interface Held<Pages> {
   readonly arm: (notification: UnmapNotification | undefined) => Result.Result<void, GrantTableError.Reason>
   /**
    * Detaches every view, unmaps, gives back. Called once, however the scope ends; must not throw. "moved" where somebody
-   * had moved the buffer away, so that a view of it is left, which must not show the pages any more.
+   * had moved the buffer away, or had marked it as untransferable, so that a view of it is left, which must not show the pages
+   * any more.
    */
   readonly release: () => void | "moved"
 }
@@ -306,7 +307,8 @@ const moved = Effect.andThen(
   Metric.update(buffersMoved, 1),
   Effect.logWarning(
     "The buffer of memory shared with another domain was moved away before its end (by transfer, a byte stream, or " +
-      "postMessage). What was moved shows zeros from now on, and its addresses stay taken. Copy instead: SharedMemory.copy."
+      "postMessage), or marked as untransferable. What is left of it shows zeros from now on, and its addresses stay taken. " +
+      "Copy instead: SharedMemory.copy."
   )
 )
 

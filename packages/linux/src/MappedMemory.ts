@@ -75,9 +75,19 @@ export const map = (
     : mapSeveral(system, pieces, protection, of)
 }
 
+/** Detaches a buffer. False for one that is marked as untransferable: a release must not throw. */
+const detach = (buffer: ArrayBuffer): boolean => {
+  try {
+    buffer.transfer(0)
+    return true
+  } catch {
+    return false
+  }
+}
+
 /**
  * Ends a region: detaches every view, and puts private memory in the place of its pages. Gives "moved" where somebody has
- * moved the buffer away, so that views of it are left, which now show zeros.
+ * moved the buffer away, or has marked it as untransferable, so that views of it are left, which now show zeros.
  *
  * The addresses are not given back before V8 lets go of the buffer: work on another thread, such as compression, may
  * still use them, and so may who has moved the buffer. It takes as many system calls as `munmap` would; one more comes
@@ -91,11 +101,10 @@ export const unmap = (
   system: SystemCalls.SystemCalls = native()
 ): "moved" | undefined => {
   const isMoved = buffer.detached
-  // A detached one can't be detached again, and a release must not throw.
-  if (!isMoved) buffer.transfer(0)
+  const hasEnded = !isMoved && detach(buffer)
   if (!replace(system, address, byteLength)) system.munmap(address, byteLength)
   else if (!isMoved) addresses.register(buffer, { system, address, byteLength })
-  return isMoved ? "moved" : undefined
+  return hasEnded ? undefined : "moved"
 }
 
 /**

@@ -119,6 +119,12 @@ describe("MappedMemory", () => {
     })
   })
 
+  it("a buffer that is marked as untransferable shows zeros after its end", () => {
+    // At its own end Node detaches all such buffers, and aborts where it can't.
+    const { stderr, stdout } = spawnSync(process.execPath, [join(import.meta.dirname, "fixtures", "marked.ts")], { encoding: "utf8" })
+    assert.strictEqual(stdout.trim(), JSON.stringify(["moved", 64 * page, -1]), stderr)
+  })
+
   it("the addresses of what has ended do not pile up, even while V8 has no time to give them back", () => {
     const fd = memfd(page)
     const before = areas()

@@ -580,6 +580,27 @@ const referencesAreCopied = law(
   }
 )
 
+const referencesAreGivenAway = law(
+  "whatever becomes of the references that it gave, pages are shared, and end with their scope",
+  function*() {
+    const { backend, frontend } = yield* Domains.Domains
+    const inputs = Arbitrary.all({ pages: between(1, 8), seed: Generators.seed, isMoved: Arbitrary.schema(Schema.Boolean) })
+    yield* Law.forAll(inputs, Effect.fnUntraced(function*({ isMoved, pages, seed }) {
+      const refs = yield* Effect.scoped(Effect.gen(function*() {
+        const { bytes, refs: given } = yield* frontend.table.share({ peer: backend.id, pages })
+        const refs = given.slice()
+        if (isMoved) given.buffer.transfer(0)
+        else given.fill(0xffff_ffff)
+        const mapped = yield* separately(backend.table.map({ peer: frontend.id, refs }))
+        yield* travels("the mapping", bytes, mapped.bytes, seed)
+        yield* mapped.end
+        return refs
+      }))
+      yield* allGone(refs)
+    }))
+  }
+)
+
 const wrongArgumentsAreRefused = law(
   "arguments outside of the field's bounds are refused with their names, and nothing is held",
   function*() {
@@ -703,6 +724,7 @@ export const laws: ReadonlyArray<Law.Law> = [
   notificationAfterTheEndDies,
   fibersShareAndMap,
   referencesAreCopied,
+  referencesAreGivenAway,
   wrongArgumentsAreRefused,
   limitIsEnforced,
   copyIsExact

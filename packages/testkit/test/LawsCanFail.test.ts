@@ -130,6 +130,13 @@ const faults: { readonly [fault: string]: (table: Table) => Partial<Table> } = {
         return table.share(options)
       })
   }),
+  "needs the references that it gave": (table) => ({
+    share: (options) =>
+      Effect.tap(table.share(options), ({ refs }) => {
+        const [first] = refs
+        return Effect.addFinalizer(() => refs[0] === first ? Effect.void : Effect.die(new Error("They have changed.")))
+      })
+  }),
   "never ends a grant": (table) => ({ share: (options) => forgotten(table.share(options)) }),
   "never unmaps": (table) => ({ map: (options) => forgotten(table.map(options)) })
 }

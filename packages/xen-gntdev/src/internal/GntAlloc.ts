@@ -148,8 +148,8 @@ const share = (
   if (exceedsLimit(self, opened, pages) || exceedsTable(self, opened, pages)) {
     return Result.fail(outOfGrants(self, opened, pages))
   }
-  // Before the call: nothing may fail between it and what gives the pages back.
-  const refs = new Uint32Array(pages)
+  // Before the call: nothing may fail between it and what gives the pages back. Whoever gets them may do anything to them.
+  const given = new Uint32Array(pages)
   const words = Abi.allocGref(peer, pages, access === "read-write")
   const answer = system.ioctl(fd, Abi.ALLOC_GREF, words)
   if (answer < 0) {
@@ -159,7 +159,8 @@ const share = (
     return Result.fail(outOfGrants(self, opened, pages))
   }
   const index = Abi.index(words)
-  refs.set(Abi.refs(words, pages))
+  const refs = Abi.refs(words, pages)
+  given.set(refs)
   account.released.delete(refs)
   // After close the number may be another file's; what was allocated ends with the mapping then.
   const dealloc = () => {
@@ -176,7 +177,7 @@ const share = (
       const rearm = Notify.make(system, device)
       account.live += pages
       return Result.succeed({
-        pages: { peer, access, refs, bytes },
+        pages: { peer, access, refs: given, bytes },
         release: () => {
           account.live -= pages
           const left = MappedMemory.unmap(region, system)
