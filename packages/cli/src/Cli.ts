@@ -51,6 +51,10 @@ const report = Effect.fnUntraced(function*(cause: Cause.Cause<Failure.Error>) {
   yield* Effect.forEach(Failure.describe(error.value), failure)
 })
 
+/** As `--json` is read where it stands among the flags. */
+const isJson = (args: ReadonlyArray<string>) =>
+  args.some((arg, i) => arg === "--json=true" || arg === "--json" && args[i + 1] !== "false")
+
 /**
  * Runs `xen-shbuf` with the arguments of a command line, in the domain that the grant table belongs to. A failure is
  * printed, and then left to the caller for the exit code.
@@ -65,7 +69,7 @@ export const run = (
     Effect.tapCause(report),
     // Looked up beforehand: wrong flags are to be told in JSON as well.
     Effect.provide(Layer.mergeAll(
-      args.includes("--json") ? Output.layerJson : Output.layerText,
+      isJson(args) ? Output.layerJson : Output.layerText,
       CliOutput.layerPresenter(presenter),
       CliConfig.layer({ builtIns: [GlobalFlag.Help, GlobalFlag.Version, GlobalFlag.Completions] })
     ))

@@ -74,10 +74,11 @@ export class PngNotWritten extends Data.TaggedError("PngNotWritten")<{
  */
 export const check = Effect.fnUntraced(function*(file: string) {
   const fs = yield* FileSystem.FileSystem
-  // For appending, so that what is there stays; what was not there goes again.
-  const exists = yield* Effect.orElseSucceed(fs.exists(file), () => false)
-  yield* Effect.scoped(fs.open(file, { flag: "a" })).pipe(Effect.mapError(({ reason }) => new PngNotWritten({ file, reason })))
-  if (!exists) yield* Effect.ignore(fs.remove(file))
+  const open = (flag: "ax" | "a") => Effect.scoped(fs.open(file, { flag }))
+  // What was not there goes again. What was there stays, a link to what is not there as well.
+  const isNew = yield* Effect.match(open("ax"), { onSuccess: () => true, onFailure: () => false })
+  if (isNew) return yield* Effect.ignore(fs.remove(file))
+  yield* Effect.mapError(open("a"), ({ reason }) => new PngNotWritten({ file, reason }))
 })
 
 /**

@@ -9,7 +9,7 @@ import * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
 import { decode } from "fast-png"
 import { createHash } from "node:crypto"
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import * as Pattern from "@xen-shbuf/cli/Pattern"
@@ -116,6 +116,23 @@ describe("share and map", () => {
       yield* json(backend, "map", "--peer", "1", "--directory", "7000", ...size, "--png", join(folder, "new.png"))
       assert.strictEqual(readFileSync(there, "utf8"), "before")
       assert.deepStrictEqual(readdirSync(folder), ["there.png"])
+      // A link stays one, whatever it leads to.
+      const link = join(folder, "link.png")
+      symlinkSync("nothing.png", link)
+      yield* json(backend, "map", "--peer", "1", "--directory", "7000", ...size, "--png", link)
+      assert.strictEqual(readlinkSync(link), "nothing.png")
+    }))
+
+  inXen("leave the input to a shell's loop where they wait for nobody", () =>
+    Effect.gen(function*() {
+      const share = yield* start(frontend, "share", "--peer", "0", "--bytes", "1", "--json")
+      const { directory } = yield* share.next
+      const map = yield* start(backend, "map", "--peer", "1", "--directory", String(directory), "--bytes", "1", "--json=true")
+      yield* map.enter
+      yield* map.closeInput
+      const { stderr, stdout } = yield* map.end
+      assert.deepStrictEqual(stdout.map((line) => JSON.parse(line).event), ["mapped", "released"])
+      assert.deepStrictEqual([stderr, yield* map.unread], [[], 1])
     }))
 
   inXen("refuse to write what was shared for reading", () =>

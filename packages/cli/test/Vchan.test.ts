@@ -49,6 +49,17 @@ describe("vchan", () => {
       assert.deepStrictEqual([text(yield* listening.received), text(yield* connecting.received)], ["question", "answer"])
     }))
 
+  inXen("ends where its input fails, though its peer says nothing", () =>
+    Effect.gen(function*() {
+      const listening = yield* listen()
+      const connecting = yield* connect("--close")
+      yield* connecting.nextError
+      yield* connecting.failInput
+      const { exit } = yield* connecting.end
+      assert.isTrue(Exit.isFailure(exit))
+      assert.isTrue(Exit.isSuccess((yield* listening.end).exit))
+    }))
+
   inXen("passes much both ways at once, whatever the pieces", () =>
     Effect.gen(function*() {
       const [there, back] = [randomBytes(700_000), randomBytes(300_001)]

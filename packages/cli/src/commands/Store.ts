@@ -26,6 +26,15 @@ const path = Argument.String("path").pipe(
   Argument.withDescription("A path; one without / at its beginning is below this domain's own, /local/domain/<id>")
 )
 
+/** Of a node: domains that come and go have a name to watch, and nothing to read. */
+const node = path.pipe(
+  Argument.mapEffect((value) =>
+    value.startsWith("@")
+      ? Effect.fail(new CliError.InvalidValue({ option: "path", value, expected: "the path of a node", kind: "argument" }))
+      : Effect.succeed(value)
+  )
+)
+
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
 
 /** A value as text where it is that, and as hexadecimal bytes where not. */
@@ -59,7 +68,10 @@ const tree = (
     const { event } = yield* Output
     const names = depth === 0
       ? yield* store.directory(path)
-      : yield* Effect.orElseSucceed(store.directory(path), (): ReadonlyArray<string> => [])
+      : yield* XenStore.ifPresent(store.directory(path)).pipe(
+        Effect.map(Option.getOrElse((): ReadonlyArray<string> => [])),
+        Effect.catchIf(({ reason }) => reason._tag === "AccessDenied", () => Effect.succeed([]))
+      )
     for (const name of names.toSorted()) {
       const at = path === "/" ? `/${name}` : `${path}/${name}`
       const { json, text } = yield* look(store, at)
@@ -68,13 +80,13 @@ const tree = (
     }
   })
 
-const ls = Command.make("ls", { path }, ({ path }) =>
+const ls = Command.make("ls", { path: node }, ({ path }) =>
   Effect.flatMap(XenStore.XenStore, (store) => tree(store, path, 0))).pipe(
     Command.withDescription("Print all nodes below a path, with their values."),
     Command.withShortDescription("Print what is below a path")
   )
 
-const read = Command.make("read", { path }, Effect.fnUntraced(function*({ path }) {
+const read = Command.make("read", { path: node }, Effect.fnUntraced(function*({ path }) {
   const store = yield* XenStore.XenStore
   const { event } = yield* Output
   const { json, text } = shown(yield* store.read(path))

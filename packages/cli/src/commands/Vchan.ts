@@ -16,6 +16,7 @@ import * as Flag from "effect/cli/Flag"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import type { PlatformError } from "effect/PlatformError"
 import type * as Scope from "effect/Scope"
 import * as Stdio from "effect/Stdio"
 import * as Stream from "effect/Stream"
@@ -42,12 +43,18 @@ const pass = (vchan: Vchan, close: boolean) =>
   Effect.gen(function*() {
     const stdio = yield* Stdio.Stdio
     const closing = yield* Deferred.make<void>()
+    const broken = yield* Deferred.make<never, PlatformError>()
     const sending = yield* stdio.stdin.pipe(
       Stream.run(vchan.sink),
+      // What the peer does is seen where it is read.
+      Effect.tapError((error) => error._tag === "PlatformError" ? Deferred.fail(broken, error) : Effect.void),
       Effect.andThen(Effect.when(Effect.andThen(vchan.drained, Deferred.succeed(closing, undefined)), Effect.succeed(close))),
       Effect.forkScoped
     )
-    yield* Stream.run(incoming(vchan, closing), stdio.stdout({ endOnDone: false }))
+    yield* Effect.raceFirst(
+      Stream.run(incoming(vchan, closing), stdio.stdout({ endOnDone: false })),
+      Deferred.await(broken)
+    )
     // The peer has closed: has it read all that there was?
     const sent = sending.pollUnsafe()
     if (sent === undefined) yield* Effect.andThen(Fiber.interrupt(sending), vchan.drained)
