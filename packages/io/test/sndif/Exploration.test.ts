@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { EventChannels } from "@xen-shbuf/core/EventChannels"
+import { type EventChannel, EventChannels } from "@xen-shbuf/core/EventChannels"
 import { GrantTable } from "@xen-shbuf/core/GrantTable"
 import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
 import * as Configuration from "@xen-shbuf/io/sndif/Configuration"
@@ -113,4 +113,31 @@ describe("sndif, disturbed at every step", () => {
       assert.isAbove(report.interruptions, 200)
       // Whatever was left of ports would have run out.
     }).pipe(Effect.provide(TestXen.layer({ ports: 4 }))), 120_000)
+
+  it.live("a position is told whole, or not at all: none turns up in the next session", () =>
+    Effect.gen(function*() {
+      const memory = new Uint8Array(4096)
+      const consumer = EventPage.consumer(memory, { eventSize: 64 })
+      const events = EventPage.producer(memory, { eventSize: 64 })
+      const silent: Partial<EventChannel> = { notify: Effect.void }
+      const teller = new Teller({ events, pushAndNotify: Ring.pushAndNotify(events, silent as EventChannel) })
+      const slot = new Uint8Array(64)
+      const heard = Effect.fnUntraced(function*() {
+        const positions: Array<number> = []
+        while (yield* Effect.fromResult(consumer.take(slot))) {
+          const event = Protocol.decodeEvent(slot)
+          if (event._tag === "CurrentPosition") positions.push(Number(event.position))
+        }
+        return positions
+      })
+      const interruptions = yield* Exploration.interruptEach((disturbed) =>
+        Effect.gen(function*() {
+          yield* disturbed(teller.tell(100))
+          yield* heard()
+          assert.strictEqual(yield* teller.start, 0)
+          yield* teller.tell(10)
+          assert.deepStrictEqual(yield* heard(), [10])
+        }))
+      assert.isAbove(interruptions, 3)
+    }))
 })
