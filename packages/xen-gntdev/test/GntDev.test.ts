@@ -183,6 +183,16 @@ describe("GntDev, what peers may have kept", () => {
       assert.isBelow(kernel.calls.filter((call) => call.startsWith("ALLOC_GREF")).length, 20)
     }))
 
+  it.effect("counts each of several that are held at the same time, however small", () =>
+    Effect.gen(function*() {
+      const kernel = FakeKernel.make({ grants: () => 100_000, references: 1000, keeps: () => true })
+      const xen = yield* raised(kernel)
+      const two = Effect.scoped(Effect.andThen(xen.share({ peer: 3, pages: 1 }), xen.share({ peer: 3, pages: 1 })))
+      let cycles = 0
+      while (cycles < 600 && Result.isSuccess(yield* Effect.result(two))) cycles++
+      assert.approximately(cycles, 437, 2)
+    }))
+
   it.effect("refuses nobody who shares and lets go again and again, of any size, where peers keep nothing", () =>
     Effect.gen(function*() {
       const kernel = FakeKernel.make({ grants: () => 100_000, references: 1000 })

@@ -148,7 +148,8 @@ const share = (
   if (exceedsLimit(self, opened, pages) || exceedsTable(self, opened, pages)) {
     return Result.fail(outOfGrants(self, opened, pages))
   }
-  // Before the call: nothing may fail between it and what gives the pages back. Whoever gets them may do anything to them.
+  // Before the call: nothing may fail between it and what gives the pages back. To those that are given anything may be done.
+  const refs = new Uint32Array(pages)
   const given = new Uint32Array(pages)
   const words = Abi.allocGref(peer, pages, access === "read-write")
   const answer = system.ioctl(fd, Abi.ALLOC_GREF, words)
@@ -159,7 +160,7 @@ const share = (
     return Result.fail(outOfGrants(self, opened, pages))
   }
   const index = Abi.index(words)
-  const refs = Abi.refs(words, pages)
+  refs.set(Abi.refs(words, pages))
   given.set(refs)
   account.released.delete(refs)
   // After close the number may be another file's; what was allocated ends with the mapping then.
