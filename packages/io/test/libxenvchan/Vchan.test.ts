@@ -76,7 +76,7 @@ const orders = Schema.Literals([1, 1024, 2048, 4096, 5000, 65_536])
 describe("libxenvchan in memory", () => {
   inXen("a write or read that is interrupted, at whatever step, leaves nobody waiting for its signal", () =>
     Effect.gen(function*() {
-      const enough = { duration: "2 seconds", orElse: () => Effect.die(new Error("it waits for ever")) } as const
+      const enough = { duration: "10 seconds", orElse: () => Effect.die(new Error("it waits for ever")) } as const
       for (const way of ["write", "long write", "read"] as const) {
         const interruptions = yield* Exploration.interruptEach((disturbed) =>
           Effect.scoped(Effect.gen(function*() {

@@ -6,10 +6,10 @@ import type { SoundError } from "@xen-shbuf/io/sndif/SoundError"
 import * as Exploration from "@xen-shbuf/testkit/Exploration"
 import type * as TestXen from "@xen-shbuf/testkit/TestXen"
 import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as World from "./World.ts"
@@ -43,27 +43,27 @@ describe("a card's frontend", () => {
 
   inXen("closes what the backend has opened for who did not wait for it", Effect.gen(function*() {
     const log: Array<string> = []
+    const asked = yield* Deferred.make<void>()
     yield* World.addCard()
     yield* World.serving({
       playback: () =>
         Effect.acquireRelease(
-          Effect.andThen(Effect.sleep(log.length === 0 ? 50 : 0), Effect.sync(() => {
+          Effect.andThen(Deferred.succeed(asked, undefined), Effect.andThen(Effect.sleep(5), Effect.sync(() => {
             log.push("opened")
             return { play: () => Effect.void }
-          })),
+          }))),
           () => Effect.sync(() => log.push("closed"))
         )
     })
     const { lines: [line] } = yield* World.connected()
     const open = line!.open(World.params())
-    assert.isTrue(Option.isNone(yield* Effect.timeoutOption(Effect.scoped(open), 10)))
+    yield* Effect.raceFirst(Effect.scoped(open), Deferred.await(asked))
     // Of two at the same time one is refused, and does not close what the other has.
     yield* Effect.scoped(Effect.gen(function*() {
       const { position } = yield* open
       const { reason } = yield* Effect.flip(Effect.scoped(open)) as Effect.Effect<SoundError>
       assert.deepInclude(reason, { _tag: "Refused", errno: "EBUSY" })
-      assert.isTrue(Option.isNone(yield* Effect.timeoutOption(Effect.scoped(open), 0)))
-      yield* Effect.sleep(20)
+      yield* Exploration.interruptEach((disturbed) => disturbed(Effect.scoped(open)))
       assert.deepStrictEqual(log, ["opened", "closed", "opened"])
       assert.strictEqual(yield* position, 0)
     }))
@@ -75,7 +75,7 @@ describe("a card's frontend", () => {
     yield* World.serving({})
     const { lines: [line] } = yield* World.connected()
     const ask = line!.ask({ _tag: "Close" })
-    const answered = Effect.timeoutOrElse(ask, { duration: "2 seconds", orElse: () => Effect.die(new Error("no answer")) })
+    const answered = Effect.timeoutOrElse(ask, { duration: "10 seconds", orElse: () => Effect.die(new Error("no answer")) })
     assert.isAbove(yield* Exploration.interruptEach((disturbed) => Effect.andThen(disturbed(ask), answered)), 10)
   }))
 
