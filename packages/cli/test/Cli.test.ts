@@ -125,13 +125,16 @@ describe("share and map", () => {
 
   inXen("leave the input to a shell's loop where they wait for nobody", () =>
     Effect.gen(function*() {
-      const share = yield* start(frontend, "share", "--peer", "0", "--bytes", "1", "--json")
+      const size = ["--width", "30", "--height", "20"]
+      const share = yield* start(frontend, "share", "--peer", "0", ...size, "--json")
       const { directory } = yield* share.next
-      const map = yield* start(backend, "map", "--peer", "1", "--directory", String(directory), "--bytes", "1", "--json=true")
+      // A picture takes turns of the event loop, in which input would be read.
+      const png = ["--png", join(yield* temporary, "frame.png")]
+      const map = yield* start(backend, "map", "--peer", "1", "--directory", String(directory), ...size, ...png, "--json=true")
       yield* map.enter
       yield* map.closeInput
       const { stderr, stdout } = yield* map.end
-      assert.deepStrictEqual(stdout.map((line) => JSON.parse(line).event), ["mapped", "released"])
+      assert.deepStrictEqual(stdout.map((line) => JSON.parse(line).event), ["mapped", "png", "released"])
       assert.deepStrictEqual([stderr, yield* map.unread], [[], 1])
     }))
 

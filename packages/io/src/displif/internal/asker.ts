@@ -78,7 +78,7 @@ export class Asker {
     )
   }
 
-  /** All of it, or nothing: whoever is interrupted has been told of a request that is on its way. */
+  /** All of it, or nothing: a request that is on its way is always one that we know of. */
   readonly #send = Effect.fnUntraced(function*(this: Asker, question: Question, flip: Flip | undefined) {
     const id = this.#id
     const { pushAndNotify, ring } = this.#requests
