@@ -8,7 +8,7 @@ import * as Queue from "effect/Queue"
 import * as Scope from "effect/Scope"
 import { readFileSync } from "node:fs"
 import { createRequire } from "node:module"
-import type { Browser, Page } from "playwright-core"
+import type { Browser, BrowserContextOptions, Page } from "playwright-core"
 import * as World from "./World.ts"
 
 let started: Browser | undefined
@@ -34,6 +34,15 @@ const screenOf = Effect.fnUntraced(function*(id: number, resolution: string, see
   const pixels = World.noise(monitor.width * monitor.height, seed)
   yield* monitor.show(pixels)
   return { monitor, pixels }
+})
+
+/** The same with a keyboard, of which nothing has been pressed. */
+const screenWithKeyboard = Effect.fnUntraced(function*(browser: Browser, seed: number, options?: BrowserContextOptions, script?: string) {
+  yield* World.showGuests()
+  const shown = yield* screenOf(3, "400x300", seed)
+  const keyboard = yield* World.openKeyboard(3)
+  const page = yield* World.open(browser, yield* World.serve(), options, script)
+  return { ...shown, keyboard, page }
 })
 
 /** Where the guest's pointer is put next, in hundredths of the screen, and how far the wheel is turned there. */
@@ -128,10 +137,7 @@ describe("a browser", () => {
 
   inXen("takes keys, pointer, wheel and touch into the guest, and nothing else", (browser) =>
     Effect.gen(function*() {
-      yield* World.showGuests()
-      yield* screenOf(3, "400x300", 3)
-      const keyboard = yield* World.openKeyboard(3)
-      const page = yield* World.open(browser, yield* World.serve(), { hasTouch: true })
+      const { keyboard, page } = yield* screenWithKeyboard(browser, 3, { hasTouch: true })
       yield* run(() => page.getByRole("button", { name: "Type into the guest", disabled: false }).waitFor())
       const canvas = page.locator("canvas")
       const key = (code: number, pressed: boolean) => ({ _tag: "Key" as const, pressed, code })
@@ -193,11 +199,8 @@ describe("a browser", () => {
 
   inXen("types as from any keyboard where it is a Mac's, which tells less", (browser) =>
     Effect.gen(function*() {
-      yield* World.showGuests()
-      yield* screenOf(3, "400x300", 13)
-      const keyboard = yield* World.openKeyboard(3)
       const userAgent = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/153.0.0.0"
-      const page = yield* World.open(browser, yield* World.serve(), { userAgent })
+      const { keyboard, page } = yield* screenWithKeyboard(browser, 13, { userAgent })
       yield* run(() => page.getByRole("button", { name: "Type into the guest", disabled: false }).click())
       yield* run(async () => {
         await page.keyboard.down("a")
@@ -219,10 +222,7 @@ describe("a browser", () => {
 
   inXen("presses several buttons of a mouse at once, but not the one that begins, and turns its wheel", (browser) =>
     Effect.gen(function*() {
-      yield* World.showGuests()
-      yield* screenOf(3, "400x300", 12)
-      const keyboard = yield* World.openKeyboard(3)
-      const page = yield* World.open(browser, yield* World.serve())
+      const { keyboard, page } = yield* screenWithKeyboard(browser, 12)
       yield* run(() => page.getByRole("button", { name: "Type into the guest", disabled: false }).waitFor())
       const { mouse } = page
       const [left, right, middle] = [0x110, 0x111, 0x112]
@@ -251,10 +251,7 @@ describe("a browser", () => {
 
   inXen("points at the right pixel before the first picture has come, and the first of another size", (browser) =>
     Effect.gen(function*() {
-      yield* World.showGuests()
-      const { monitor } = yield* screenOf(3, "400x300", 10)
-      const keyboard = yield* World.openKeyboard(3)
-      const page = yield* World.open(browser, yield* World.serve(), {}, World.withoutPictures)
+      const { keyboard, monitor, page } = yield* screenWithKeyboard(browser, 10, {}, World.withoutPictures)
       yield* run(() => page.getByRole("button", { name: "Type into the guest", disabled: false }).click())
       const pointsAtTheMiddle = Effect.gen(function*() {
         yield* run(() => page.locator("canvas").hover())
@@ -269,10 +266,7 @@ describe("a browser", () => {
 
   inXen("wakes a screen that shows nothing, and goes on typing", (browser) =>
     Effect.gen(function*() {
-      yield* World.showGuests()
-      const { monitor, pixels } = yield* screenOf(3, "400x300", 11)
-      const keyboard = yield* World.openKeyboard(3)
-      const page = yield* World.open(browser, yield* World.serve())
+      const { keyboard, monitor, page, pixels } = yield* screenWithKeyboard(browser, 11)
       const canvas = page.locator("canvas")
       yield* World.shows(page, World.toCanvas(pixels))
       yield* run(() => page.getByRole("button", { name: "Type into the guest", disabled: false }).click())
@@ -301,10 +295,7 @@ describe("a browser", () => {
 
   inXen("takes several fingers at once into the guest, each as one of its own", (browser) =>
     Effect.gen(function*() {
-      yield* World.showGuests()
-      yield* screenOf(3, "400x300", 9)
-      const keyboard = yield* World.openKeyboard(3)
-      const page = yield* World.open(browser, yield* World.serve(), { hasTouch: true })
+      const { keyboard, page } = yield* screenWithKeyboard(browser, 9, { hasTouch: true })
       yield* run(() => page.getByRole("button", { name: "Type into the guest", disabled: false }).click())
       const box = yield* run(() => page.locator("canvas").boundingBox())
       const { height, width, x: left, y: top } = box!
