@@ -5,13 +5,11 @@
  * @since 0.1.0
  */
 
-import * as NodeServices from "@effect/platform-node/NodeServices"
-import * as XenDevices from "@xen-shbuf/xen-devices/XenDevices"
-import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
-import * as Cli from "./Cli.ts"
-import * as Main from "./Main.ts"
+const [major = 0, minor = 0] = process.versions.node.split(".").map(Number)
 
-Main.run(
-  Cli.run(process.argv.slice(2)).pipe(Effect.provide(Layer.merge(XenDevices.layer(), NodeServices.layer)))
-)
+// An older Node fails at what is imported, before any of it could say so.
+if (major > 22 || major === 22 && minor >= 19) void import("./internal/native.ts").then(({ run }) => run())
+else {
+  process.stderr.write(`xen-shbuf needs Node 22.19 or newer, and this is ${process.versions.node}.\n`)
+  process.exitCode = 1
+}

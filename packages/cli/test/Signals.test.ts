@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from "node:child_process"
 import { once } from "node:events"
-import { closeSync, openSync, rmSync } from "node:fs"
+import { closeSync, openSync, readFileSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
@@ -94,6 +94,14 @@ describe("bin", () => {
     const { status, stderr } = spawnSync(process.execPath, ["--input-type=module", "-e", program], { encoding: "utf8" })
     assert.strictEqual(status, 1)
     assert.match(stderr, /^TestXen needs real memory pages of 4096 bytes, .*: no koffi for this machine\n$/)
+  }, 30_000)
+
+  it("says in one line that Node is too old, before anything is imported", () => {
+    const old = `data:text/javascript,Object.defineProperty(process, "versions", { value: { ...process.versions, node: "22.18.0" } })`
+    const { status, stderr } = spawnSync(process.execPath, ["--import", old, file("../src/bin.ts"), "--help"], { encoding: "utf8" })
+    assert.deepStrictEqual([status, stderr], [1, "xen-shbuf needs Node 22.19 or newer, and this is 22.18.0.\n"])
+    const { engines } = JSON.parse(readFileSync(file("../package.json"), "utf8"))
+    assert.strictEqual(engines.node, ">=22.19")
   }, 30_000)
 
   it("exits with 1 after any other failure", () => {
