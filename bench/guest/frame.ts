@@ -1,6 +1,6 @@
 /**
- * Maps a peer's buffer as soon as possible after the start of the process, and prints when it had come how far, in
- * nanoseconds of CLOCK_MONOTONIC.
+ * Maps a peer's buffer as soon as possible after the start of the process, and prints when each step was
+ * done, in nanoseconds of CLOCK_MONOTONIC.
  *
  * Usage: node frame.mjs PEER PAGES DIRECTORY
  */

@@ -26,7 +26,7 @@ const used = Effect.fnUntraced(function*(dom0: Machine, pid: number) {
 /** A backend at work for its guest. */
 export interface Work<E, R> {
   readonly pid: number
-  /** Serves so many of what is counted, and gives the µs that each took. */
+  /** Serves `times` requests, and gives the µs that each took. */
   readonly once: Effect.Effect<number, E, R>
   readonly times: number
 }
@@ -45,7 +45,7 @@ export interface Time {
   readonly target?: number | undefined
 }
 
-/** Has both work so often, one after the other: the time of what is counted, and the processor's in dom0. */
+/** Runs both in turn, `rounds` times: the time of a request, and dom0's processor time for it. */
 export const compare = Effect.fnUntraced(function*<E, R>(
   dom0: Machine,
   { ours, theirs }: Pair<E, R>,

@@ -1,6 +1,6 @@
 /**
  * A frontend that knows no rules against the display's backend, and a backend that knows none against the frontend, in
- * memory. What is to be answered says an oracle of a few lines, in numbers of any size.
+ * memory. An oracle of a few lines says what must be answered, in numbers of any size.
  */
 import type { GrantTable } from "@xen-shbuf/core/GrantTable"
 import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"

@@ -23,7 +23,7 @@ const commands = (readme: string): ReadonlyArray<string> => {
     .filter((line) => line !== "")
 }
 
-/** Gives the commands one after the other to who knows what to do with the next one, and with none else. */
+/** Gives each command, in their order, to the check that expects it; any other fails. */
 const reader = (lines: ReadonlyArray<string>) => {
   let at = 0
   return {

@@ -349,7 +349,7 @@ class EndImpl implements End {
     return Result.isSuccess(read) ? Result.succeed(size - ahead(ours, peer.seen)) : Result.fail(read.failure)
   }
 
-  /** What we know to be there, and where that is too little, what there is. */
+  /** What was there when we last looked at the peer's index; looks again only where that is too little. */
   #ready(wanted: number): Result.Result<number, RingError> {
     const { ours, peer } = this.#in
     const known = ahead(peer.seen, ours)

@@ -58,7 +58,7 @@ export interface Options<E = never, R = never> {
    * guest's own work where it is faster: a period counts as played as soon as the guest has written the one after it.
    */
   readonly pace?: "real-time" | "unpaced" | undefined
-  /** The most time between two deliveries to a player, for who wants to hear more than once a period. */
+  /** The most time between two deliveries to a player, for players that want to hear more than once a period. */
   readonly step?: Duration.Input | undefined
   /** How much one card may have: {@link Configuration.defaultLimits} unless given. */
   readonly limits?: Partial<Configuration.Limits> | undefined

@@ -1,7 +1,7 @@
 import { randomInt } from "node:crypto"
 
 /**
- * Messages on their way to a page, so many at most. Each has a number that nobody can guess: only a page that has read one can
+ * A bounded number of messages on their way to a page. Each has a number that nobody can guess: only a page that has read one can
  * say so.
  */
 export class Underway {

@@ -252,7 +252,7 @@ const permitting =
 const invalidPath = (path: string, expected: string) =>
   new Reason.InvalidInput({ argument: "path", value: path, expected })
 
-/** Who may not do the same with what is there above it only learns that it is denied. */
+/** Not found; or denied, to who may not do the same with the nearest node above that is there. */
 const missing = (
   { id }: Client,
   root: Node,

@@ -125,7 +125,7 @@ class Duplex implements Vchan {
     return this.#end.owesSignal() ? Effect.andThen(this.#notify, done) : done
   }
 
-  /** Waits for bytes as often as there are none; `atEnd` where none come any more. */
+  /** Takes what is there, and waits where nothing is; `atEnd` where nothing comes any more. */
   #reading<A, E>(
     take: () => Result.Result<A, RingError>,
     isSomething: (taken: A) => boolean,

@@ -119,7 +119,7 @@ export class Progress {
     return this.#anchor.position + Math.floor((now - this.#anchor.time) * rate / second) * frameSize
   }
 
-  /** What the guest's work allows without the clock: not all that it has counted, or a period more than it has read. */
+  /** What the guest's work allows without the clock: less than it has written, or at most a period more than it has read. */
   #ahead(edge: number): number {
     const { direction, frameSize, isUnpaced, periodSize } = this.#shape
     if (!isUnpaced) return this.position
@@ -225,7 +225,7 @@ export class Progress {
     const ended = this.#ofPeriod(this.periodsAt(clocked))
     const due = Math.max(this.position, ahead, stepSize < periodSize ? clocked : ended)
     if (ahead > clocked) this.#drop(now, ahead)
-    // Who tells of a whole buffer at once tells of nothing: the guest counts modulo the buffer.
+    // Never a whole buffer at once: the guest counts modulo the buffer, and would see no progress.
     const most = Math.max(this.position + bufferSize - periodSize, this.#ofPeriod(this.periodsAt(this.position) + 1))
     if (due <= most) return due
     if (this.#isOut(most)) this.#drop(now, most)
