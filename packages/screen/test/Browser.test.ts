@@ -293,6 +293,16 @@ describe("a browser", () => {
       assert.strictEqual(yield* run(() => canvas.getAttribute("data-grabbed")), "true")
     }))
 
+  inXen("is looked at here without a change to it, before it has drawn, too", (browser) =>
+    Effect.gen(function*() {
+      const page = yield* World.open(browser, yield* World.serve())
+      const fresh = `Object.assign(document.createElement("canvas"), { id: "fresh", width: 1, height: 1 })`
+      yield* run(() => page.evaluate(`document.body.prepend(${fresh})`))
+      yield* World.shows(page, Uint8Array.of(0, 0, 0, 0))
+      yield* run(() => page.evaluate(`document.querySelector("#fresh").getContext("2d", { alpha: false }).clearRect(0, 0, 1, 1)`))
+      yield* World.shows(page, Uint8Array.of(0, 0, 0, 255))
+    }))
+
   inXen("takes several fingers at once into the guest, each as one of its own", (browser) =>
     Effect.gen(function*() {
       const { keyboard, page } = yield* screenWithKeyboard(browser, 9, { hasTouch: true })

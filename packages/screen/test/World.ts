@@ -205,14 +205,20 @@ export const toCanvas = (pixels: Uint8Array): Uint8Array => {
 
 const hash = (bytes: Uint8Array) => createHash("sha256").update(bytes).digest("hex")
 
-/** Waits until a page's canvas shows just these pixels. */
+/**
+ * Waits until a page's canvas shows just these pixels. It looks at a copy: whoever asks a canvas first for its context says
+ * whether it is opaque, and a page that has not drawn yet would be the second.
+ */
 export const shows = (page: Page, rgba: Uint8Array, { seconds = 30 } = {}): Effect.Effect<void> =>
   Effect.promise(() =>
     page.evaluate(`(async () => {
       const canvas = document.querySelector("canvas")
       const end = performance.now() + ${seconds * 1000}
       while (performance.now() < end) {
-        const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height)
+        const { height, width } = canvas
+        const copy = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true })
+        copy.drawImage(canvas, 0, 0)
+        const { data } = copy.getImageData(0, 0, width, height)
         const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", data))
         if (Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("") === "${hash(rgba)}") return
         await new Promise((resolve) => requestAnimationFrame(resolve))
