@@ -73,11 +73,13 @@ interface Alone {
   readonly collections: number
 }
 
-const collections = Effect.fnUntraced(function*<E, R>(cycles: Measure.Batch<E, R>, times: number) {
+/** What a program gives, and how many major garbage collections ended meanwhile. */
+const counted = Effect.fnUntraced(function*<A, E, R>(program: Effect.Effect<A, E, R>) {
   const profiler = new GCProfiler()
   profiler.start()
-  yield* cycles(times)
-  return profiler.stop().statistics.filter(({ gcType }) => gcType === "MarkSweepCompact").length / times
+  const result = yield* program
+  const { statistics } = profiler.stop()
+  return [result, statistics.filter(({ gcType }) => gcType === "MarkSweepCompact").length] as const
 })
 
 /** One size after the other, the big ones last: what their garbage costs is not for the small ones to pay. */
@@ -87,12 +89,10 @@ const alone = Effect.fnUntraced(function*(batches: number) {
   return yield* Effect.forEach(sizes, Effect.fnUntraced(function*(pages) {
     const cycles = Measure.batchEffect(Effect.scoped(acquire(pages)))
     const times = timesOf(pages)
-    yield* cycles(10 * times)
-    const row: Alone = {
-      pages,
-      time: Measure.spread(yield* Effect.replicateEffect(cycles(times), batches)),
-      collections: yield* collections(cycles, 20)
-    }
+    // With the second page of a directory, code runs that V8 has not compiled yet.
+    yield* cycles(100 * times)
+    const [samples, collections] = yield* counted(Effect.replicateEffect(cycles(times), batches))
+    const row: Alone = { pages, time: Measure.spread(samples), collections: collections / (batches * times) }
     return row
   }))
 }, Effect.scoped)
@@ -167,8 +167,7 @@ const cyclesSection = (rows: ReadonlyArray<Row>, batches: number) =>
       "let go. The ratio is to the bare system calls: the same memory, made, mapped as often and unmapped, as many of its " +
       `bytes written. ${batches} batches of 15 ms or more; medians and quartiles; CPU time of all threads, so that other ` +
       "programs on the machine do not count. The ratios are from a process in which V8 collects no garbage for views (see " +
-      "[Cost per page](per-page.md)). What a cycle of one page takes beyond the bare calls is checks, scopes, fibers and " +
-      "spans.",
+      "[Cost per page](per-page.md)). What a cycle of one page takes beyond the bare calls is checks, scopes and fibers.",
     columns: [
       { title: "pages", show: ({ pages }) => String(pages) },
       { title: "cycles/s", show: ({ time }) => whole(perSecond(time).median) },
@@ -210,9 +209,9 @@ const perPageSection = (all: ReadonlyArray<Row>) => {
     name: "per-page",
     title: "Cost per page",
     about: `What a cycle takes for each page beyond the first, against the same at ${full} pages. V8 counts each view of ` +
-      "mapped memory as memory that it could free, and starts a major garbage collection whenever 64 MiB have come; the " +
-      "only buffers that it does not count are shared ones, and those can't be detached. What a collection takes depends " +
-      "on the heap and not on the pages. So the cost is shown as it is, with the number of collections in a cycle, and " +
+      "mapped memory as memory that it could free, and starts a major garbage collection when those that are there come to " +
+      "64 MiB, unless one is under way; the only buffers that it does not count are shared ones, and those can't be " +
+      "detached. What a collection takes depends on the heap and not on the pages. So the cost is shown as it is, with the number of collections in a cycle, and " +
       `for a process that collects nothing for views (\`${noPressure.join(" ")}\`).`,
     columns: [
       { title: "pages", show: ({ pages }) => String(pages) },
