@@ -170,7 +170,9 @@ const link = new Link("socket", {
     const message = JSON.parse(text) as Wire.ServerMessage
     audible = message.audible
     list(message.screens)
-    shown(message.sequence, connections)
+    // It tells of all before it, too: not while they are still to be drawn.
+    const from = connections
+    inTurn(() => shown(message.sequence, from))
   },
   binary: (message) => draw(message, connections),
   lost: (reason) => {

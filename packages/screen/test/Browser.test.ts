@@ -264,6 +264,17 @@ describe("a browser", () => {
       yield* pointsAtTheMiddle
     }))
 
+  inXen("confirms nothing that comes after a picture before it has drawn that", (browser) =>
+    Effect.gen(function*() {
+      yield* World.showGuests()
+      yield* screenOf(3, "100x100", 13)
+      const page = yield* World.open(browser, yield* World.serve(), {}, World.neverUnpacked)
+      yield* run(() => page.waitForFunction(`said.includes("picture")`))
+      yield* screenOf(4, "100x100", 14)
+      yield* run(() => page.getByRole("button", { name: "guest-4" }).waitFor())
+      assert.deepStrictEqual(yield* run(() => page.evaluate(`said.slice(said.indexOf("picture"))`)), ["picture"])
+    }))
+
   inXen("wakes a screen that shows nothing, and goes on typing", (browser) =>
     Effect.gen(function*() {
       const { keyboard, monitor, page, pixels } = yield* screenWithKeyboard(browser, 11)

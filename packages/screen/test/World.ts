@@ -277,6 +277,23 @@ export const withoutPictures = `
   }
 `
 
+/** Notes what a page receives and sends, and unpacks pictures never. */
+export const neverUnpacked = `
+  window.said = []
+  Response.prototype.arrayBuffer = () => new Promise(() => {})
+  const { addEventListener, send } = WebSocket.prototype
+  WebSocket.prototype.send = function(data) {
+    window.said.push(JSON.parse(data).type)
+    send.call(this, data)
+  }
+  WebSocket.prototype.addEventListener = function(type, listener) {
+    addEventListener.call(this, type, (event) => {
+      if (type === "message" && typeof event.data !== "string") window.said.push("picture")
+      listener(event)
+    })
+  }
+`
+
 /** Waits until the last frame that a page has played is this one, nearly. */
 export const hears = (page: Page, frame: ReadonlyArray<number>, { seconds = 30 } = {}) =>
   Effect.promise(() =>
