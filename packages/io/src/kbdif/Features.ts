@@ -3,6 +3,7 @@
  *
  * @since 0.2.0
  */
+
 import * as XenStore from "@xen-shbuf/core/XenStore"
 import type { ConnectionError } from "@xen-shbuf/xenbus/ConnectionError"
 import type { Nodes, Reader } from "@xen-shbuf/xenbus/Device"

@@ -7,6 +7,7 @@
  *
  * @since 0.2.0
  */
+
 import * as GrantRef from "@xen-shbuf/core/GrantRef"
 import * as Page from "@xen-shbuf/core/Page"
 import type * as SharedMemory from "@xen-shbuf/core/SharedMemory"
