@@ -34,7 +34,9 @@ import * as Protocol from "./Protocol.ts"
  * @since 0.2.0
  */
 export interface Buffer {
+  /** Pixels of a line. */
   readonly width: number
+  /** Lines. */
   readonly height: number
   /** Bytes from the beginning of a line to that of the next. */
   readonly pitch: number
@@ -55,8 +57,11 @@ export interface Buffer {
  * @since 0.2.0
  */
 export interface Framebuffer {
+  /** Pixels of a line. */
   readonly width: number
+  /** Lines. */
   readonly height: number
+  /** How the backend reads the buffer's pixels. */
   readonly format: PixelFormat.PixelFormat
   /** @internal */
   readonly cookie: bigint
@@ -69,6 +74,7 @@ export interface Framebuffer {
  * @since 0.2.0
  */
 export interface Connector {
+  /** Its number on the display, from 0. */
   readonly index: number
   /** What the toolstack says that it shows. */
   readonly resolution: Protocol.Resolution
@@ -92,6 +98,7 @@ export interface Connector {
  * @since 0.2.0
  */
 export interface Display {
+  /** All that the toolstack has given it, by their numbers; one at least. */
   readonly connectors: ReadonlyArray<Connector>
   /** The version of the protocol that both have. */
   readonly version: Protocol.Version

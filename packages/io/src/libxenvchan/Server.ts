@@ -3,6 +3,7 @@
  *
  * @since 0.2.0
  */
+
 import * as CallSite from "@xen-shbuf/core/CallSite"
 import { EventChannels } from "@xen-shbuf/core/EventChannels"
 import { GrantTable } from "@xen-shbuf/core/GrantTable"
