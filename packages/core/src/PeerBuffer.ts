@@ -165,23 +165,13 @@ const chain = Effect.fnUntraced(function*<E, R>(
 /** Copies the references of the buffer out of a peer's directory, page by page, and checks them together with its links. */
 const readRefs = (table: GrantTable["Service"], at: Located) => {
   // Not all at once: a claim alone takes no memory.
-  const parts: Array<Uint32Array<ArrayBuffer>> = []
+  const copies: Array<Uint32Array<ArrayBuffer>> = []
   const links = chain(at, (ref, page) => {
-    const words = new Uint32Array(1 + Math.min(Chain.refsPerPage, at.pages - page * Chain.refsPerPage))
-    return Effect.map(table.read({ peer: at.peer, ref }, new Uint8Array(words.buffer)), () => {
-      parts.push(words.subarray(1))
-      return words[0]!
-    })
+    const words = Chain.room(page, at.pages)
+    copies.push(words)
+    return Effect.map(table.read({ peer: at.peer, ref }, new Uint8Array(words.buffer)), () => words[0]!)
   })
-  return Effect.flatMap(links, (links) => Effect.fromResult(Chain.check(links, join(parts, at.pages))))
-}
-
-const join = (parts: ReadonlyArray<Uint32Array<ArrayBuffer>>, count: number) => {
-  const [only] = parts
-  if (only?.length === count) return only
-  const all = new Uint32Array(count)
-  for (const [page, part] of parts.entries()) all.set(part, page * Chain.refsPerPage)
-  return all
+  return Effect.flatMap(links, (links) => Effect.fromResult(Chain.check(links, Chain.join(copies, at.pages))))
 }
 
 /**
