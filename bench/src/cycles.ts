@@ -167,8 +167,7 @@ const cyclesSection = (rows: ReadonlyArray<Row>, batches: number) =>
       "let go. The ratio is to the bare system calls: the same memory, made, mapped as often and unmapped, as many of its " +
       `bytes written. ${batches} batches of 15 ms or more; medians and quartiles; CPU time of all threads, so that other ` +
       "programs on the machine do not count. The ratios are from a process in which V8 collects no garbage for views (see " +
-      "[Cost per page](per-page.md)). What a cycle of one page takes beyond the bare calls is checks, scopes, fibers and " +
-      "spans.",
+      "[Cost per page](per-page.md)). What a cycle of one page takes beyond the bare calls is checks, scopes and fibers.",
     columns: [
       { title: "pages", show: ({ pages }) => String(pages) },
       { title: "cycles/s", show: ({ time }) => whole(perSecond(time).median) },

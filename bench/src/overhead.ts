@@ -159,7 +159,7 @@ export const run = Effect.fnUntraced(function*(pairs: number) {
       title: "Overhead of an operation",
       about: "Each operation with its release, repeated in one fiber, on a grant table whose driver does " +
         "nothing: what is left is checks, scopes, metrics, fibers. Plain is the same work without " +
-        "Effect: calls on the same driver, and the pure functions of `PageDirectory`. Times are medians of " +
+        "Effect: calls on the same driver, and the pure functions of `Chain`. Times are medians of " +
         `${pairs} batches of a millisecond, in turn, CPU time, nobody tracing. Bytes are allocated each time, as V8 ` +
         "counts them; arrays are contents of typed arrays, which are outside of its heap.",
       columns,
