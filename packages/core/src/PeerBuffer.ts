@@ -22,8 +22,8 @@ import { GrantTableError } from "./GrantTableError.ts"
 import { mapBuffer, notifyWithin } from "./internal/buffer.ts"
 import { endOf } from "./internal/consent.ts"
 import * as Input from "./internal/input.ts"
-import { allOrNothing } from "./internal/lifetime.ts"
 import { traced } from "./internal/tracing.ts"
+import * as Lifetime from "./Lifetime.ts"
 import type { MappedBuffer } from "./MappedBuffer.ts"
 import * as Page from "./Page.ts"
 import * as PageDirectory from "./PageDirectory.ts"
@@ -210,7 +210,7 @@ export const allocForFrontend: (
   GrantTable | Scope.Scope
 > = CallSite.named("PeerBuffer.allocForFrontend", (options) =>
   located("allocForFrontend", options, (table, at) =>
-    allOrNothing((lifetime) =>
+    Lifetime.allOrNothing((lifetime) =>
       // The directory's pages stay mapped from the check of the chain until they are filled in; the buffer stays on.
       Effect.scoped(Effect.flatMap(open(table, at), (targets) => {
         const sharing = table.share({ peer: at.peer, pages: at.pages, access: options.access })

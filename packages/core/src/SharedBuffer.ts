@@ -21,9 +21,10 @@ import { GrantTable, type UnmapNotify } from "./GrantTable.ts"
 import { GrantTableError } from "./GrantTableError.ts"
 import { mapBuffer, notifyWithin, type Whose } from "./internal/buffer.ts"
 import { endOf } from "./internal/consent.ts"
+import { memoryEnded } from "./internal/ended.ts"
 import * as Input from "./internal/input.ts"
-import { allOrNothing, type Lifetime, memoryEnded } from "./internal/lifetime.ts"
 import { traced } from "./internal/tracing.ts"
+import * as Lifetime from "./Lifetime.ts"
 import type { MappedBuffer } from "./MappedBuffer.ts"
 import * as Page from "./Page.ts"
 import * as SharedMemory from "./SharedMemory.ts"
@@ -91,7 +92,7 @@ const allocate = <A>(
     table: GrantTable["Service"],
     pages: Page.PageCount,
     directoryPages: number,
-    lifetime: Lifetime
+    lifetime: Lifetime.Lifetime
   ) => Effect.Effect<A, GrantTableError, Scope.Scope>
 ) =>
   traced(
@@ -103,7 +104,7 @@ const allocate = <A>(
         return Effect.fail(new GrantTableError({ operation, reason: checked.failure }))
       }
       const pages = Page.countFor(checked.success)
-      return allOrNothing((lifetime) => acquire(table, pages, Chain.pagesFor(pages), lifetime))
+      return Lifetime.allOrNothing((lifetime) => acquire(table, pages, Chain.pagesFor(pages), lifetime))
     })
   )
 

@@ -3,7 +3,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type { End, Outcome } from "../Ending.ts"
-import type { Lifetime } from "./lifetime.ts"
+import type { Lifetime } from "../Lifetime.ts"
 import { text } from "./text.ts"
 
 /** Ends a lifetime, when the peer consents or in any case. */
