@@ -15,7 +15,7 @@ import * as CallSite from "./CallSite.ts"
 import * as Chain from "./Chain.ts"
 import * as DirectoryError from "./DirectoryError.ts"
 import type * as DomainId from "./DomainId.ts"
-import type { End } from "./Ending.ts"
+import type { EndByConsent } from "./Ending.ts"
 import * as GrantRef from "./GrantRef.ts"
 import { GrantTable, type UnmapNotify } from "./GrantTable.ts"
 import { GrantTableError } from "./GrantTableError.ts"
@@ -52,7 +52,7 @@ export interface AllocatedBuffer {
   /** For a frontend that wants to know when we are gone; offsets are those of `bytes`. */
   readonly unmapNotify: UnmapNotify
   /** Ends it before its scope does, when the frontend consents. */
-  readonly end: End
+  readonly end: EndByConsent
 }
 
 /**

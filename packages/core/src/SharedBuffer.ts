@@ -15,7 +15,7 @@ import * as CallSite from "./CallSite.ts"
 import * as Chain from "./Chain.ts"
 import type { DirectoryError } from "./DirectoryError.ts"
 import type * as DomainId from "./DomainId.ts"
-import type { End } from "./Ending.ts"
+import type { EndByConsent } from "./Ending.ts"
 import type { GrantRef } from "./GrantRef.ts"
 import { GrantTable, type UnmapNotify } from "./GrantTable.ts"
 import { GrantTableError } from "./GrantTableError.ts"
@@ -54,7 +54,7 @@ export interface SharedBuffer {
   /** For a backend that wants to know when we are gone; offsets are those of `bytes`. */
   readonly unmapNotify: UnmapNotify
   /** Ends buffer and directory before their scope does, when the backend consents. */
-  readonly end: End
+  readonly end: EndByConsent
 }
 
 /**
@@ -81,7 +81,7 @@ export interface SharedDirectory {
     readonly access?: A | undefined
   }) => Effect.Effect<MappedBuffer<A>, GrantTableError | DirectoryError, Scope.Scope>
   /** Ends the directory before its scope does, when the backend consents; what `map` has mapped stays. */
-  readonly end: End
+  readonly end: EndByConsent
 }
 
 /** Checks the buffer's size in bytes, and allocates by the sizes that follow from it. */
