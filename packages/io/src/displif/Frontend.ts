@@ -9,6 +9,7 @@
  */
 import type { EventChannels } from "@xen-shbuf/core/EventChannels"
 import { GrantTable } from "@xen-shbuf/core/GrantTable"
+import * as Lifetime from "@xen-shbuf/core/Lifetime"
 import { invalidInput } from "@xen-shbuf/core/Reason"
 import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
 import type * as SharedMemory from "@xen-shbuf/core/SharedMemory"
@@ -21,7 +22,6 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
-import { atomic } from "../internal/atomic.ts"
 import { DisplayClosed, DisplayError, type Reason, WrongAnswer } from "./DisplayError.ts"
 import { Asker, type Question } from "./internal/asker.ts"
 import * as PixelFormat from "./PixelFormat.ts"
@@ -253,7 +253,7 @@ const createBuffer = (
   making: Making
 ): Display["createBuffer"] =>
 ({ byBackend = false, format = PixelFormat.XR24, height, width }) =>
-  atomic(Effect.gen(function*() {
+  Lifetime.allOrNothing(() => Effect.gen(function*() {
     const { asker } = making
     yield* checked("DbufCreate", { width, height })
     const dbufCookie = makeCookie()
@@ -274,7 +274,7 @@ const createBuffer = (
     const forget = asker.ask({ _tag: "DbufDestroy", dbufCookie })
     const bytes = yield* (byBackend ? allocateByBackend : allocate)(making, question, byteLength, forget)
     const attach: Buffer["attach"] = (options = {}) =>
-      atomic(Effect.suspend(() => {
+      Lifetime.allOrNothing(() => {
         const fbCookie = makeCookie()
         const framebuffer: Framebuffer = {
           width: options.width ?? width,
@@ -295,7 +295,7 @@ const createBuffer = (
           checked("FbAttach", { width: framebuffer.width, height: framebuffer.height }),
           Effect.as(remembered(request, detached), framebuffer)
         )
-      }))
+      })
     return { width, height, pitch, bytes, attach }
   }))
 

@@ -39,18 +39,14 @@ export const grantTable = (xen: Hypervisor.Hypervisor, linux: Linux.Linux): Gran
         : Effect.fail(new GrantTableError.GrantTableError({ operation, reason: result.failure }))
     })
   const arm =
-    (holding: Linux.Share | Linux.Mapping): GrantTable.Held<GrantTable.SharedPages>["arm"] => (notification) =>
+    (holding: Linux.Share | Linux.Mapping): GrantTable.Acquired["arm"] => (notification) =>
       domain.alive ? Linux.arm(linux, holding, notification) : Result.fail(gone(domain.id))
   return {
     share: (request) =>
       run("share", (caller) =>
         Result.map(Hypervisor.share(xen, linux, request, caller), (share) => ({
-          pages: {
-            peer: share.peer,
-            access: share.access,
-            refs: share.refs.slice(),
-            bytes: new Uint8Array(share.view.buffer)
-          },
+          refs: share.refs.slice(),
+          bytes: new Uint8Array(share.view.buffer),
           arm: arm(share),
           release: () => {
             share.isScopeOpen = false
@@ -60,11 +56,7 @@ export const grantTable = (xen: Hypervisor.Hypervisor, linux: Linux.Linux): Gran
     map: (request) =>
       run("map", (caller) =>
         Result.map(Hypervisor.map(xen, linux, request, caller), (mapping) => ({
-          pages: {
-            peer: request.peer,
-            access: mapping.access,
-            bytes: new Uint8Array(mapping.region.buffer)
-          },
+          bytes: new Uint8Array(mapping.region.buffer),
           arm: arm(mapping),
           release: () => Linux.unmap(mapping)
         }))),

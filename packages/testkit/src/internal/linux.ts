@@ -61,7 +61,7 @@ export interface Mapping {
 }
 
 /** What a domain can hold. */
-export interface Limits {
+export interface Capacity {
   readonly sharedPages: number
   readonly grantRefs: number
   readonly mappedPages: number
@@ -90,14 +90,14 @@ export interface Linux {
   fresh: number
 }
 
-export const make = (domain: Domain, store: Store.Store, limits: Limits): Linux => ({
+export const make = (domain: Domain, store: Store.Store, capacity: Capacity): Linux => ({
   domain,
-  table: Grants.make(domain, limits.grantRefs),
-  track: { limit: limits.mappedPages, used: 0 },
-  channels: EventChannels.make(domain, limits.ports, store.counter),
+  table: Grants.make(domain, capacity.grantRefs),
+  track: { limit: capacity.mappedPages, used: 0 },
+  channels: EventChannels.make(domain, capacity.ports, store.counter),
   signalled: [],
   client: Store.connect(store, domain.id),
-  sharedLimit: limits.sharedPages,
+  sharedLimit: capacity.sharedPages,
   sharedPages: 0,
   shares: new Set(),
   mappings: new Set(),

@@ -23,13 +23,13 @@ export interface Node {
   readonly generation: number
 }
 
-/** What is held, and may be forgotten. */
-interface Held {
+/** What is noted of it, and may be forgotten. */
+interface Noted {
   readonly made: number
   readonly caller: StackFrame | undefined
 }
 
-interface Watch extends Held {
+interface Watch extends Noted {
   readonly client: Client
   /** As it was given, which is how changes are told. */
   readonly path: string
@@ -51,7 +51,7 @@ export interface Quotas {
 /** What xenstored allows a guest unless told otherwise. */
 export const quotas: Quotas = { nodes: 1000, watches: 128, transactions: 10, size: 2048 }
 
-interface Transaction extends Held {
+interface Transaction extends Noted {
   readonly base: Node
   root: Node
   /** The paths that it looked at or changed. */
