@@ -375,14 +375,14 @@ const one = (seed: number, tally: Map<string, number>) => {
   }
 }
 
-/** Plays so many cases, of each half as many, and adds up what they came to; fails with the case where the library is at fault. */
-export const play = (seed: number, cases: number, tally: Map<string, number>): Effect.Effect<void, Error> =>
+/** Plays so many cases, of each half as many, and adds up what they came to. Dies of the case where the library is at fault. */
+export const play = (seed: number, cases: number, tally: Map<string, number>): Effect.Effect<void> =>
   Traces.without(Effect.suspend(() => {
     for (let i = 0; i < cases; i++) {
       try {
         one(seed + i, tally)
       } catch (cause) {
-        return Effect.fail(new Error(`${String(cause)}\nAgain: npm run hostile -- --of rings --cases 1 --seed ${seed + i}`, { cause }))
+        return Effect.die(new Error(`${String(cause)}\nAgain: npm run hostile -- --of rings --cases 1 --seed ${seed + i}`, { cause }))
       }
     }
     return Effect.void
