@@ -311,7 +311,7 @@ const play = (side: Side, duels: number) => {
   return tally
 }
 
-const DUELS = 2500
+const DUELS = 1000
 
 describe("Hostile peers", () => {
   for (const side of ["front", "back", "producer", "consumer"] as const) {
