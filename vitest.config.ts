@@ -13,9 +13,15 @@ const alone: { readonly [root: string]: ReadonlyArray<string> } = {
   "packages/xenbus": ["test/Ring.test.ts"]
 }
 
+/** Suites that open pages in a Chromium: `npm run browsers` runs them, `npm test` all others. */
+const browsers = { name: "browsers", root: "packages/screen", include: ["test/Browser*.test.ts"] }
+
+const excluded = (root: string) => [...alone[root] ?? [], ...root === browsers.root ? browsers.include : []]
+
 const projects = [
-  ...roots.map((root) => ({ name: basename(root), root, include: ["test/**/*.test.ts"], exclude: [...alone[root] ?? []] })),
-  { name: "examples", root: "examples", include: ["**/*.test.ts"], exclude: ["**/node_modules/**"] }
+  ...roots.map((root) => ({ name: basename(root), root, include: ["test/**/*.test.ts"], exclude: excluded(root) })),
+  { name: "examples", root: "examples", include: ["**/*.test.ts"], exclude: ["**/node_modules/**"] },
+  browsers
 ]
 
 const apart = Object.entries(alone).map(([root, include]) => ({ name: `${basename(root)}-alone`, root, include: [...include] }))
