@@ -156,7 +156,7 @@ const suites = [GrantTableLaws, SharedBufferLaws, PeerBufferLaws].map(({ laws })
 /** What a law finds wrong with a grant table that has this fault. */
 const violation = (law: Law.Law, fault: string, sharedPages = 64) =>
   Effect.suspend(() => {
-    Error.stackTraceLimit = 1
+    Error.stackTraceLimit = 10
     return Law.run(law, broken(faults[fault]!, sharedPages)).pipe(
       Effect.provideService(Law.CurrentOptions, { runs: 5, seed: 1 }),
       Effect.map(({ failure }) => failure)
