@@ -15,9 +15,13 @@ const alone = [
 /** Suites that open pages in a Chromium: `npm run browsers` runs them, `npm test` all others. */
 const browsers = ["packages/screen/test/Browser*.test.ts"]
 
-// Not one for each package: processes are not shared between projects.
+/** Suites that map more than all others: what those leave in a process makes the collection of garbage slower for them. */
+const testkit = ["packages/testkit/test/**/*.test.ts"]
+
+// Not one for each package: processes are not shared between projects, and each has to load everything.
 const projects = [
-  { name: "shared", include: all, exclude: ["**/node_modules/**", ...alone, ...browsers], isolate: false },
+  { name: "shared", include: all, exclude: ["**/node_modules/**", ...testkit, ...alone, ...browsers], isolate: false },
+  { name: "testkit", include: testkit, exclude: alone, isolate: false },
   { name: "alone", include: alone },
   { name: "browsers", include: browsers, isolate: false }
 ]
