@@ -47,4 +47,4 @@ await step("figures: every ratio in the docs is one that a benchmark has printed
   Steps.run(["node", "scripts/figures.ts"]))
 await step("declarations: each module that others import has the comment at its head", heads)
 
-close("Not run here: the suites (npm test), and whatever needs a real Xen (npm run xenlab).")
+close("Not run here: the suites (npm test, npm run browsers), and whatever needs a real Xen (npm run xenlab).")
