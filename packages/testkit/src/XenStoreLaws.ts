@@ -342,6 +342,40 @@ const fibersTakeTurns = law("fibers can use it at the same time, and each gets i
   }))
 })
 
+const manyAtOnce = law("more fibers than a guest may have transactions can each do one at once", function*() {
+  const { store } = yield* scratch
+  const numbers = Array.from({ length: 40 }, (_, i) => i)
+  yield* Effect.forEach(numbers, (i) => store.write(`${place}/${i}`, "before"), { discard: true })
+  yield* Effect.forEach(numbers, (i) =>
+    store.transaction((nodes) =>
+      Effect.flatMap(nodes.readText(`${place}/${i}`), (text) => nodes.write(`${place}/${i}`, `${text} ${i}`))), {
+    concurrency: "unbounded",
+    discard: true
+  })
+  const texts = yield* Effect.forEach(numbers, (i) => store.readText(`${place}/${i}`))
+  yield* Law.equal("what they wrote", texts, numbers.map((i) => `before ${i}`))
+})
+
+const finalizersWork = law("a transaction and a watch work in a finalizer of a fiber that is interrupted", function*() {
+  const { store } = yield* scratch
+  const node = `${place}/value`
+  yield* store.write(node, "before")
+  const ready = yield* Deferred.make<void>()
+  const told: Array<string> = []
+  const atTheEnd = Effect.andThen(
+    store.transaction((nodes) => nodes.write(node, "after")),
+    Stream.runForEach(Stream.take(store.watch(node), 1), (path) => Effect.sync(() => void told.push(path)))
+  )
+  const fiber = yield* Effect.forkChild(
+    Effect.onInterrupt(Effect.andThen(Deferred.succeed(ready, undefined), Effect.never), () => Effect.ignoreCause(atTheEnd)),
+    { startImmediately: true }
+  )
+  yield* Deferred.await(ready)
+  yield* Fiber.interrupt(fiber)
+  yield* Law.equal("the value", yield* store.readText(node), "after")
+  yield* Law.equal("what is told", told, [node])
+})
+
 /**
  * The laws.
  *
@@ -365,5 +399,7 @@ export const laws: ReadonlyArray<Law.Law> = [
   permissionsAreKept,
   permissionsHold,
   weAreWho,
-  fibersTakeTurns
+  fibersTakeTurns,
+  manyAtOnce,
+  finalizersWork
 ]

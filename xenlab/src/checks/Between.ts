@@ -159,10 +159,10 @@ const storeOf = (own: Lender, other: () => Lender) => {
     remove: (path, key) => node(key, { do: "remove", path }),
     permissions: (path, key) => node(key, { do: "permissions", path }),
     setPermissions: (path, permissions, key) => node(key, { do: "setPermissions", path, permissions }),
-    begin: Effect.suspend(() => {
+    begin: () => {
       const key = own.newKey()
       return Effect.as(asked("transaction", { do: "begin", key }), key)
-    }),
+    },
     commit: (key) => Effect.map(asked("transaction", { do: "commit", key }), ({ done }) => done === true),
     abort: (key) => Effect.sync(() => own.tell({ do: "abort", key })),
     watch: (path, changed) =>
