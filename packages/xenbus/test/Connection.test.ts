@@ -601,40 +601,6 @@ describe("a frontend", () => {
     }))
 })
 
-describe("a guest that is saved and restored", () => {
-  for (const isMadeAnew of [true, false]) {
-    inXen(`connects again where its device is ${isMadeAnew ? "made anew" : "as it was"}`, (machine) =>
-      Effect.gen(function*() {
-        const backend = yield* machine.process(1)
-        const guest = yield* machine.process(3)
-        yield* machine.toolstack(Toolstack.addDevice(device))
-        const server = yield* backend.start(serve(machine))
-        const bells = yield* Effect.all([Deferred.make<void>(), Deferred.make<void>()])
-        let connections = 0
-        const run = yield* guest.start(Frontend.run({
-          type: Dice.type,
-          publish: Dice.publish,
-          restarts: Schedule.forever,
-          use: (connection) =>
-            Effect.gen(function*() {
-              assert.deepStrictEqual(yield* Dice.double(connection, 3), [3, 6])
-              yield* Deferred.succeed(bells[connections++]!, undefined)
-              return yield* Effect.forever(connection.published.requests.channel.wait)
-            })
-        }))
-        yield* Deferred.await(bells[0])
-        yield* machine.xen.suspendAndResume(3)
-        if (isMadeAnew) {
-          yield* machine.store.transaction((nodes) =>
-            Effect.forEach([ours, theirs], (half) => nodes.write(`${half}/state`, "1")))
-        }
-        yield* Deferred.await(bells[1])
-        yield* Fiber.interrupt(run)
-        yield* Fiber.interrupt(server)
-      }))
-  }
-})
-
 describe("the toolstack", () => {
   inXen("refuses what is there, and domains that are not", (machine) =>
     Effect.gen(function*() {

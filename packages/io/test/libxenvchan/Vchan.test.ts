@@ -291,15 +291,6 @@ describe("libxenvchan in memory", () => {
       assert.strictEqual(yield* Fiber.join(reading), 1)
     }))
 
-  inXen("save and restore of our own domain ends a vchan", (xen) =>
-    Effect.gen(function*() {
-      const ends = yield* pair()
-      const reading = yield* waiting(reason(ends.client.read(new Uint8Array(1))))
-      yield* xen.suspendAndResume(client)
-      assert.strictEqual(yield* Fiber.join(reading), "ChannelGone")
-      assert.strictEqual(yield* reason(ends.client.write(new Uint8Array(1))), "ChannelGone")
-    }))
-
   inXen("writes of several fibers do not mix", () =>
     Effect.gen(function*() {
       const { client, server } = yield* pair({ readSize: 1024 })

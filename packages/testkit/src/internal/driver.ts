@@ -143,6 +143,6 @@ export const store = (linux: Linux.Linux): XenStore.Driver => {
     watch: (path, changed, ended) =>
       run("watch", (client, caller) =>
         Result.map(Store.watch(client, path, changed, ended, caller), (release) => ({ release }))),
-    ownId: Effect.succeed(domain.id)
+    ownId: Effect.sync(() => domain.id)
   }
 }
