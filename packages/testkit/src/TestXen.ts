@@ -160,10 +160,13 @@ export class TestXen extends Context.Service<TestXen, {
    */
   readonly destroy: (id: number) => Effect.Effect<void>
   /**
-   * Saves and restores a domain, or moves it to another host: its process goes on, but all that it shared or mapped and
-   * its event channels are gone, its transactions conflict, and its watches tell anew.
+   * Saves and restores a domain, or moves it to another host, under another id, as a rule, or under the one that it had, as
+   * `xl save -D` and `xl migrate -D` keep it. Its process goes on, with the services that it has. What it shared is its own
+   * memory now, what it mapped is nobody's and reads as ones, its event channels are gone and nobody tells; its nodes are
+   * removed, and made as for a new domain; its transactions conflict, and its watches tell anew. Peers keep what they have
+   * mapped.
    */
-  readonly suspendAndResume: (id: number) => Effect.Effect<void>
+  readonly suspendAndResume: (id: number, restored: { readonly as: number }) => Effect.Effect<void>
   /** Opens an event channel in a domain that nobody else joins, for `unmapNotify` to signal, and gives its port. */
   readonly bindPort: (id: number) => Effect.Effect<number>
   /** The ports of a domain that `unmapNotify` has signalled, in their order; they stay. */
@@ -320,7 +323,13 @@ export const make: (capacity?: Capacity) => Effect.Effect<TestXen["Service"], ne
           checkCapacity({ sharedPages: pages })
           find(id).sharedLimit = pages
         }),
-      suspendAndResume: (id) => Effect.sync(() => Linux.resume(find(id))),
+      suspendAndResume: (id, { as }) =>
+        Effect.sync(() => {
+          const linux = find(id)
+          const restored = idOf(as)
+          if (as !== id && xen.domains.has(restored)) throw mistake("as", as, "the id of no other domain")
+          Hypervisor.restore(xen, linux, restored)
+        }),
       killProcess: (id) => Effect.sync(() => Linux.killProcess(find(id))),
       destroy: (id) =>
         Effect.sync(() => {

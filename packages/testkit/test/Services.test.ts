@@ -3,6 +3,7 @@ import type * as EventChannels from "@xen-shbuf/core/EventChannels"
 import * as XenStore from "@xen-shbuf/core/XenStore"
 import type { XenStoreError } from "@xen-shbuf/core/XenStoreError"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -265,20 +266,89 @@ describe("xenstore in memory", () => {
       assert.strictEqual(yield* Fiber.join(tooMany), "QuotaExceeded")
     }))
 
-  inXen("after a restore transactions conflict, channels are gone, and watches tell anew", (xen) =>
+})
+
+describe.each([["another id", 8], ["the id it had", 1]])("a domain that is restored under %s", (_, as) => {
+  inXen("finds transactions in conflict and its nodes made anew, and its watches tell so", (xen) =>
     Effect.gen(function*() {
-      const guest = yield* xen.store(1)
-      const { joined } = yield* pair(xen, 0, 1)
-      const told = yield* Effect.forkChild(Stream.runCollect(Stream.take(guest.watch("data"), 2)), { startImmediately: true })
+      const [dom0, guest] = [yield* xen.store(0), yield* xen.store(1)]
+      yield* guest.write("data/mine", "1")
+      const told = yield* Effect.forkChild(Stream.runCollect(Stream.take(guest.watch("data"), 3)), { startImmediately: true })
       yield* Effect.yieldNow
       let tries = 0
       yield* guest.transaction((nodes) =>
         Effect.gen(function*() {
-          if (++tries === 1) yield* xen.suspendAndResume(1)
-          else yield* nodes.write("data/x", "")
+          if (++tries > 1) return yield* nodes.write("data/x", "")
+          yield* xen.suspendAndResume(1, { as })
+          // As xenstored says of a transaction that it does not know.
+          assert.strictEqual(yield* reason(nodes.write("data/x", "")), "NotFound")
         }))
       assert.strictEqual(tries, 2)
-      assert.strictEqual(yield* reason(joined.wait), "ChannelGone")
-      assert.strictEqual((yield* Fiber.join(told)).length, 2)
+      assert.strictEqual(yield* guest.ownId, as)
+      assert.deepStrictEqual([...yield* dom0.directory("/local/domain")].sort(), ["0", String(as)])
+      assert.strictEqual(yield* dom0.readText(`/local/domain/${as}/domid`), String(as))
+      assert.strictEqual(yield* reason(guest.read("data/mine")), "NotFound")
+      assert.strictEqual(yield* reason(guest.read("/local/domain/2/domid")), "AccessDenied")
+      // What is given relative to the domain is watched where it is now.
+      yield* guest.write("data/x", "2")
+      assert.deepStrictEqual(yield* Fiber.join(told), ["data", "data", "data/x"])
+    }))
+
+  inXen("finds its channels dead, and nobody tells", (xen) =>
+    Effect.gen(function*() {
+      const { joined, listening } = yield* pair(xen, 0, 1)
+      yield* xen.suspendAndResume(1, { as })
+      yield* listening.notify
+      yield* joined.notify
+      assert.isFalse(yield* hasSignal(joined))
+      const held = (yield* xen.holdings).filter(({ domain }) => domain !== 0)
+      assert.isEmpty(held)
+      // Its ports are others' now, and the end of an old one is none of theirs.
+      const next = yield* pair(xen, 0, as)
+      assert.strictEqual(next.joined.port, joined.port)
+    }))
+
+  inXen("finds its pages and mappings gone; peers keep what they have mapped, and map nothing of it anew", (xen) =>
+    Effect.gen(function*() {
+      const [dom0, guest] = [yield* xen.domain(0), yield* xen.domain(1)]
+      const shared = yield* guest.share({ peer: 0, pages: 2 })
+      const theirs = yield* dom0.share({ peer: 1, pages: 1 })
+      const scope = yield* Scope.make()
+      const mapped = yield* Scope.provide(dom0.map({ peer: 1, refs: [shared.refs[0]!] }), scope)
+      const ours = yield* guest.map({ peer: 0, refs: theirs.refs })
+      shared.bytes[0] = 1
+      yield* xen.suspendAndResume(1, { as })
+      mapped.bytes[0] = 7
+      assert.deepStrictEqual([shared.bytes[0], ours.bytes[0], shared.bytes.length, ours.bytes.length], [1, 0xff, 8192, 4096])
+      for (const peer of [1, as]) {
+        for (const ref of shared.refs) assert.strictEqual(yield* reason(Effect.scoped(dom0.map({ peer, refs: [ref] }))), "GrantRefused")
+      }
+      assert.deepStrictEqual((yield* xen.activeGrants).map(({ domain, peer }) => [domain, peer]), [[1, 0]])
+      // Linux keeps the references of who has not released them.
+      const anew = yield* guest.share({ peer: 0, pages: 2 })
+      assert.isFalse([...anew.refs].some((ref) => shared.refs.includes(ref)))
+      assert.strictEqual(yield* xen.framesInUse, 4)
+      yield* Scope.close(scope, Exit.void)
+      assert.strictEqual(yield* xen.framesInUse, 3)
+    }))
+
+  inXen("has nothing of its old life when it is destroyed, or restored again", (xen) =>
+    Effect.gen(function*() {
+      const guest = yield* xen.domain(1)
+      const { refs } = yield* guest.share({ peer: 0, pages: 1 })
+      yield* Effect.flatMap(xen.domain(0), (dom0) => dom0.map({ peer: 1, refs }))
+      yield* xen.suspendAndResume(1, { as })
+      yield* xen.suspendAndResume(as, { as: 1 })
+      yield* guest.share({ peer: 0, pages: 1 })
+      yield* xen.destroy(1)
+      assert.strictEqual(yield* reason(Effect.scoped(guest.share({ peer: 0, pages: 1 }))), "DeviceUnavailable")
+      assert.strictEqual(yield* xen.framesInUse, 1)
     }))
 })
+
+inXen("a domain can't be restored as another that is there", (xen) =>
+  Effect.gen(function*() {
+    yield* xen.domain(2)
+    const exit = yield* Effect.exit(xen.suspendAndResume(1, { as: 2 }))
+    assert.isTrue(Exit.isFailure(exit) && Cause.hasDies(exit.cause))
+  }))

@@ -29,6 +29,9 @@ export type { Connection, Options } from "./internal/backendModel.ts"
  * Serves all devices of a type that the toolstack has given to this domain or will give, until it is interrupted: then
  * all of them are closed, at the same time. Fails where xenstore can't be used any more.
  *
+ * Where this domain is saved and restored, what was connected ends (`Suspended` in the log, at level Debug), and what the
+ * toolstack makes under the domain's new id is served.
+ *
  * The backend of a device that was served before, by a process that was killed, takes the connection down: the frontend
  * begins anew.
  *

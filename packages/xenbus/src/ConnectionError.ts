@@ -99,8 +99,8 @@ export class Suspended extends Schema.TaggedError<Suspended>()("Suspended", {
   path: Schema.String
 }) {
   override get message() {
-    return `The device is another than it was, as ${this.path} shows: this domain was saved and restored, or the ` +
-      "toolstack made it anew. Close the scope, and connect anew."
+    return `Nothing is connected any more, as ${this.path} shows: this domain was saved and restored, or the toolstack ` +
+      "made the device anew. Close the scope, and connect anew."
   }
 }
 

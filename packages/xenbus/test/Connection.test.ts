@@ -10,6 +10,7 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Logger from "effect/Logger"
+import * as References from "effect/References"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as TestClock from "effect/testing/TestClock"
@@ -601,38 +602,126 @@ describe("a frontend", () => {
     }))
 })
 
-describe("a guest that is saved and restored", () => {
-  for (const isMadeAnew of [true, false]) {
-    inXen(`connects again where its device is ${isMadeAnew ? "made anew" : "as it was"}`, (machine) =>
+/** What the toolstack does when a domain is restored as another: the devices of before are gone, and are made anew. */
+const remade = Effect.fnUntraced(function*({ store, toolstack }: Machine, before: typeof device, after: typeof device) {
+  yield* store.remove(`/local/domain/${before.backend}/backend/dice/${before.frontend}`).pipe(Effect.ignore)
+  yield* store.remove(`/local/domain/${before.frontend}/device/dice`).pipe(Effect.ignore)
+  yield* toolstack(Toolstack.addDevice(after))
+})
+
+/** Dice again and again, and how many times so far. */
+const dicing = (told: (reason: string) => void = () => {}) => {
+  const counted = { connections: 0, bell: Deferred.makeUnsafe<void>() }
+  const program = Frontend.run({
+    type: Dice.type,
+    publish: Dice.publish,
+    restarts: Schedule.forever,
+    use: (connection) =>
       Effect.gen(function*() {
-        const backend = yield* machine.process(1)
-        const guest = yield* machine.process(3)
-        yield* machine.toolstack(Toolstack.addDevice(device))
-        const server = yield* backend.start(serve(machine))
-        const bells = yield* Effect.all([Deferred.make<void>(), Deferred.make<void>()])
-        let connections = 0
-        const run = yield* guest.start(Frontend.run({
-          type: Dice.type,
-          publish: Dice.publish,
-          restarts: Schedule.forever,
-          use: (connection) =>
-            Effect.gen(function*() {
-              assert.deepStrictEqual(yield* Dice.double(connection, 3), [3, 6])
-              yield* Deferred.succeed(bells[connections++]!, undefined)
-              return yield* Effect.forever(connection.published.requests.channel.wait)
-            })
-        }))
-        yield* Deferred.await(bells[0])
-        yield* machine.xen.suspendAndResume(3)
-        if (isMadeAnew) {
-          yield* machine.store.transaction((nodes) =>
-            Effect.forEach([ours, theirs], (half) => nodes.write(`${half}/state`, "1")))
-        }
-        yield* Deferred.await(bells[1])
-        yield* Fiber.interrupt(run)
-        yield* Fiber.interrupt(server)
-      }))
-  }
+        yield* Dice.double(connection, 3)
+        counted.connections++
+        yield* Deferred.succeed(counted.bell, undefined)
+        yield* Effect.forkDetach(Effect.catch(connection.ended, ({ reason }) => Effect.sync(() => told(reason._tag))))
+        return yield* Effect.never
+      })
+  })
+  const next = Effect.suspend(() => Deferred.await(counted.bell)).pipe(
+    Effect.tap(() => Effect.sync(() => {
+      counted.bell = Deferred.makeUnsafe<void>()
+    }))
+  )
+  return { counted, program, next }
+}
+
+describe.each([["another id", [8, 9]], ["the ids they had", [3, 1]]] as const)("saved and restored, with %s,", (_, [guestAs, backendAs]) => {
+  inXen("a guest is told, and connects again", (machine) =>
+    Effect.gen(function*() {
+      const backend = yield* machine.process(1)
+      const guest = yield* machine.process(3)
+      yield* machine.toolstack(Toolstack.addDevice(device))
+      const server = yield* backend.start(serve(machine))
+      const reasons: Array<string> = []
+      const { next, program } = dicing((reason) => reasons.push(reason))
+      const run = yield* guest.start(program)
+      yield* next
+      yield* machine.xen.suspendAndResume(3, { as: guestAs })
+      yield* machine.settle
+      yield* remade(machine, device, { ...device, frontend: guestAs })
+      yield* next
+      // A domain that has its id again sees no more than that its device is not there.
+      assert.deepStrictEqual(reasons, [guestAs === 3 ? "PeerGone" : "Suspended"])
+      yield* Fiber.interrupt(run)
+      yield* Fiber.interrupt(server)
+    }))
+
+  inXen("a backend's domain ends what was connected, and serves on", (machine) =>
+    Effect.gen(function*() {
+      const lines: Array<string> = []
+      const backend = yield* machine.process(1)
+      const guest = yield* machine.process(3)
+      yield* machine.toolstack(Toolstack.addDevice(device))
+      const failures: Array<string> = []
+      const handler = (connection: Backend.Connection) =>
+        Effect.onInterrupt(Dice.handler((text) => machine.log.push(text))(connection), () =>
+          // Nothing of the old life can be said any more, and that is no fault of the peer's.
+          Effect.flip(connection.write({ late: "1" })).pipe(
+            Effect.flatMap(({ reason }) => Effect.sync(() => failures.push(reason._tag))),
+            Effect.ignore
+          ))
+      const server = yield* backend.start(Backend.serve({ type: Dice.type, handler }).pipe(
+        Effect.provide(logged("Debug", lines)),
+        Effect.provideService(References.MinimumLogLevel, "Debug")
+      ))
+      const { next, program } = dicing()
+      const run = yield* guest.start(program)
+      yield* next
+      yield* machine.xen.suspendAndResume(1, { as: backendAs })
+      yield* machine.settle
+      assert.isUndefined(server.pollUnsafe(), "it serves on")
+      assert.include(machine.log, "let go of 3/0")
+      assert.isEmpty((yield* machine.xen.holdings).filter((held) => "refs" in held && held._tag === "Mapping"))
+      const tag = backendAs === 1 ? "PeerGone" : "Suspended"
+      assert.deepStrictEqual(failures, [tag])
+      const told = tag === "PeerGone" ? `there is no ${ours}` : "this domain was saved and restored"
+      assert.lengthOf(lines.filter((line) => line.includes(told)), 1, lines.join("\n"))
+      yield* remade(machine, device, { ...device, backend: backendAs })
+      yield* next
+      assert.strictEqual(yield* machine.text(`/local/domain/${backendAs}/backend/dice/3/0/state`), "4")
+      // And devices that are new.
+      yield* machine.process(4)
+      const other = yield* machine.process(4)
+      yield* machine.toolstack(Toolstack.addDevice({ ...device, frontend: 4, backend: backendAs }))
+      assert.deepStrictEqual(yield* other.run(Dice.once(5)), [5, 10])
+      yield* Fiber.interrupt(run)
+      yield* Fiber.interrupt(server)
+      assert.deepStrictEqual([backend.held, guest.held], [{ watches: 0, ports: 0 }, { watches: 0, ports: 0 }])
+    }))
+})
+
+describe("a backend's domain that is restored", () => {
+  inXen("leaves alone what is another's now", (machine) =>
+    Effect.gen(function*() {
+      const backend = yield* machine.process(1)
+      const guest = yield* machine.process(3)
+      yield* machine.toolstack(Toolstack.addDevice(device))
+      const server = yield* backend.start(serve(machine))
+      const { next, program } = dicing()
+      const run = yield* guest.start(program)
+      yield* next
+      yield* machine.xen.suspendAndResume(1, { as: 9 })
+      // Before it has looked, another domain has the id, and such a device.
+      const successor = yield* machine.process(1)
+      yield* remade(machine, device, device)
+      const second = yield* successor.start(serve(machine))
+      yield* next
+      yield* machine.settle
+      assert.strictEqual(yield* machine.text(`${ours}/state`), "4")
+      yield* Fiber.interrupt(server)
+      yield* machine.settle
+      assert.strictEqual(yield* machine.text(`${ours}/state`), "4")
+      yield* Fiber.interrupt(run)
+      yield* Fiber.interrupt(second)
+    }))
 })
 
 describe("the toolstack", () => {

@@ -9,7 +9,8 @@ export interface Counter {
 }
 
 export interface Domain {
-  readonly id: DomainId
+  /** Another one after a restore, as a rule. */
+  id: DomainId
   /** No more once it is destroyed; what others have mapped of it stays. */
   alive: boolean
 }

@@ -153,6 +153,6 @@ export const store = (linux: Linux.Linux): XenStore.Driver => {
           Result.map(Store.watch(client, path, changed, ended, caller), (release) => ({ release }))),
         ({ release }) => release()
       ),
-    ownId: Effect.succeed(domain.id)
+    ownId: Effect.sync(() => domain.id)
   }
 }

@@ -146,6 +146,11 @@ export const hold = (channels: EventChannels, port: number): End | undefined => 
   return end
 }
 
+/** The domain is saved and restored: its ports are gone, and as on Linux nobody says so. */
+export const forgetAll = (channels: EventChannels): void => {
+  for (const end of channels.ends.values()) close(end)
+}
+
 /** The process in the domain ends, or its channels with the domain: all its ports close. */
 export const closeAll = (channels: EventChannels, detail: string): void => {
   for (const end of channels.ends.values()) {

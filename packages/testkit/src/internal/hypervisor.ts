@@ -59,10 +59,24 @@ export const destroy = (xen: Hypervisor, linux: Linux.Linux): void => {
   Store.release(xen.store, linux.domain.id)
 }
 
+/** A living domain is saved and restored under an id that is free, or its own. */
+export const restore = (xen: Hypervisor, linux: Linux.Linux, id: DomainId): void => {
+  xen.domains.delete(linux.domain.id)
+  const left = Linux.resume(linux, id)
+  for (const { mappings } of xen.domains.values()) {
+    for (const mapping of mappings) {
+      if (mapping.granter === linux) mapping.granter = left
+    }
+  }
+  xen.dead.add(left)
+  xen.domains.set(id, linux)
+  Store.resume(linux.client, id)
+}
+
 /** Dead domains with pages that others still have mapped. */
 const zombies = (xen: Hypervisor): ReadonlyArray<Linux.Linux> => {
   for (const linux of xen.dead) {
-    if (linux.shares.size === 0) xen.dead.delete(linux)
+    if (linux.shares.size === 0 && linux.mappings.size === 0) xen.dead.delete(linux)
   }
   return [...xen.dead]
 }

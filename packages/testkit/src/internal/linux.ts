@@ -6,12 +6,14 @@
  * anything maps them, and takes them back; every mapping puts frames side by side with mmap.
  */
 import type { Access } from "@xen-shbuf/core/Access"
+import type { DomainId } from "@xen-shbuf/core/DomainId"
 import * as GrantRef from "@xen-shbuf/core/GrantRef"
 import type { MapRequest, ShareRequest, UnmapNotification } from "@xen-shbuf/core/GrantTable"
 import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
 import * as Page from "@xen-shbuf/core/Page"
 import * as Reason from "@xen-shbuf/core/Reason"
 import * as MappedMemory from "@xen-shbuf/linux/MappedMemory"
+import * as SystemCalls from "@xen-shbuf/linux/SystemCalls"
 import type { StackFrame } from "effect/References"
 import * as Result from "effect/Result"
 import * as fs from "node:fs"
@@ -32,7 +34,8 @@ interface Armed {
 /** Pages granted to a peer in one request. */
 export interface Share extends Grants.Entry {
   readonly id: number
-  readonly owner: Linux
+  /** After a restore, what is left of the domain as it was. */
+  owner: Linux
   readonly refs: Uint32Array<ArrayBuffer>
   readonly caller: StackFrame | undefined
   /** The owner's own mapping. */
@@ -45,19 +48,25 @@ export interface Share extends Grants.Entry {
   notification: Armed | undefined
   /** Pages whose grants are still in the owner's table. */
   frames: number
+  /** Xen has forgotten its grants with the restore of its domain: only its owner's view is left, with what was in it. */
+  isLost: boolean
 }
 
 /** Pages of `granter`, mapped in one request. */
 export interface Mapping {
   readonly id: number
-  readonly mapper: Linux
-  readonly granter: Linux
+  /** After a restore, what is left of the domain as it was. */
+  mapper: Linux
+  /** After a restore, what is left of the domain as it was. */
+  granter: Linux
   readonly access: Access
   readonly refs: Uint32Array<ArrayBuffer>
   readonly region: MappedMemory.Region
   readonly caller: StackFrame | undefined
   /** What to do when the mapper unmaps. */
   notification: Armed | undefined
+  /** Xen has forgotten it with the restore of its domain: only the view is left, of nobody's memory. */
+  isLost: boolean
 }
 
 /** What a domain can hold. */
@@ -71,7 +80,7 @@ export interface Capacity {
 /** The Linux of one domain, with what Xen keeps for it. */
 export interface Linux {
   readonly domain: Domain
-  readonly table: Grants.Table<Share>
+  table: Grants.Table<Share>
   readonly track: Grants.Maptrack
   readonly channels: EventChannels.EventChannels
   /** The ports over which notifications have signalled, in their order. */
@@ -84,6 +93,8 @@ export interface Linux {
   sharedPages: number
   readonly shares: Set<Share>
   readonly mappings: Set<Mapping>
+  /** What is left of the domain as it was before each restore, for as long as its process holds something of it. */
+  readonly before: Set<Linux>
   /** References given back, the last one first to be handed out again. */
   readonly free: Array<number>
   /** The smallest reference that was never handed out. */
@@ -101,6 +112,7 @@ export const make = (domain: Domain, store: Store.Store, capacity: Capacity): Li
   sharedPages: 0,
   shares: new Set(),
   mappings: new Set(),
+  before: new Set(),
   free: [],
   fresh: GrantRef.minimum
 })
@@ -151,7 +163,8 @@ export const share = (
     held: true,
     isScopeOpen: true,
     notification: undefined,
-    frames: pages
+    frames: pages,
+    isLost: false
   }
   for (let page = 0; page < pages; page++) {
     const ref = self.free.pop() ?? self.fresh++
@@ -167,12 +180,12 @@ export const share = (
 /** Takes a grant out of its owner's table, if nobody uses it any more; the memory goes with the last of its share. */
 const release = (share: Share, ref: number): void => {
   const { owner } = share
-  if (share.held || Grants.isPinned(owner.table, ref)) return
+  if (share.held && !share.isLost || Grants.isPinned(owner.table, ref)) return
   owner.table.entries[ref] = undefined
   owner.free.push(ref)
   if (--share.frames > 0) return
   MappedMemory.close(share.memory)
-  owner.shares.delete(share)
+  if (!share.held) owner.shares.delete(share)
 }
 
 /** Arms a notification, or cancels it. */
@@ -219,7 +232,8 @@ export const endShare = (share: Share): "moved" | undefined => {
   signal(share.owner, share.notification)
   const left = MappedMemory.unmap(share.view)
   share.owner.sharedPages -= share.refs.length
-  for (const ref of share.refs) release(share, ref)
+  for (const ref of granted(share)) release(share, ref)
+  if (share.frames === 0) share.owner.shares.delete(share)
   return left
 }
 
@@ -256,7 +270,8 @@ export const map = (
     refs,
     region: region.success,
     caller,
-    notification: undefined
+    notification: undefined,
+    isLost: false
   }
   self.mappings.add(made)
   return Result.succeed(made)
@@ -266,6 +281,7 @@ export const map = (
 export const unmap = (mapping: Mapping): "moved" | undefined => {
   const { access, granter, mapper, notification, refs, region } = mapping
   if (!mapper.mappings.delete(mapping)) return undefined
+  if (mapping.isLost) return MappedMemory.unmap(region)
   const clearByte = notification?.clearByte
   if (clearByte !== undefined) {
     const ref = refs[Math.floor(clearByte / Page.size)]!
@@ -294,8 +310,11 @@ export const read = (
 
 /** All that a process holds ends: its memory first, as at any exit, then what it has open. */
 const endProcess = (self: Linux, detail: string): void => {
-  for (const mapping of self.mappings) unmap(mapping)
-  for (const share of self.shares) endShare(share)
+  for (const { mappings, shares } of [self, ...self.before]) {
+    for (const mapping of mappings) unmap(mapping)
+    for (const share of shares) endShare(share)
+  }
+  self.before.clear()
   EventChannels.closeAll(self.channels, detail)
   Store.disconnect(self.client, detail)
 }
@@ -306,29 +325,74 @@ export const killProcess = (self: Linux): void => {
   self.client = Store.connect(self.client.store, self.domain.id)
 }
 
+/** Nobody is notified any more. */
+const disarm = (self: Linux): void => {
+  for (const holding of [...self.mappings, ...self.shares]) {
+    const end = holding.notification?.end
+    holding.notification = undefined
+    if (end !== undefined) EventChannels.drop(end)
+  }
+}
+
 /** The domain dies: all that its process holds ends, but nobody is notified, since this Linux does not run any more. */
 export const stop = (self: Linux): void => {
   self.domain.alive = false
-  for (const holding of [...self.mappings, ...self.shares]) {
-    const end = holding.notification?.end
-    holding.notification = undefined
-    if (end !== undefined) EventChannels.drop(end)
-  }
+  disarm(self)
   endProcess(self, "its domain was destroyed")
 }
 
+/** The view is of private memory from now on, with what was in it, or with ones as of memory that is nobody's. */
+const makePrivate = ({ address, buffer, byteLength }: MappedMemory.Region, keep: boolean): void => {
+  const bytes = buffer.detached ? new Uint8Array(0) : new Uint8Array(buffer)
+  const kept = keep ? bytes.slice() : new Uint8Array(bytes.length).fill(0xff)
+  const lateAccess = SystemCalls.PROT_READ | SystemCalls.PROT_WRITE
+  MappedMemory.replace({ ...SystemCalls.native(), lateAccess }, address, byteLength)
+  bytes.set(kept)
+}
+
 /**
- * The domain is saved and restored: it keeps its process, but grants, mappings and channels were Xen's and are gone, and
- * what it watches is told anew.
+ * The domain is saved and restored: it keeps its process and its memory, but grants, mappings and channels were Xen's and
+ * are gone. Gives what is left of it as it was: what its process has to let go of, and pages that peers still have mapped,
+ * in a table that nobody maps from any more.
  */
-export const resume = (self: Linux): void => {
-  for (const holding of [...self.mappings, ...self.shares]) {
-    const end = holding.notification?.end
-    holding.notification = undefined
-    if (end !== undefined) EventChannels.drop(end)
+export const resume = (self: Linux, id: DomainId): Linux => {
+  disarm(self)
+  EventChannels.forgetAll(self.channels)
+  const domain: Domain = { id: self.domain.id, alive: false }
+  const left: Linux = {
+    ...self,
+    domain,
+    table: { ...self.table, domain },
+    shares: new Set(self.shares),
+    mappings: new Set(self.mappings),
+    before: new Set(),
+    // Linux keeps references for who has not released them, so they are not handed out again: here they never are.
+    free: []
   }
-  for (const mapping of self.mappings) unmap(mapping)
-  for (const share of self.shares) endShare(share)
-  EventChannels.closeAll(self.channels, "its domain was saved and restored")
-  Store.resume(self.client)
+  for (const mapping of self.mappings) lose(mapping, left)
+  for (const share of self.shares) {
+    share.owner = left
+    share.isLost = true
+    makePrivate(share.view, true)
+    for (const ref of granted(share)) release(share, ref)
+  }
+  self.mappings.clear()
+  self.shares.clear()
+  for (const before of self.before) {
+    if (before.shares.size === 0 && before.mappings.size === 0) self.before.delete(before)
+  }
+  self.before.add(left)
+  self.sharedPages = 0
+  self.domain.id = id
+  self.table = Grants.make(self.domain, self.table.pages.length)
+  return left
+}
+
+/** Xen forgets a mapping; what it was of may be mapped of a domain that was restored itself. */
+const lose = (mapping: Mapping, left: Linux): void => {
+  const { access, granter, refs, region } = mapping
+  mapping.mapper = left
+  mapping.isLost = true
+  makePrivate(region, false)
+  unpin(left, granter, refs, access)
 }

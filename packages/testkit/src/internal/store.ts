@@ -33,8 +33,8 @@ interface Watch extends Noted {
   readonly client: Client
   /** As it was given, which is how changes are told. */
   readonly path: string
-  /** From the root on. */
-  readonly names: ReadonlyArray<string>
+  /** From the root on: a path of its own domain's is another after a restore. */
+  names: ReadonlyArray<string>
   readonly changed: (path: string) => void
   readonly ended: (reason: StoreError.Reason) => void
 }
@@ -90,7 +90,8 @@ export interface Store {
 /** A connection: the process of a domain. */
 export interface Client {
   readonly store: Store
-  readonly id: DomainId
+  /** Another one after a restore, as a rule. */
+  id: DomainId
   readonly transactions: Map<number, Transaction>
 }
 
@@ -365,6 +366,10 @@ export const fireSpecial = (store: Store, path: string): void => {
   }
 }
 
+/** What begins with @ is no path; nothing is ever written there. */
+const watched = (client: Client, path: string): ReadonlyArray<string> =>
+  path.startsWith("@") ? [path] : split(absolute(client, path))
+
 /** Watches a path; it is told at once. */
 export const watch = (
   client: Client,
@@ -378,8 +383,7 @@ export const watch = (
   if (id !== 0 && own >= store.quotas.watches) {
     return Result.fail(new StoreError.QuotaExceeded({ path, quota: "watches" }))
   }
-  // What begins with @ is no path; nothing is ever written there.
-  const names = path.startsWith("@") ? [path] : split(absolute(client, path))
+  const names = watched(client, path)
   const watch: Watch = { made: ++store.counter.made, caller, client, path, names, changed, ended }
   store.watches.add(watch)
   changed(path)
@@ -435,13 +439,6 @@ export const disconnect = (client: Client, detail: string): void => {
   }
 }
 
-/** The domain is saved and restored: Linux watches anew, and a transaction that was open fails. */
-export const resume = (client: Client): void => {
-  client.transactions.clear()
-  for (const watch of [...client.store.watches]) {
-    if (watch.client === client) watch.changed(watch.path)
-  }
-}
 
 const encoder = new TextEncoder()
 
@@ -467,4 +464,23 @@ export const introduce = (store: Store, id: DomainId): void => {
 export const release = (store: Store, id: DomainId): void => {
   fireSpecial(store, "@releaseDomain")
   Result.getOrThrow(remove(connect(store, 0 as DomainId), `/local/domain/${id}`, 0))
+}
+
+/**
+ * A domain is saved and restored: its nodes are removed, and made anew for this id. Linux watches anew what it watched, but
+ * has heard of nothing meanwhile, and a transaction that was open fails.
+ */
+export const resume = (client: Client, id: DomainId): void => {
+  const { store } = client
+  client.transactions.clear()
+  const watches = [...store.watches].filter((watch) => watch.client === client)
+  for (const watch of watches) store.watches.delete(watch)
+  release(store, client.id)
+  client.id = id
+  introduce(store, id)
+  for (const watch of watches) {
+    watch.names = watched(client, watch.path)
+    store.watches.add(watch)
+    watch.changed(watch.path)
+  }
 }

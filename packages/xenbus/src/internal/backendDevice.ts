@@ -10,7 +10,7 @@ import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
-import { ConnectionError, InvalidNode, PeerClosed, PeerGone, type Reason } from "../ConnectionError.ts"
+import { ConnectionError, InvalidNode, PeerClosed, PeerGone, type Reason, Suspended } from "../ConnectionError.ts"
 import type { Device, Nodes } from "../Device.ts"
 import type * as XenbusState from "../XenbusState.ts"
 import type { Options } from "./backendModel.ts"
@@ -82,8 +82,8 @@ const locate = Effect.fnUntraced(function*<E, R, AE, AR>(self: Self<E, R, AE, AR
     States.ifThere(self.store.readText(`${self.backendPath}/frontend`)),
     Reader.failWith(self.backendPath)
   )
-  const id = yield* own.readOptional("frontend-id", Values.DomainId)
   if (Option.isNone(path)) return undefined
+  const id = yield* own.readOptional("frontend-id", Values.DomainId)
   if (Option.isSome(id) && id.value !== self.frontend) {
     const detail = `it is ${id.value}, but the device is one of domain ${self.frontend}`
     return yield* Reader.fail(self.backendPath, new InvalidNode({ path: `${self.backendPath}/frontend-id`, detail }))
@@ -120,8 +120,14 @@ const closeAtLast = <E, R, AE, AR>(self: Self<E, R, AE, AR>): Effect.Effect<void
     Effect.ignore
   )
 
+/** Why our half is not there any more. */
+const whyGone = (self: Known): Any<Suspended | PeerGone> =>
+  Effect.map(States.isRestored(self.store, self.backend), (is) =>
+    is ? new Suspended({ path: States.ownId }) : new PeerGone({ path: self.backendPath }))
+
 /** Says what is wrong with a device, and waits until it may be another thing. False where all are to stop. */
 const broken = Effect.fnUntraced(function*<E, R, AE, AR>(self: Self<E, R, AE, AR>, cause: Cause.Cause<unknown>) {
+  if (yield* Effect.orElseSucceed(States.isRestored(self.store, self.backend), () => false)) return false
   yield* Effect.logError("The device failed; it is begun anew.", cause)
   if (self.isStopping()) {
     yield* closeAtLast(self)
@@ -253,7 +259,6 @@ const letGo = <E, R, AE, AR>(self: Self<E, R, AE, AR>, device: Device): Effect.E
 /** Why a connection is over, but for the handler's own end. */
 const whyOver = (self: Known, device: Device, view: View, was: View | undefined): Reason | "stopped" | undefined => {
   const { ours, theirs } = view
-  if (ours === "Missing") return new PeerGone({ path: self.backendPath })
   if (self.isStopping() || !view.isOnline || !isIn("InitWait", "Connected")(ours)) return "stopped"
   if (theirs === "Missing") return new PeerGone({ path: `${device.frontendPath}/state` })
   if (theirs === "Invalid") {
@@ -277,9 +282,9 @@ const connection = Effect.fnUntraced(function*<E, R, AE, AR>(self: Self<E, R, AE
     isOver = true
   }))
   const open = Effect.suspend(() => isOver ? Reader.scopeLeft : Effect.void)
-  const gone = new ConnectionError({ device: backendPath, reason: new PeerGone({ path: backendPath }) })
+  const gone = Effect.flatMap(Effect.mapError(whyGone(self), failed), (reason) => Reader.fail(backendPath, reason))
   const ifThere = (change: Effect.Effect<boolean, XenStoreError>) =>
-    Effect.flatMap(Effect.mapError(change, failed), (isThere) => isThere ? Effect.void : Effect.fail(gone))
+    Effect.flatMap(Effect.mapError(change, failed), (isThere) => isThere ? Effect.void : gone)
   const handler = self.options.handler({
     ...device,
     ready: ifThere(write(self, {}, "Connected", open)),
@@ -301,7 +306,7 @@ const untilOver = Effect.fnUntraced(function*<E, R, AE, AR>(
     // First, so that a handler that failed because the frontend went is not said to have failed.
     const hasEnded = fiber.pollUnsafe() !== undefined
     const view = yield* look(self, device.frontendPath)
-    const over = whyOver(self, device, view, was)
+    const over = view.ours === "Missing" ? yield* whyGone(self) : whyOver(self, device, view, was)
     if (over !== undefined || hasEnded) return over
     was = view
     yield* Queue.take(self.bell)

@@ -93,7 +93,10 @@ const set = (self: Self, state: XenbusState.XenbusState, nodes: Nodes = {}): Eff
     const { own, store } = self
     return States.change(store, own, (within) =>
       Effect.andThen(States.writeAll(within, own, nodes), States.write(within, own, state))).pipe(
-        Effect.mapError(failed(self)),
+        Effect.mapError(({ reason }) => failed(self)({
+          // Nothing is missing to who writes: xenstore does not know the transaction any more, since we were restored in it.
+          reason: reason._tag === "NotFound" ? new Suspended({ path: `${own}/state` }) : reason
+        })),
         Effect.flatMap((isThere) => isThere ? Effect.void : fail(self, new NoDevice({ path: `${own}/state` }))),
         Effect.tap(() => Effect.sync(() => {
           self.before = undefined
@@ -105,12 +108,11 @@ const set = (self: Self, state: XenbusState.XenbusState, nodes: Nodes = {}): Eff
 const whyAnother = Effect.fnUntraced(function*(self: Self) {
   const { device, own, store } = self
   if (self.broken !== undefined) return self.broken.reason
+  if (yield* Effect.mapError(States.isRestored(store, device.frontend), failed(self))) return new Suspended({ path: States.ownId })
   const ours = yield* Effect.mapError(States.look(store, own), failed(self))
   if (ours === "Missing") return new PeerGone({ path: `${own}/state` })
   const backend = yield* Effect.mapError(States.ifThere(store.readText(`${own}/backend`)), failed(self))
   if (Option.isNone(backend) || backend.value !== device.backendPath) return new Suspended({ path: `${own}/backend` })
-  const id = yield* Effect.mapError(store.ownId, failed(self))
-  if (id !== device.frontend) return new Suspended({ path: "domid" })
   return ours === self.state || ours === self.before ? undefined : new Suspended({ path: `${own}/state` })
 })
 

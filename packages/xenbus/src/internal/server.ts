@@ -147,6 +147,24 @@ class Server<E, R, AE, AR> {
   })
 }
 
+/**
+ * Serves under the id that this domain has, until it has another: then nothing that was connected is there any more, and
+ * the toolstack makes devices anew below another path.
+ */
+const underOneId = Effect.fnUntraced(function*<E, R, AE, AR>(store: XenStore.XenStore["Service"], options: Options<E, R, AE, AR>) {
+  const ownId = yield* store.ownId
+  const server = new Server(store, ownId, options)
+  const looking = store.watch(server.base, { paths }).pipe(
+    Stream.runForEach((path) => server.noticed(path)),
+    Effect.andThen(Effect.never),
+    // What was read below the old id is refused: that may be noticed first.
+    Effect.catch((error) =>
+      Effect.flatMap(States.isRestored(store, ownId), (is) => is ? Effect.void : Effect.fail(error)))
+  )
+  yield* Effect.ensuring(Effect.raceFirst(looking, States.restored(store, ownId)), server.stop)
+  yield* Effect.logInfo(`This domain was saved and restored: devices of type ${options.type} are served under its new id.`)
+})
+
 /** See `Backend.serve`. */
 export const serve = <E, R, AE, AR>(
   options: Options<E, R, AE, AR>
@@ -158,11 +176,5 @@ export const serve = <E, R, AE, AR>(
     const failed = failWith(`backend/${type}`)
     // Not even one that is no number at all, which nothing exceeds.
     if (!(maxDevices >= 0)) return yield* Effect.fail(failed({ reason: invalidInput("maxDevices", maxDevices, "a number of devices") }))
-    const server = new Server(store, yield* Effect.mapError(store.ownId, failed), options)
-    return yield* store.watch(server.base, { paths }).pipe(
-      Stream.runForEach((path) => server.noticed(path)),
-      Effect.andThen(Effect.never),
-      Effect.mapError(failed),
-      Effect.ensuring(server.stop)
-    )
+    return yield* Effect.mapError(Effect.forever(underOneId(store, options)), failed)
   }) as Effect.Effect<never, ConnectionError, Exclude<R, Scope.Scope> | Exclude<AR, Scope.Scope> | XenStore.XenStore>

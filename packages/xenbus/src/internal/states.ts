@@ -1,3 +1,4 @@
+import type { DomainId } from "@xen-shbuf/core/DomainId"
 import * as XenStore from "@xen-shbuf/core/XenStore"
 import type { XenStoreError } from "@xen-shbuf/core/XenStoreError"
 import * as Effect from "effect/Effect"
@@ -37,6 +38,25 @@ export const look = (store: Store, base: string): Effect.Effect<Seen, XenStoreEr
       }
     }
   )
+
+/**
+ * Whether our domain has another id than it had: it was saved and restored. Paths that begin with the old one are not ours
+ * any more, and are refused to us.
+ */
+export const isRestored = (store: Store, before: DomainId): Effect.Effect<boolean, XenStoreError> =>
+  Effect.map(store.ownId, (id) => id !== before)
+
+/** The same, once it is so: Linux watches anew after a restore, so each watch tells once more then. */
+export const restored = (store: Store, before: DomainId): Effect.Effect<void, XenStoreError> =>
+  store.watch(ownId, { paths: 1 }).pipe(
+    Stream.mapEffect(() => isRestored(store, before)),
+    Stream.filter((is) => is),
+    Stream.take(1),
+    Stream.runDrain
+  )
+
+/** Where our own id stands, relative to our domain, whatever its id is. */
+export const ownId = "domid"
 
 /** Something may have happened: rung any number of times before somebody hears it, it is heard once. */
 export type Bell = Queue.Queue<void>
