@@ -145,7 +145,7 @@ const ofStore: { readonly [fault: string]: (store: Store) => Store } = {
   "looks at more than it was asked to in a transaction": (store) => ({
     ...store,
     transaction: (body, options) =>
-      store.transaction((nodes) => Effect.andThen(Effect.ignore(nodes.read("data/laws/b")), body(nodes)), options)
+      store.transaction((nodes) => Effect.andThen(Effect.ignore(nodes.read("data/laws-with-2/b")), body(nodes)), options)
   }),
   "finds a conflict the first time": (store) => ({
     ...store,
