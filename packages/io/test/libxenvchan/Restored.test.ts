@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Client from "@xen-shbuf/io/libxenvchan/Client"
 import * as Server from "@xen-shbuf/io/libxenvchan/Server"
-import { VchanError } from "@xen-shbuf/io/libxenvchan/VchanError"
+import type { VchanError } from "@xen-shbuf/io/libxenvchan/VchanError"
 import * as Ledger from "@xen-shbuf/testkit/Ledger"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
 import * as Deferred from "effect/Deferred"
