@@ -344,7 +344,7 @@ const fibersTakeTurns = law("fibers can use it at the same time, and each gets i
 })
 
 const manyAtOnce = law("more fibers than a guest may have transactions can each do one at once", function*() {
-  const { store } = yield* scratch
+  const { place, store } = yield* scratch
   const numbers = Array.from({ length: 40 }, (_, i) => i)
   yield* Effect.forEach(numbers, (i) => store.write(`${place}/${i}`, "before"), { discard: true })
   yield* Effect.forEach(numbers, (i) =>
@@ -358,7 +358,7 @@ const manyAtOnce = law("more fibers than a guest may have transactions can each 
 })
 
 const finalizersWork = law("a transaction and a watch work in a finalizer of a fiber that is interrupted", function*() {
-  const { store } = yield* scratch
+  const { place, store } = yield* scratch
   const node = `${place}/value`
   yield* store.write(node, "before")
   const ready = yield* Deferred.make<void>()
