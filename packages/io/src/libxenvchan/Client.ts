@@ -4,6 +4,7 @@
  * @since 0.2.0
  */
 import * as CallSite from "@xen-shbuf/core/CallSite"
+import type * as DomainId from "@xen-shbuf/core/DomainId"
 import { EventChannels } from "@xen-shbuf/core/EventChannels"
 import { GrantRef } from "@xen-shbuf/core/GrantRef"
 import { GrantTable } from "@xen-shbuf/core/GrantTable"
@@ -18,7 +19,7 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { atomic } from "../internal/atomic.ts"
 import * as Duplex from "./internal/duplex.ts"
-import { domainGone, serverGone } from "./internal/peer.ts"
+import { domainGone, isRestored, restored, serverGone } from "./internal/peer.ts"
 import * as Protocol from "./Protocol.ts"
 import type { Vchan } from "./Vchan.ts"
 import { type Reason, VchanError } from "./VchanError.ts"
@@ -62,7 +63,17 @@ const published = (store: XenStore.XenStore["Service"], path: string) =>
   )
 
 /** Joins what is published now. */
-const join = Effect.fnUntraced(function*({ path, peer }: Options) {
+const join = Effect.fnUntraced(function*(options: Options) {
+  const store = yield* XenStore.XenStore
+  // Before anything is held: whatever is from now on, is gone when the id is another.
+  const ownId = yield* Effect.mapError(store.ownId, failed)
+  // What fails since we were restored in the middle of it says something else.
+  return yield* Effect.catch(joinAs(ownId, options), (error) =>
+    Effect.flatMap(isRestored(store, ownId), (why) =>
+      Effect.fail(why === undefined || error._tag === "Absent" ? error : failed({ reason: why }))))
+})
+
+const joinAs = Effect.fnUntraced(function*(ownId: DomainId.DomainId, { path, peer }: Options) {
   const channels = yield* EventChannels
   const table = yield* GrantTable
   const store = yield* XenStore.XenStore
@@ -86,11 +97,15 @@ const join = Effect.fnUntraced(function*({ path, peer }: Options) {
   const end = Protocol.client(page.bytes, claim.success, own)
   if (Result.isFailure(end)) return yield* Effect.fail(failed(end.failure))
   yield* Effect.mapError(channel.notify, failed)
-  const gone = Effect.raceFirst(
+  const peerGone = Effect.raceFirst(
     domainGone(store, channel.peer),
     serverGone(store, table, { path, peer: channel.peer, ref })
   )
-  return yield* Duplex.make(end.success, channel, gone)
+  return yield* Duplex.make(end.success, channel, {
+    peerGone,
+    restored: restored(store, ownId),
+    whyOver: isRestored(store, ownId)
+  })
 })
 
 /** Tries whenever something changes where the server publishes. */

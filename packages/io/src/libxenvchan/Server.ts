@@ -4,6 +4,7 @@
  * @since 0.2.0
  */
 import * as CallSite from "@xen-shbuf/core/CallSite"
+import type * as DomainId from "@xen-shbuf/core/DomainId"
 import { EventChannels } from "@xen-shbuf/core/EventChannels"
 import { GrantTable } from "@xen-shbuf/core/GrantTable"
 import { invalidInput } from "@xen-shbuf/core/Reason"
@@ -14,7 +15,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import { atomic } from "../internal/atomic.ts"
 import * as Duplex from "./internal/duplex.ts"
-import { domainGone } from "./internal/peer.ts"
+import { domainGone, isRestored, restored } from "./internal/peer.ts"
 import * as Protocol from "./Protocol.ts"
 import type { Vchan } from "./Vchan.ts"
 import { type Reason, VchanError } from "./VchanError.ts"
@@ -36,7 +37,10 @@ export const defaultSize = 65_536
 export interface Options {
   /** The only domain that may come. */
   readonly peer: number
-  /** Where the client looks: below it there will be `ring-ref` and `event-channel`, for the peer to read. */
+  /**
+   * Where the client looks: below it there will be `ring-ref` and `event-channel`, for the peer to read. What does not begin
+   * with / is relative to our own domain's, also when that has another id after a restore.
+   */
   readonly path: string
   /** Bytes of the ring that we read, 1 to 2^20; what it really has is a power of two. {@link defaultSize} unless given. */
   readonly readSize?: number | undefined
@@ -57,6 +61,8 @@ const nodeNames = ["ring-ref", "event-channel"] as const
 
 /** What stands below the path, and the path itself where it was not there. */
 interface Published {
+  /** Our own id then. */
+  readonly owner: DomainId.DomainId
   readonly path: string
   readonly ref: string
   readonly hadPath: boolean
@@ -86,11 +92,11 @@ const publish = (
           domains: [{ domain: peer, access: "read" }]
         })
       }
-      return { path, ref: String(nodes["ring-ref"]), hadPath: Option.isSome(had) }
+      return { owner, path, ref: String(nodes["ring-ref"]), hadPath: Option.isSome(had) }
     })))
 
-/** Takes back what was published, unless another server has published there since. */
-const withdraw = (store: XenStore.XenStore["Service"], { hadPath, path, ref }: Published): Effect.Effect<void> =>
+/** Takes back what was published, unless another server has published there since, or it is gone with a restore. */
+const withdraw = (store: XenStore.XenStore["Service"], { hadPath, owner, path, ref }: Published): Effect.Effect<void> =>
   store.transaction(Effect.fnUntraced(function*(transaction) {
     const now = yield* XenStore.ifPresent(transaction.readText(`${path}/ring-ref`))
     if (Option.getOrUndefined(now) !== ref) return
@@ -98,19 +104,29 @@ const withdraw = (store: XenStore.XenStore["Service"], { hadPath, path, ref }: P
     if (!hadPath && (yield* transaction.directory(path)).length === 0) yield* transaction.remove(path)
   })).pipe(
     Effect.catch((error) =>
-      // Where xenstore has gone, or our domain, there is nothing to take back.
+      // Where xenstore has gone, or our domain, or that is another now, there is nothing to take back.
       error.reason._tag === "StoreGone" || error.reason._tag === "DeviceUnavailable"
         ? Effect.void
-        : Effect.logWarning(`The nodes of a vchan are left in xenstore: ${error.message}`))
+        : Effect.flatMap(isRestored(store, owner), (why) =>
+          why === undefined ? Effect.logWarning(`The nodes of a vchan are left in xenstore: ${error.message}`) : Effect.void))
   )
 
 const offer = Effect.fnUntraced(function*(options: Options) {
-  const channels = yield* EventChannels
-  const table = yield* GrantTable
   const store = yield* XenStore.XenStore
   const left = yield* size("readSize", options.readSize ?? defaultSize)
   const right = yield* size("writeSize", options.writeSize ?? defaultSize)
   const orders = Protocol.ordersFor(left, right)
+  // Before anything is held: whatever is from now on, is gone when the id is another.
+  const ownId = yield* Effect.mapError(store.ownId, failed)
+  // What fails since we were restored in the middle of it says something else.
+  return yield* Effect.catch(offerAs(ownId, options, orders), (error) =>
+    Effect.flatMap(isRestored(store, ownId), (why) => Effect.fail(why === undefined ? error : failed({ reason: why }))))
+})
+
+const offerAs = Effect.fnUntraced(function*(ownId: DomainId.DomainId, options: Options, orders: Protocol.Orders) {
+  const channels = yield* EventChannels
+  const table = yield* GrantTable
+  const store = yield* XenStore.XenStore
   yield* Effect.mapError(clear(store, options.path), failed)
   const channel = yield* Effect.mapError(channels.listen({ peer: options.peer }), failed)
   const pages = 1 + Protocol.pagesFor(orders.left) + Protocol.pagesFor(orders.right)
@@ -121,14 +137,18 @@ const offer = Effect.fnUntraced(function*(options: Options) {
     shared.unmapNotify({ clearByte: Protocol.liveOffset.server, signalPort: channel.port }),
     failed
   )
-  yield* Effect.mapError(
+  const published = yield* Effect.mapError(
     Effect.acquireRelease(
       publish(store, options, { "ring-ref": refs[0]!, "event-channel": channel.port }),
       (published) => withdraw(store, published)
     ),
     failed
   )
-  return yield* Duplex.make(end, channel, domainGone(store, channel.peer))
+  return yield* Duplex.make(end, channel, {
+    peerGone: domainGone(store, channel.peer),
+    restored: restored(store, ownId, published),
+    whyOver: isRestored(store, ownId)
+  })
 })
 
 /**

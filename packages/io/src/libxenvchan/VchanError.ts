@@ -7,6 +7,7 @@ import { DomainId } from "@xen-shbuf/core/DomainId"
 import * as EventChannelError from "@xen-shbuf/core/EventChannelError"
 import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
 import * as XenStoreError from "@xen-shbuf/core/XenStoreError"
+import { Suspended } from "@xen-shbuf/xenbus/ConnectionError"
 import * as RingError from "@xen-shbuf/xenbus/RingError"
 import * as Schema from "effect/Schema"
 
@@ -89,6 +90,7 @@ export const Reason = Schema.Union([
   PeerGone,
   InvalidOrders,
   InvalidRingRef,
+  Suspended,
   RingError.Reason,
   GrantTableError.Reason,
   EventChannelError.Reason,

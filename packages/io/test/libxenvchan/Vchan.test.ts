@@ -11,6 +11,8 @@ import * as TestXen from "@xen-shbuf/testkit/TestXen"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Logger from "effect/Logger"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -70,6 +72,14 @@ const waiting = Effect.fnUntraced(function*<A, E, R>(effect: Effect.Effect<A, E,
   assert.isUndefined(fiber.pollUnsafe(), "it does not wait")
   return fiber
 })
+
+/** What is warned of from now on. */
+const warnings = (lines: Array<string>) =>
+  Logger.layer([
+    Logger.make(({ logLevel, message }) => {
+      if (logLevel === "Warn") lines.push(String(message))
+    })
+  ])
 
 const orders = Schema.Literals([1, 1024, 2048, 4096, 5000, 65_536])
 
@@ -288,6 +298,76 @@ describe("libxenvchan in memory", () => {
       yield* store.remove(path)
       for (let i = 0; i < 50; i++) yield* Effect.yieldNow
       yield* ends.server.write(Uint8Array.of(1))
+      assert.strictEqual(yield* Fiber.join(reading), 1)
+    }))
+
+  for (const [name, as] of [["another id", 9], ["the id it had", server]] as const) {
+    inXen(`a server whose domain is restored under ${name} is told, whatever it waits for, and offers the next`, (xen) =>
+      Effect.gen(function*() {
+        const guest = yield* Layer.build(TestXen.layerDomain(server))
+        const before = yield* Scope.fork(yield* Effect.scope)
+        const offer = Server.listen({ peer: client, path: "data/vchan", readSize: 1024, writeSize: 1024 })
+        const vchan = yield* offer.pipe(Scope.provide(before), Effect.provide(guest))
+        const theirs = yield* connect
+        yield* vchan.write(new Uint8Array(vchan.writeSize))
+        const uses = [vchan.read(new Uint8Array(1)), vchan.write(Uint8Array.of(1)), vchan.drained, vchan.closed]
+        const waits = yield* Effect.forEach(uses, (use) => waiting(reason(use)))
+        // Its client hears of it in xenstore, and what it has mapped is no server's any more.
+        const told = yield* waiting(reason(theirs.closed))
+        yield* xen.suspendAndResume(server, { as })
+        assert.deepStrictEqual(yield* Fiber.joinAll(waits), ["Suspended", "Suspended", "Suspended", "Suspended"])
+        assert.strictEqual(yield* Fiber.join(told), "PeerGone")
+        // The end of the old one comes late, and is no end of the new one.
+        const next = yield* Effect.provide(offer, guest)
+        const again = yield* Client.connect({ peer: as, path: `/local/domain/${as}/data/vchan` }).pipe(
+          Effect.provide(TestXen.layerDomain(client))
+        )
+        const warned: Array<string> = []
+        yield* Scope.close(before, Exit.void).pipe(Effect.provide(warnings(warned)))
+        assert.isEmpty(warned)
+        yield* again.write(Uint8Array.of(3))
+        assert.strictEqual(yield* next.read(new Uint8Array(1)), 1)
+        const dom0 = yield* xen.store(0)
+        assert.lengthOf(yield* dom0.directory(`/local/domain/${as}/data/vchan`), 2)
+      }))
+  }
+
+  inXen("what a server whose domain was restored had published is another's, and is left alone", (xen) =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.fork(yield* Effect.scope)
+      const vchan = yield* Scope.provide(listen(), scope)
+      yield* xen.suspendAndResume(server, { as: 9 })
+      assert.strictEqual(yield* reason(vchan.connected), "Suspended")
+      const other = yield* listen()
+      const warned: Array<string> = []
+      yield* Scope.close(scope, Exit.void).pipe(Effect.provide(warnings(warned)))
+      assert.isEmpty(warned)
+      yield* connect
+      yield* other.connected
+    }))
+
+  inXen("a client whose domain is restored is told, whatever it waits for", (xen) =>
+    Effect.gen(function*() {
+      const ends = yield* pair({ readSize: 1024, writeSize: 1024 })
+      yield* ends.client.write(new Uint8Array(ends.client.writeSize))
+      const uses = [ends.client.read(new Uint8Array(1)), ends.client.write(Uint8Array.of(1)), ends.client.drained, ends.client.closed]
+      const waits = yield* Effect.forEach(uses, (use) => waiting(reason(use)))
+      yield* xen.suspendAndResume(client, { as: 9 })
+      assert.deepStrictEqual(yield* Fiber.joinAll(waits), ["Suspended", "Suspended", "Suspended", "Suspended"])
+      const over = yield* Effect.flip(ends.client.write(Uint8Array.of(1)))
+      assert.strictEqual(over.reason._tag === "Suspended" && over.reason.path, "domid")
+    }))
+
+  inXen("a watch that tells once more, and nodes that others remove, are no restore", (xen) =>
+    Effect.gen(function*() {
+      const ends = yield* pair()
+      const reading = yield* waiting(ends.server.read(new Uint8Array(1)))
+      const dom0 = yield* xen.store(0)
+      for (const id of [server, client]) yield* dom0.write(`/local/domain/${id}/domid`, String(id))
+      for (let i = 0; i < 50; i++) yield* Effect.yieldNow
+      yield* dom0.remove(path)
+      for (let i = 0; i < 50; i++) yield* Effect.yieldNow
+      yield* ends.client.write(Uint8Array.of(1))
       assert.strictEqual(yield* Fiber.join(reading), 1)
     }))
 

@@ -31,10 +31,21 @@ const mustBeThere = (bytes: Uint8Array, length = bytes.length) => {
 /** An answer of an end: true where there is no need to wait. */
 type Look = () => Result.Result<boolean, RingError>
 
+/** What is known of the two domains besides what stands in memory. */
+export interface Home {
+  /** Succeeds when the peer's domain is gone. */
+  readonly peerGone: Effect.Effect<void>
+  /** Succeeds when our own domain was restored. */
+  readonly restored: Effect.Effect<Reason>
+  /** Whether it was, asked where memory or grants are not what they must be: then that is no fault of the peer's. */
+  readonly whyOver: Effect.Effect<Reason | undefined>
+}
+
 class Duplex implements Vchan {
   readonly peer: DomainId.DomainId
   readonly #end: End
   readonly #notify: Effect.Effect<void, VchanError>
+  readonly #whyOver: Home["whyOver"]
   readonly #waiting = new Set<(effect: Effect.Effect<void>) => void>()
   /** Open while somebody waits: nobody takes signals otherwise. */
   readonly #watched = Latch.makeUnsafe(false)
@@ -46,8 +57,9 @@ class Duplex implements Vchan {
   /** The peer's domain is gone: only what it has written can be read. */
   #gone: Fails | undefined
 
-  constructor(end: End, channel: EventChannel) {
+  constructor(end: End, channel: EventChannel, { whyOver }: Home) {
     this.#end = end
+    this.#whyOver = whyOver
     this.peer = channel.peer
     this.#notify = Effect.mapError(channel.notify, ({ reason }) => new VchanError({ operation: "write", reason }))
   }
@@ -71,10 +83,13 @@ class Duplex implements Vchan {
   }
 
   /** What was written can be read, and then nothing comes. */
-  peerIsGone() {
-    this.#gone ??= failing(new PeerGone({ peer: this.peer }))
-    this.wake()
-  }
+  readonly peerIsGone: Effect.Effect<void> = Effect.suspend(() =>
+    Effect.map(this.#whyOver, (why) => {
+      if (why !== undefined) return this.finish(failing(why))
+      this.#gone ??= failing(new PeerGone({ peer: this.peer }))
+      return this.wake()
+    })
+  )
 
   wake() {
     const waiting = [...this.#waiting]
@@ -113,8 +128,10 @@ class Duplex implements Vchan {
 
   /** The peer has broken the rules: that is the end of both directions. */
   #broken(operation: Operation, { reason }: RingError): Effect.Effect<never, VchanError> {
-    this.finish(failing(reason))
-    return this.#over!(operation)
+    return Effect.flatMap(this.#whyOver, (why) => {
+      this.finish(failing(why ?? reason))
+      return this.#over!(operation)
+    })
   }
 
   /**
@@ -248,16 +265,17 @@ class Duplex implements Vchan {
   })
 }
 
-/** Waits at an end for signals, for the caller's scope; `peerGone` succeeds when the peer's domain is gone. */
+/** Waits at an end for signals, for the caller's scope. */
 export const make = (
   end: End,
   channel: EventChannel,
-  peerGone: Effect.Effect<void>
+  home: Home
 ): Effect.Effect<Vchan, never, Scope.Scope> =>
   Effect.gen(function*() {
-    const duplex = new Duplex(end, channel)
+    const duplex = new Duplex(end, channel, home)
     yield* Effect.forkScoped(duplex.pump(channel), { uninterruptible: true })
-    yield* Effect.forkScoped(Effect.andThen(peerGone, Effect.sync(() => duplex.peerIsGone())))
+    yield* Effect.forkScoped(Effect.andThen(home.peerGone, duplex.peerIsGone))
+    yield* Effect.forkScoped(Effect.map(home.restored, (reason) => duplex.finish(failing(reason))))
     // The first to run when the scope ends: nothing reaches for memory that is going.
     yield* Effect.addFinalizer(() => Effect.sync(() => duplex.finish(scopeLeft)))
     return duplex
