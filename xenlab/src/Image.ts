@@ -36,7 +36,7 @@ export const entries: Entries = {
   "thermometer-backend": join(workspace, "examples", "thermometer", "Backend.ts"),
   "thermometer-frontend": join(workspace, "examples", "thermometer", "Frontend.ts"),
   ...Object.fromEntries(
-    ["tool", "laws", "services", "peer", "hostile", "soak", "worker", "display", "input", "tunnel", "vchan"].map((name) =>
+    ["tool", "laws", "services", "peer", "hostile", "soak", "worker", "display", "input", "tunnel", "vchan", "restored"].map((name) =>
       [name, join(home, "guest", `${name}.ts`)]
     )
   )

@@ -21,6 +21,7 @@ import * as Pair from "./checks/Pair.ts"
 import * as Peer from "./checks/Peer.ts"
 import * as Readme from "./checks/Readme.ts"
 import * as Resident from "./checks/Resident.ts"
+import * as Restore from "./checks/Restore.ts"
 import * as Screen from "./checks/Screen.ts"
 import * as Sharing from "./checks/Sharing.ts"
 import * as Sound from "./checks/Sound.ts"
@@ -49,6 +50,7 @@ export const topics = [
   "display",
   "screen",
   "vchan",
+  "restore",
   "soak"
 ] as const
 export type Topic = typeof topics[number]
@@ -238,6 +240,14 @@ const checkSound = Effect.fnUntraced(function*({ lab, run }: Shared, kind: Kind,
   yield* run({ ...group, concerns: () => false, checks: Sound.lastChecks(lab) })
 }, Effect.scoped)
 
+/** Guests that are saved and restored. */
+const checkRestores = Effect.fnUntraced(function*({ arch, lab, run }: Shared) {
+  for (const { kind, name } of arch.guests) {
+    const acquire = yield* Effect.cached(Scope.provide(Restore.acquire(lab, kind), yield* Effect.scope))
+    yield* run({ where: `${name}, saved and restored`, acquire, concerns: () => false, checks: Restore.checks(lab) })
+  }
+}, Effect.scoped)
+
 /** dom0 by itself, while the guests boot, and then each guest with dom0, side by side. */
 const checkDomains = Effect.fnUntraced(function*(common: Shared, { seed }: Options) {
   const { arch, isWanted, lab, run, when } = common
@@ -279,7 +289,7 @@ const isShown = ({ modules }: Arch, only: Options["only"], topic: typeof display
   modules.includes("drm_xen_front") && (only.length === 0 || only.includes(topic))
 
 /** What has guests of its own. */
-const apart: ReadonlyArray<Topic> = [...displays, "sound"]
+const apart: ReadonlyArray<Topic> = [...displays, "sound", "restore"]
 
 /** Whether there are displays. */
 export const hasDisplays = (arch: Arch, only: Options["only"]): boolean =>
@@ -296,6 +306,7 @@ export const run = Effect.fnUntraced(function*(lab: Boot.Booted, report: Report,
   } else yield* checkDomains(common, options)
   // When there is memory for them again.
   for (const { kind } of common.isGeneral("sound") ? common.arch.guests : []) yield* checkSound(common, kind, options.soak)
+  if (only.includes("restore")) yield* checkRestores(common)
   if (isShown(common.arch, only, "display")) yield* checkDisplays(common)
   if (isShown(common.arch, only, "screen")) yield* checkScreens(common)
 }, Effect.scoped)

@@ -28,7 +28,7 @@ export interface Base {
 /** Change it when this module puts other things into the archives. */
 const recipe = 3
 
-const toolNames = ["xl", "xenstored", "xenconsoled", "xen-init-dom0"]
+const toolNames = ["xl", "libxl-save-helper", "xenstored", "xenconsoled", "xen-init-dom0"]
 const storeNames = ["ls", "read", "write", "list", "rm", "exists", "chmod", "watch"]
 
 /** Kernel modules that dom0 loads as it comes up. gntalloc is loaded by the tests: one looks at a dom0 without. */
