@@ -8,16 +8,35 @@ import { Comment, Converter, IntrinsicType, LiteralType, MinimalSourceFile, Refl
 const signatureOf = ({ parent }) =>
   parent === undefined || parent.kindOf(ReflectionKind.CallSignature) ? parent : signatureOf(parent)
 
+/** The command of a shell that a reflection is a flag or an argument of, if it is one. */
+const commandOf = ({ parent }) =>
+  parent === undefined || parent.kindOf(ReflectionKind.Variable)
+    ? parent?.type?.name === "Command" ? parent : undefined
+    : commandOf(parent)
+
+/** Types of constants that are not told by their values. */
+const constants = ["number", "undefined"]
+
+/** The table that a property is a value of, `trigger` or, where its values are tables, `details.s8`; if it is one. */
+const tableOf = ({ parent }) => {
+  const owner = parent?.parent
+  if (owner?.kindOf(ReflectionKind.Variable)) return owner.name
+  const table = owner?.kindOf(ReflectionKind.Property) ? tableOf(owner) : undefined
+  return table === undefined ? undefined : `${table}.${owner.name}`
+}
+
 const words = (reflection) => {
   const { name, type } = reflection
   if (name === "_tag" || name === "type" && type instanceof LiteralType) return "Tells which of several it is."
   if (name === "message") return "What is wrong, where, and what can be done, for people."
+  const command = commandOf(reflection)
+  if (command !== undefined) return `What the command line has for it: \`xen-shbuf ${command.name} --help\` tells more.`
   const given = signatureOf(reflection)
   if (given !== undefined) return `A part of what \`${given.name}\` takes or gives.`
-  const isConstant = type instanceof LiteralType || type instanceof IntrinsicType && type.name === "number"
+  const isConstant = type instanceof LiteralType || type instanceof IntrinsicType && constants.includes(type.name)
   if (!reflection.flags?.isReadonly || !isConstant) return undefined
-  const table = reflection.parent?.parent
-  return table?.kindOf(ReflectionKind.Variable) ? `One of \`${table.name}\`.` : undefined
+  const table = tableOf(reflection)
+  return table === undefined ? undefined : `One of \`${table}\`.`
 }
 
 const head = (converter, files, path) => {

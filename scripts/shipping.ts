@@ -8,6 +8,7 @@ import { cpSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFi
 import { tmpdir } from "node:os"
 import { basename, join } from "node:path"
 import * as Bare from "./Bare.ts"
+import * as Modules from "./Modules.ts"
 import * as Pack from "./Pack.ts"
 import * as Steps from "./Steps.ts"
 
@@ -59,13 +60,13 @@ const importAll = () => {
   const modules = globSync("node_modules/@xen-shbuf/*/package.json", { cwd: project }).flatMap((path) => {
     const { name, peerDependenciesMeta = {} } = json(project, path)
     const optional = Object.keys(peerDependenciesMeta)
-    return globSync("dist/*.js", { cwd: join(project, path, "..") })
-      .filter((file) => !["index.js", "bin.js"].includes(basename(file)))
-      .filter((file) => {
-        const text = readFileSync(join(project, path, "..", file), "utf8")
+    const folder = join(project, path, "..")
+    return Modules.exported(folder)
+      .filter((module) => {
+        const text = readFileSync(join(folder, "dist", `${module}.js`), "utf8")
         return !optional.some((peer) => text.includes(`from "${peer}`))
       })
-      .map((file) => `${name}/${basename(file, ".js")}`)
+      .map((module) => `${name}/${module}`)
   })
   const program = `for (const name of ${JSON.stringify(modules)}) await import(name)\nconsole.log(${modules.length})\n`
   writeFileSync(join(project, "all.js"), program)

@@ -1,5 +1,6 @@
 /**
- * `npm test`: all suites that need no Xen. Ends with one line that adds up everything, `N passed, N failed`.
+ * `npm test`: all suites that need neither a Xen nor a browser; `npm run browsers` (`--browsers`): those that need one. Ends
+ * with one line that adds up everything, `N passed, N failed`.
  */
 import { spawn } from "node:child_process"
 import { mkdtempSync, readFileSync, rmSync } from "node:fs"
@@ -9,6 +10,7 @@ import * as Steps from "./Steps.ts"
 
 const scratch = mkdtempSync(join(tmpdir(), "xen-shbuf-test-"))
 const { close, counts } = Steps.make()
+const ofBrowsers = process.argv.includes("--browsers")
 
 /** What vitest says of a run, as far as it is read here. */
 interface Outcome {
@@ -28,7 +30,7 @@ const skipped = ({ testResults }: Outcome): ReadonlySet<string> =>
 
 const suites = async (): Promise<Outcome> => {
   const report = join(scratch, "vitest.json")
-  const options = ["--reporter=default", "--reporter=json", `--outputFile=${report}`]
+  const options = ["--project", ofBrowsers ? "browsers" : "!browsers", "--reporter=default", "--reporter=json", `--outputFile=${report}`]
   const vitest = spawn("vitest", ["run", ...options], { cwd: Steps.root, stdio: "inherit" })
   await new Promise((resolve) => vitest.once("close", resolve).once("error", resolve))
   try {
@@ -47,4 +49,5 @@ counts.skipped += outcome.numTotalTests - outcome.numPassedTests - outcome.numFa
 for (const title of skipped(outcome)) console.log(`not run ${title}`)
 
 rmSync(scratch, { recursive: true })
-close("Not run here: types and lint (npm run check), whatever needs a real Xen (npm run xenlab), and the packages where nothing else is (npm run shipping).")
+const others = ofBrowsers ? "all other suites (npm test)" : "the pages in a browser (npm run browsers)"
+close(`Not run here: ${others}, types and lint (npm run check), whatever needs a real Xen (npm run xenlab), and the packages where nothing else is (npm run shipping).`)

@@ -144,7 +144,7 @@ static int obey(const char *name, const char *path, unsigned a, unsigned b)
         if (!watching || !xs_watch(watching, path, "token") || take_change() < 0) return fail("xs_watch");
     } else if (!strcmp(name, "rounds")) {
         if (rounds(a) < 0) return -1;
-    } else if (!strcmp(name, "itself")) {
+    } else if (!strcmp(name, "itself") || !strcmp(name, "calls")) {
         if (itself(a) < 0) return -1;
     } else if (!strcmp(name, "notify")) {
         if (notify(a) < 0) return -1;

@@ -1,7 +1,6 @@
 /**
  * Shows what the emulator makes of JavaScript and of system calls, apart from any device: prints medians in µs.
  */
-import * as DomainId from "@xen-shbuf/core/DomainId"
 import * as GrantTable from "@xen-shbuf/core/GrantTable"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
@@ -12,14 +11,13 @@ const call = (): void => void process.getuid!()
 
 /** Maps and releases, on a grant table that has nothing behind it but these two. */
 const mapping = (acquire: () => void, release: () => void) => {
-  const peer = DomainId.DomainId.make(0)
-  const pages = { peer, access: "read-write", bytes: new Uint8Array() } as const
+  const bytes = new Uint8Array()
   const never = Effect.die(new Error("not used here"))
   const table = GrantTable.make({
     map: () =>
       Effect.sync(() => {
         acquire()
-        return { pages, arm: () => Result.succeed(undefined), release }
+        return { bytes, arm: () => Result.succeed(undefined), release }
       }),
     read: () => never,
     share: () => never,

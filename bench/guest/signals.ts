@@ -6,11 +6,13 @@
  */
 import { type EventChannel, EventChannels } from "@xen-shbuf/core/EventChannels"
 import { XenStore } from "@xen-shbuf/core/XenStore"
+import * as SystemCalls from "@xen-shbuf/linux/SystemCalls"
 import * as XenDevices from "@xen-shbuf/xen-devices/XenDevices"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Pull from "effect/Pull"
 import * as Stream from "effect/Stream"
+import * as Abi from "../../packages/xen-devices/src/internal/Abi.ts"
 import { nextLine } from "../../xenlab/guest/Program.ts"
 
 const print = (text: string) => Effect.sync(() => void process.stdout.write(`${text}\n`))
@@ -34,6 +36,24 @@ const idle = Effect.gen(function*() {
   return { rss, micros: system + user }
 })
 
+/** Sends a signal to itself and takes it, by system calls alone: nobody waits for it in an event loop. */
+const bareSignals = () => {
+  const system = SystemCalls.native()
+  const fd = system.open("/dev/xen/evtchn", SystemCalls.O_RDWR | SystemCalls.O_CLOEXEC)
+  const port = system.ioctl(fd, Abi.BIND_UNBOUND_PORT, Uint32Array.of(0))
+  const other = Uint32Array.of(system.ioctl(fd, Abi.BIND_INTERDOMAIN, Uint32Array.of(0, port)))
+  const taken = new Uint8Array(4)
+  const take = () => {
+    system.read(fd, taken)
+    system.write(fd, taken)
+  }
+  take()
+  return Effect.sync(() => {
+    system.ioctl(fd, Abi.NOTIFY, other)
+    take()
+  })
+}
+
 class UnknownCommand extends Data.TaggedError("UnknownCommand")<{ readonly name: string }> {}
 
 const main = Effect.gen(function*() {
@@ -42,6 +62,7 @@ const main = Effect.gen(function*() {
   let channel: EventChannel | undefined
   let other: EventChannel | undefined
   let changes: Effect.Effect<unknown, unknown> | undefined
+  let bare: Effect.Effect<unknown> | undefined
 
   /** What one repetition does; the other commands are done once. */
   const job = (name: string, path: string): Effect.Effect<unknown, unknown> | undefined => {
@@ -52,6 +73,8 @@ const main = Effect.gen(function*() {
         return Effect.andThen(other!.notify, channel!.wait)
       case "notify":
         return channel!.notify
+      case "calls":
+        return bare!
       case "read":
         return store.read(path)
       case "write":
@@ -75,6 +98,7 @@ const main = Effect.gen(function*() {
         channel = yield* channels.listen({ peer: 0 })
         other = yield* channels.join({ peer: 0, port: channel.port })
         yield* other.wait
+        bare = bareSignals()
         return 0
       case "answer":
         yield* Effect.andThen(channel!.wait, channel!.notify).pipe(Effect.forever, Effect.forkScoped)

@@ -62,14 +62,17 @@ const names = {
   fromRefs: "value: references checked, to directory to bytes"
 }
 
-/** What `PeerBuffer` does with a directory, all of whose pages are at hand. */
+/** What `PeerBuffer` does with a directory: copies page after page, as far as the links lead, and checks the copies. */
 const read = (bytes: Uint8Array<ArrayBuffer>, first: number, pages: number, count: number) => {
   const links = [first]
+  const copies: Array<Uint32Array<ArrayBuffer>> = []
   for (let page = 0; page < links.length; page++) {
-    const next = Result.getOrThrow(Chain.follow(links, Chain.link(bytes.subarray(page * Page.size)), pages))
+    const words = Chain.copy(bytes.subarray(page * Page.size), page, count)
+    copies.push(words)
+    const next = Result.getOrThrow(Chain.follow(links, words[0]!, pages))
     if (next !== undefined) links.push(next)
   }
-  return Result.getOrThrow(Chain.check(links, Chain.refs(bytes, count)))
+  return Result.getOrThrow(Chain.check(links, Chain.join(copies, count)))
 }
 
 /** What `SharedBuffer` does, into memory that nobody has used before. */

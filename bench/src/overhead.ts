@@ -42,13 +42,6 @@ const operations = (pages: number): ReadonlyArray<Operation> => {
     return links
   }
 
-  /** The words of a page that count, copied. */
-  const words = (bytes: Uint8Array, page: number) => {
-    const copy = new Uint32Array(1 + Math.min(Chain.refsPerPage, pages - page * Chain.refsPerPage))
-    new Uint8Array(copy.buffer).set(bytes.subarray(0, copy.byteLength))
-    return copy
-  }
-
   return [
     {
       name: "GrantTable.share",
@@ -74,16 +67,14 @@ const operations = (pages: number): ReadonlyArray<Operation> => {
       name: "PeerBuffer.map",
       ours: inTable(Effect.suspend(() => PeerBuffer.map(at))),
       plain: () => {
-        const parts: Array<Uint32Array<ArrayBuffer>> = []
+        const copies: Array<Uint32Array<ArrayBuffer>> = []
         const links = chain((bytes) => {
-          const copy = words(bytes, parts.length)
-          parts.push(copy.subarray(1))
+          const words = Chain.copy(bytes, copies.length, pages)
+          copies.push(words)
           release(bytes)
-          return copy[0]!
+          return words[0]!
         })
-        const all = parts.length === 1 ? parts[0]! : new Uint32Array(pages)
-        if (parts.length > 1) parts.forEach((part, page) => all.set(part, page * Chain.refsPerPage))
-        release(map(Result.getOrThrow(Chain.check(links, all))))
+        release(map(Result.getOrThrow(Chain.check(links, Chain.join(copies, pages)))))
       }
     },
     {
@@ -168,7 +159,7 @@ export const run = Effect.fnUntraced(function*(pairs: number) {
       title: "Overhead of an operation",
       about: "Each operation with its release, repeated in one fiber, on a grant table whose driver does " +
         "nothing: what is left is checks, scopes, metrics, fibers. Plain is the same work without " +
-        "Effect: calls on the same driver, and the pure functions of `PageDirectory`. Times are medians of " +
+        "Effect: calls on the same driver, and the pure functions of `Chain`. Times are medians of " +
         `${pairs} batches of a millisecond, in turn, CPU time, nobody tracing. Bytes are allocated each time, as V8 ` +
         "counts them; arrays are contents of typed arrays, which are outside of its heap.",
       columns,

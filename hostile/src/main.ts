@@ -4,6 +4,7 @@
 import * as Effect from "effect/Effect"
 import { parseArgs } from "node:util"
 import * as Devices from "./devices/Devices.ts"
+import * as Rings from "./devices/Rings.ts"
 import * as Vchan from "./devices/Vchan.ts"
 import * as Connections from "./connections/Connections.ts"
 import * as Batch from "./pages/Batch.ts"
@@ -13,10 +14,11 @@ import * as Services from "./services/Services.ts"
 const usage = `npm run hostile -- [options]
 
   --of WHAT       directories, which is what it plays unless told, services (xenstore and
-                  event channels), connections, display, keyboard or vchan
+                  event channels), connections, display, keyboard, vchan or rings (and event
+                  pages)
   --cases N       cases to play (1000000)
   --seed N        where their choice begins (random); the same seed plays the same cases
-  --replay TOKEN  play one failure again, as its report says; of services and a vchan it is --cases 1 with its seed
+  --replay TOKEN  play one failure again, as its report says; of services, a vchan and rings it is --cases 1 with its seed
 `
 
 /** Cases that share a world: its books are checked when they are over. */
@@ -38,8 +40,8 @@ const parse = () => {
       help: { type: "boolean" }
     }
   })
-  if (!["directories", "services", "connections", "vchan"].includes(values.of) && !Devices.isKind(values.of)) {
-    throw new Error(`--of takes directories, services, connections, display, keyboard or vchan, not ${values.of}.`)
+  if (!["directories", "services", "connections", "vchan", "rings"].includes(values.of) && !Devices.isKind(values.of)) {
+    throw new Error(`--of takes directories, services, connections, display, keyboard, vchan or rings, not ${values.of}.`)
   }
   return {
     of: values.of,
@@ -136,6 +138,13 @@ const vchans = async (cases: number, seed: number) => {
   console.log(`${played}: each wrong index, order and reference was found out, and nothing else was read or written.`)
 }
 
+const rings = async (cases: number, seed: number) => {
+  const tally = new Map<string, number>()
+  const played = await progress(cases, (done, runs) => Effect.runPromise(Rings.play(seed + done, runs, tally)))
+  list(tally)
+  console.log(`${played}: each wrong index was found out, and nothing else was read or written.`)
+}
+
 const services = async (cases: number, seed: number) => {
   const tally = new Map<string, number>()
   const played = await progress(cases, (done, runs) => Effect.runPromise(Services.run(seed + done, runs, tally)))
@@ -166,6 +175,7 @@ const main = async () => {
   if (Devices.isKind(of)) await devices(of, cases, seed)
   else if (of === "services") await services(cases, seed)
   else if (of === "connections") await connections(cases, seed)
+  else if (of === "rings") await rings(cases, seed)
   else await (of === "vchan" ? vchans(cases, seed) : directories(cases, seed))
 }
 

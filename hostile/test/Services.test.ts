@@ -6,14 +6,14 @@ describe("Hostile guests at xenstore and event channels", () => {
   it.live("ten thousand cases: each answer is the one that plain models give, each watch tells what changed, nothing is left", () =>
     Effect.gen(function*() {
       const tally = new Map<string, number>()
-      yield* Services.run(1, 10_000, tally)
+      yield* Services.run(Math.floor(Math.random() * 2 ** 31), 10_000, tally)
       // The cases are worth something only if they reach everything that can happen.
       assert.sameMembers([...tally.keys()], [
-        ...["AccessDenied", "NotFound", "TooLong", "QuotaExceeded size", "a number", "not a number"],
+        ...["AccessDenied", "NotFound", "TooLong", "QuotaExceeded nodes", "QuotaExceeded size", "a number", "not a number"],
         ...["read", "directory", "permissions", "makeDirectory", "remove", "write", "setPermissions"],
         ...["transaction: done", "transaction: Conflict", "transaction: mine"],
         ...["Listen", "Join", "Notify", "Take", "Close", "PortRefused", "NoSuchDomain"]
       ])
-      for (const [outcome, count] of tally) assert.isAbove(count, 100, outcome)
+      for (const [outcome, count] of tally) assert.isAbove(count, 50, outcome)
     }), 120_000)
 })

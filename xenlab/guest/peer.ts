@@ -56,7 +56,7 @@ interface Kept {
   readonly scope: Scope.Closeable
   readonly bytes: SharedMemory.Writable
   readonly unmapNotify?: UnmapNotify
-  readonly end?: Ending.End
+  readonly end?: Ending.EndByConsent
   readonly map?: SharedBuffer.SharedDirectory["map"]
 }
 

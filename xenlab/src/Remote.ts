@@ -24,12 +24,63 @@ export interface Channel<E> {
 
 /** What the host remembers of one process. */
 interface Entry {
+  readonly id: number
   stdout: string
   stderr: string
   /** The last line of stdout, not complete yet. */
   rest: string
   readonly lines: Queue.Queue<string, "ended">
   readonly ended: Deferred.Deferred<Ended>
+}
+
+/** One process, as who has started it sees it. Nothing of it is waited for longer than `wait`. */
+const processOf = (
+  machine: string,
+  command: string,
+  entry: Entry,
+  wait: Duration.Duration,
+  ask: (request: Request) => Effect.Effect<void>
+): Process => {
+  const fail = (problem: string) =>
+    Effect.suspend(() => Effect.fail(new ProcessError({ machine, command, problem, output: entry.stdout + entry.stderr })))
+  const limited = <A>(effect: Effect.Effect<A, ProcessError>, what: string): Effect.Effect<A, ProcessError> =>
+    Duration.isFinite(wait)
+      ? Effect.timeoutOrElse(effect, {
+        duration: wait,
+        orElse: () => fail(`${what}: nothing after ${Duration.toSeconds(wait)} s`)
+      })
+      : effect
+
+  const nextLine = limited(
+    Effect.catch(Queue.take(entry.lines), () => fail("ended, but another line was expected")),
+    "waiting for a line"
+  )
+  const completed: Effect.Effect<Completed, ProcessError> = limited(
+    Effect.map(Deferred.await(entry.ended), ({ code, signal }) => ({
+      code,
+      signal,
+      stdout: entry.stdout,
+      stderr: entry.stderr
+    })),
+    "waiting for the end"
+  )
+  const expect = (event: string): Effect.Effect<Event, ProcessError> =>
+    Effect.flatMap(nextLine, (line) => {
+      const value = parse(line) as Event | undefined
+      return value?.event === event ? Effect.succeed(value) : fail(`expected the event "${event}", got: ${line}`)
+    })
+  const send = (text: string) => ask({ op: "input", id: entry.id, text })
+  return {
+    command,
+    nextLine,
+    expect,
+    send,
+    enter: send("\n"),
+    closeInput: ask({ op: "close", id: entry.id }),
+    signal: (signal) => ask({ op: "signal", id: entry.id, signal }),
+    completed,
+    fail
+  }
 }
 
 /**
@@ -99,27 +150,14 @@ export const make = <E>(
     const start: Machine["start"] = (argv, options) =>
       Effect.gen(function*() {
         const id = nextId++
-        const command = argv.join(" ")
-        const wait = Duration.fromInputUnsafe(options?.patience ?? patience)
         const entry: Entry = {
+          id,
           stdout: "",
           stderr: "",
           rest: "",
           lines: yield* Queue.unbounded<string, "ended">(),
           ended: yield* Deferred.make<Ended>()
         }
-        const fail = (problem: string) =>
-          Effect.suspend(() =>
-            Effect.fail(new ProcessError({ machine: name, command, problem, output: entry.stdout + entry.stderr }))
-          )
-        const limited = <A>(effect: Effect.Effect<A, ProcessError>, what: string): Effect.Effect<A, ProcessError> =>
-          Duration.isFinite(wait)
-            ? Effect.timeoutOrElse(effect, {
-              duration: wait,
-              orElse: () => fail(`${what}: nothing after ${Duration.toSeconds(wait)} s`)
-            })
-            : effect
-
         yield* Effect.acquireRelease(
           Effect.suspend(() => {
             if (gone) finish(entry, { code: null, signal: "the machine is gone" })
@@ -139,37 +177,7 @@ export const make = <E>(
             )
         )
 
-        const nextLine = limited(
-          Effect.catch(Queue.take(entry.lines), () => fail("ended, but another line was expected")),
-          "waiting for a line"
-        )
-        const completed: Effect.Effect<Completed, ProcessError> = limited(
-          Effect.map(Deferred.await(entry.ended), ({ code, signal }) => ({
-            code,
-            signal,
-            stdout: entry.stdout,
-            stderr: entry.stderr
-          })),
-          "waiting for the end"
-        )
-        const expect = (event: string): Effect.Effect<Event, ProcessError> =>
-          Effect.flatMap(nextLine, (line) => {
-            const value = parse(line) as Event | undefined
-            return value?.event === event ? Effect.succeed(value) : fail(`expected the event "${event}", got: ${line}`)
-          })
-        const send = (text: string) => ask({ op: "input", id, text })
-        const process: Process = {
-          command,
-          nextLine,
-          expect,
-          send,
-          enter: send("\n"),
-          closeInput: ask({ op: "close", id }),
-          signal: (signal) => ask({ op: "signal", id, signal }),
-          completed,
-          fail
-        }
-        return process
+        return processOf(name, argv.join(" "), entry, Duration.fromInputUnsafe(options?.patience ?? patience), ask)
       })
 
     return { name, start }

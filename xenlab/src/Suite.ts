@@ -143,13 +143,11 @@ const checkPair = Effect.fnUntraced(function*({ arch, isWanted, lab, policy, run
   if (!isWanted("guests")) return
   const pair = guests.filter(({ plan }) => arch.pair.includes(plan))
   yield* Effect.forEach(pair, ({ prepared }) => Deferred.await(prepared))
-  const acquire = Effect.gen(function*() {
-    const [front, back] = yield* Effect.forEach(pair, ({ context }) => context)
-    const sides: Pair.Context = { front: Pair.side(front!), back: Pair.side(back!) }
-    return sides
-  })
+  const both = Effect.map(Effect.forEach(pair, ({ context }) => context), ([front, back]) => [front!, back!] as const)
+  const acquire = Effect.map(both, ([front, back]): Pair.Context => ({ front: Pair.side(front), back: Pair.side(back) }))
   const where = pair.map(({ plan }) => plan.name).join(" and ")
   yield* run({ where, acquire, concerns: Pair.concerns, checks: Pair.checks(lab, policy) })
+  yield* run({ where, acquire: both, concerns: () => false, checks: [Between.inPair] })
 })
 
 /** The same checks, in a guest. */

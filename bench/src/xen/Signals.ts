@@ -123,8 +123,9 @@ const parts = Effect.fnUntraced(function*(dom0: Machine, isQuick: boolean) {
   for (const process of [both.c, both.node]) yield* ask(process, "own")
   const where = "dom0"
   const itself = yield* measure({ where, what: "a signal to itself", command: "itself" }, both, isQuick)
+  const calls = yield* measure({ where, what: "the same by its three system calls, without the event loop", command: "calls" }, both, isQuick)
   const notify = yield* measure({ where, what: "sending alone", command: "notify" }, both, isQuick)
-  return [itself, notify]
+  return [itself, calls, notify]
 }, Effect.scoped)
 
 /** Each has a node of its own: a change is told to all who watch. */
@@ -185,7 +186,8 @@ export const sections = Effect.fnUntraced(function*(
       name: "xen-signals",
       title: "Event channels and xenstore",
       about: "One at a time, against C with Debian's libxenevtchn and libxenstore, each of which has a program of its own " +
-        "at both ends. A signal to itself is sent, waited for and taken in one domain.",
+        "at both ends. A signal to itself is sent, waited for and taken in one domain: what it takes beyond its system calls " +
+        "is the event loop of Node and a fiber.",
       where,
       columns: [
         { title: "where", show: ({ where }) => where },

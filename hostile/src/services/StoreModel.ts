@@ -70,16 +70,15 @@ const telling = (tree: Tree, path: string, ...permissions: ReadonlyArray<Permiss
   permissions: [tree.get(above(path))!.permissions, ...permissions]
 })
 
-/** Makes a node, and those above it, in a copy; what is too big, if something is. */
-const made = (tree: Tree, path: string, id: number): "size" | undefined => {
-  if (tree.has(path)) return undefined
+/** Makes a node, and those above it, in a copy; whether there is room for all. */
+const made = (tree: Tree, path: string, id: number): boolean => {
+  if (tree.has(path)) return true
   const parent = above(path)
-  const tooBig = made(tree, parent, id)
-  if (tooBig !== undefined) return tooBig
+  if (!made(tree, parent, id)) return false
   const inherited = tree.get(parent)!.permissions
   tree.set(path, { value: "", permissions: id === 0 ? inherited : { ...inherited, owner: id }, version: ++versions })
   touch(tree, parent)
-  return id !== 0 && size(tree, parent, tree.get(parent)!) > 2048 ? "size" : undefined
+  return id === 0 || size(tree, parent, tree.get(parent)!) <= 2048
 }
 
 const remove = (before: Tree, path: string, id: number, refused: (said: string) => Answer): Answer => {
@@ -105,11 +104,13 @@ const write = (before: Tree, path: string, id: number, value: string | undefined
   if (!mayNearest(before, path, id, "write")) return refused("AccessDenied")
   const tree = new Map(before)
   const isNew = !tree.has(path)
-  if (made(tree, path, id) !== undefined) return refused("QuotaExceeded size")
+  // Which quota it is, nobody says: it is guessed from what was to be written.
+  const full = () => refused(value !== undefined && path.length + 1 + value.length > 2048 ? "QuotaExceeded size" : "QuotaExceeded nodes")
+  if (!made(tree, path, id)) return full()
   const node = tree.get(path)!
   if (value !== undefined) {
     const written = { ...node, value, version: ++versions }
-    if (id !== 0 && size(tree, path, written) > 2048) return refused("QuotaExceeded size")
+    if (id !== 0 && size(tree, path, written) > 2048) return full()
     tree.set(path, written)
   }
   return { said: "", tree, told: isNew || value !== undefined ? [telling(tree, path, node.permissions)] : [] }

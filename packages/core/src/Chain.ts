@@ -63,7 +63,42 @@ export const link = (bytes: SharedMemory.Readable): number => {
 }
 
 /**
- * The first `count` words in the places of references, copied out of the bytes of a whole chain: nothing else is read.
+ * Private memory for the words of page number `page` that count in a chain of `count` references: its link, then the
+ * references on it.
+ *
+ * @category reading
+ * @since 0.2.0
+ */
+export const room = (page: number, count: number): Uint32Array<ArrayBuffer> =>
+  new Uint32Array(1 + Math.min(refsPerPage, count - page * refsPerPage))
+
+/**
+ * The words of page number `page` that count, as in `room`, copied out of the bytes of that page: nothing else is read.
+ *
+ * @category reading
+ * @since 0.2.0
+ */
+export const copy = (bytes: SharedMemory.Readable, page: number, count: number): Uint32Array<ArrayBuffer> => {
+  const words = room(page, count)
+  take(bytes, 0, words)
+  return words
+}
+
+/**
+ * The `count` references of a chain, given copies of all its pages.
+ *
+ * @category reading
+ * @since 0.2.0
+ */
+export const join = (copies: ReadonlyArray<Uint32Array<ArrayBuffer>>, count: number): Uint32Array<ArrayBuffer> => {
+  if (copies.length === 1) return copies[0]!.subarray(1)
+  const all = new Uint32Array(count)
+  for (let page = 0; page < copies.length; page++) all.set(copies[page]!.subarray(1), page * refsPerPage)
+  return all
+}
+
+/**
+ * The `count` references of a chain whose pages lie one after the other, copied out of their bytes: nothing else is read.
  *
  * @category reading
  * @since 0.2.0

@@ -33,7 +33,7 @@ export type Outcome = { readonly _tag: "Released" } | { readonly _tag: "Kept" } 
  * @category models
  * @since 0.1.0
  */
-export type End = <E, R>(options: {
+export type EndByConsent = <E, R>(options: {
   /** Succeeds when the peer has let go: its answer to a message, its signal, or `byteCleared`. */
   readonly consent: Effect.Effect<unknown, E, R>
   /** How long to wait for the consent; it is interrupted then, and one that can't be is left to itself. */

@@ -14,8 +14,8 @@ import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type * as DomainId from "./DomainId.ts"
 import { EventChannelError, type Reason } from "./EventChannelError.ts"
+import { openScope } from "./internal/ended.ts"
 import * as Input from "./internal/input.ts"
-import { openScope } from "./internal/lifetime.ts"
 import { traced } from "./internal/tracing.ts"
 import type * as Port from "./Port.ts"
 
@@ -167,14 +167,15 @@ class Signals implements Listener {
     this.#wake()
   }
 
-  get over() {
-    return this.#over
-  }
-
   bind({ awaited, isOfLoop = false, unmask }: Bound) {
     this.#unmask = unmask
     this.#awaited = awaited
     this.#isOfLoop = isOfLoop
+  }
+
+  /** Does something with the port while there is one. */
+  use(operation: Operation, work: () => Result.Result<void, Reason>): Effect.Effect<void, EventChannelError> {
+    return this.#over === undefined ? answer(operation, work()) : this.#over(operation)
   }
 
   #wake() {
@@ -187,12 +188,13 @@ class Signals implements Listener {
   }
 
   /** Of all who were woken by one signal, the first one takes it; one who is interrupted before leaves it to the next. */
-  readonly #take: Effect.Effect<void, EventChannelError> = Effect.suspend(() => {
-    if (this.#over !== undefined) return this.#over("wait")
-    if (!this.#pending) return Effect.void
-    this.#pending = false
-    return answer("wait", this.#unmask())
-  })
+  readonly #take: Effect.Effect<void, EventChannelError> = Effect.suspend(() =>
+    this.use("wait", () => {
+      if (!this.#pending) return Result.void
+      this.#pending = false
+      return this.#unmask()
+    })
+  )
 
   /** In a turn of its own: not in the middle of what the peer is doing, where it runs in this process. */
   readonly #later: Effect.Effect<void, EventChannelError> = Effect.andThen(Effect.yieldNow, this.#take)
@@ -226,7 +228,7 @@ const open = (
         const channel: EventChannel = {
           peer,
           port: bound.port,
-          notify: Effect.suspend(() => signals.over?.("notify") ?? answer("notify", bound.notify())),
+          notify: Effect.suspend(() => signals.use("notify", () => bound.notify())),
           wait: signals.wait,
           signals: Stream.fromEffectRepeat(signals.wait)
         }

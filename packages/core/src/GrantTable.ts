@@ -15,8 +15,8 @@ import type { Access } from "./Access.ts"
 import type * as DomainId from "./DomainId.ts"
 import * as GrantRef from "./GrantRef.ts"
 import * as GrantTableError from "./GrantTableError.ts"
+import { memoryEnded, openScope } from "./internal/ended.ts"
 import * as Input from "./internal/input.ts"
-import { memoryEnded, openScope } from "./internal/lifetime.ts"
 import { traced } from "./internal/tracing.ts"
 import * as Page from "./Page.ts"
 import type { InvalidInput } from "./Reason.ts"
@@ -179,9 +179,9 @@ export interface Limits {
  * @category models
  * @since 0.1.0
  */
-export interface Held<Pages> {
-  /** The pages, as their user gets them. */
-  readonly pages: Omit<Pages, "unmapNotify">
+export interface Acquired {
+  /** The pages side by side, in order: all their bytes. */
+  readonly bytes: SharedMemory.Writable
   /** Arms a notification, or cancels it, while the pages are held. */
   readonly arm: (notification: UnmapNotification | undefined) => Result.Result<void, GrantTableError.Reason>
   /**
@@ -190,6 +190,17 @@ export interface Held<Pages> {
    * any more.
    */
   readonly release: () => void | "moved"
+}
+
+/**
+ * New pages that an implementation has granted.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export interface AcquiredShare extends Acquired {
+  /** One reference a page. Their user gets this array, and may change it. */
+  readonly refs: Uint32Array<ArrayBuffer>
 }
 
 /**
@@ -202,9 +213,9 @@ export interface Held<Pages> {
  */
 export interface Driver {
   /** Allocates zeroed pages and grants them to the peer. */
-  readonly share: (request: ShareRequest) => Effect.Effect<Held<SharedPages>, GrantTableError.GrantTableError>
+  readonly share: (request: ShareRequest) => Effect.Effect<AcquiredShare, GrantTableError.GrantTableError>
   /** Maps a peer's pages side by side, in the order of the request. */
-  readonly map: (request: MapRequest) => Effect.Effect<Held<MappedPages>, GrantTableError.GrantTableError>
+  readonly map: (request: MapRequest) => Effect.Effect<Acquired, GrantTableError.GrantTableError>
   /** Copies the first `into.length` bytes of a page that it maps read-only, and unmaps, all in one synchronous step. */
   readonly read: (grant: GrantRef.Grant, into: Uint8Array) => Effect.Effect<void, GrantTableError.GrantTableError>
   /** Copies pieces one after the other; fails with the first that is refused. */
@@ -339,15 +350,23 @@ const asked = <A, R>(
     )
   )
 
-/** The place of the first word that can't be a reference; -1 if there is none. On its own since it runs for every page. */
+/**
+ * The place of the first word that can't be a reference; -1 if there is none. On its own since it runs for every page, and
+ * with bounds of its own: to look them up each time would take three times as long.
+ */
 const firstNoRef = (words: Uint32Array): number => {
+  const { maximum, minimum } = GrantRef
   for (let i = 0; i < words.length; i++) {
-    if (!GrantRef.isGrantRef(words[i]!)) return i
+    const word = words[i]!
+    if (word < minimum || word > maximum) return i
   }
   return -1
 }
 
-/** A private copy of a caller's references, checked: the caller's array may change, or even be memory of a peer's. */
+/**
+ * A private copy of a caller's references, checked: the caller's array may change, or even be memory of a peer's. References
+ * out of a directory were copied and checked before, but the service can't tell them from others; twice is 4 µs a thousand.
+ */
 const references = (refs: ArrayLike<number>): Result.Result<Uint32Array<ArrayBuffer>, InvalidInput> => {
   const count = Input.pageCount("refs.length", refs.length)
   if (Result.isFailure(count)) return Result.fail(count.failure)
@@ -389,18 +408,20 @@ const checkSegment = (segment: CopySegment, i: number): Result.Result<void, Inva
  * Acquires pages for the caller's scope, and counts them. Not by `acquireRelease`: it gives a release the context of the
  * acquisition, which none here needs, and which is a good part of the cost of a page.
  */
-const acquire = <Pages extends SharedPages | MappedPages>(
-  held: Effect.Effect<Held<Pages>, GrantTableError.GrantTableError>,
-  isWritable: boolean,
+const acquire = <A extends Acquired, Pages>(
+  acquisition: Effect.Effect<A, GrantTableError.GrantTableError>,
   metric: Metric.Counter<number>,
-  count: number
+  count: number,
+  pagesOf: (acquired: A) => Pages
 ) =>
   Effect.uninterruptible(Effect.flatMap(openScope, (scope) =>
-    Effect.flatMap(held, ({ arm, pages, release }) =>
-      Effect.as(
-        Effect.andThen(Scope.addFinalizer(scope, Effect.suspend(() => release() === "moved" ? moved : Effect.void)), Metric.update(metric, count)),
-        { ...pages, unmapNotify: notifying(pages.bytes, arm, isWritable) } as unknown as Pages
-      ))))
+    Effect.flatMap(acquisition, (acquired) => {
+      const release = Effect.suspend(() => acquired.release() === "moved" ? moved : Effect.void)
+      return Effect.as(
+        Effect.andThen(Scope.addFinalizer(scope, release), Metric.update(metric, count)),
+        pagesOf(acquired)
+      )
+    })))
 
 /** Checks a notification for so many bytes. */
 const checkNotification = (
@@ -419,12 +440,7 @@ const checkNotification = (
   return signalPort === undefined ? Result.succeed(undefined) : Input.port("signalPort", signalPort)
 }
 
-const notifying = (
-  bytes: SharedMemory.Readable,
-  arm: Held<never>["arm"],
-  isWritable: boolean
-): UnmapNotify =>
-(notification) =>
+const notifying = ({ arm, bytes }: Acquired, isWritable: boolean): UnmapNotify => (notification) =>
   Effect.suspend(() => {
     const { clearByte, signalPort } = notification ?? {}
     const given = notification && { clearByte, signalPort }
@@ -453,7 +469,14 @@ export const make = (driver: Driver): GrantTable["Service"] =>
               pages: Input.shareCount("pages", pages),
               access: Input.access("access", access)
             }),
-            (request) => acquire(driver.share(request), true, grantsShared, request.pages)
+            (request) =>
+              acquire(driver.share(request), grantsShared, request.pages, (acquired): SharedPages => ({
+                peer: request.peer,
+                access: request.access,
+                refs: acquired.refs,
+                bytes: acquired.bytes,
+                unmapNotify: notifying(acquired, true)
+              }))
           ))
       }),
     map: <A extends Access>(options: {
@@ -470,10 +493,13 @@ export const make = (driver: Driver): GrantTable["Service"] =>
               refs: references(refs),
               access: Input.access("access", access)
             }),
-            (request) => {
-              const held = driver.map(request) as Effect.Effect<Held<MappedPages<A>>, GrantTableError.GrantTableError>
-              return acquire(held, access === "read-write", pagesMapped, request.refs.length)
-            }
+            (request) =>
+              acquire(driver.map(request), pagesMapped, request.refs.length, (acquired): MappedPages<A> => ({
+                peer: request.peer,
+                access: request.access as A,
+                bytes: acquired.bytes as SharedMemory.WithAccess<A>,
+                unmapNotify: notifying(acquired, access === "read-write")
+              }))
           ))
       }),
     read: (grant, into) =>

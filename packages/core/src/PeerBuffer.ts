@@ -15,15 +15,15 @@ import * as CallSite from "./CallSite.ts"
 import * as Chain from "./Chain.ts"
 import * as DirectoryError from "./DirectoryError.ts"
 import type * as DomainId from "./DomainId.ts"
-import type { End } from "./Ending.ts"
+import type { EndByConsent } from "./Ending.ts"
 import * as GrantRef from "./GrantRef.ts"
 import { GrantTable, type UnmapNotify } from "./GrantTable.ts"
 import { GrantTableError } from "./GrantTableError.ts"
 import { mapBuffer, notifyWithin } from "./internal/buffer.ts"
 import { endOf } from "./internal/consent.ts"
 import * as Input from "./internal/input.ts"
-import { allOrNothing } from "./internal/lifetime.ts"
 import { traced } from "./internal/tracing.ts"
+import * as Lifetime from "./Lifetime.ts"
 import type { MappedBuffer } from "./MappedBuffer.ts"
 import * as Page from "./Page.ts"
 import * as PageDirectory from "./PageDirectory.ts"
@@ -52,7 +52,7 @@ export interface AllocatedBuffer {
   /** For a frontend that wants to know when we are gone; offsets are those of `bytes`. */
   readonly unmapNotify: UnmapNotify
   /** Ends it before its scope does, when the frontend consents. */
-  readonly end: End
+  readonly end: EndByConsent
 }
 
 /**
@@ -165,23 +165,13 @@ const chain = Effect.fnUntraced(function*<E, R>(
 /** Copies the references of the buffer out of a peer's directory, page by page, and checks them together with its links. */
 const readRefs = (table: GrantTable["Service"], at: Located) => {
   // Not all at once: a claim alone takes no memory.
-  const parts: Array<Uint32Array<ArrayBuffer>> = []
+  const copies: Array<Uint32Array<ArrayBuffer>> = []
   const links = chain(at, (ref, page) => {
-    const words = new Uint32Array(1 + Math.min(Chain.refsPerPage, at.pages - page * Chain.refsPerPage))
-    return Effect.map(table.read({ peer: at.peer, ref }, new Uint8Array(words.buffer)), () => {
-      parts.push(words.subarray(1))
-      return words[0]!
-    })
+    const words = Chain.room(page, at.pages)
+    copies.push(words)
+    return Effect.map(table.read({ peer: at.peer, ref }, new Uint8Array(words.buffer)), () => words[0]!)
   })
-  return Effect.flatMap(links, (links) => Effect.fromResult(Chain.check(links, join(parts, at.pages))))
-}
-
-const join = (parts: ReadonlyArray<Uint32Array<ArrayBuffer>>, count: number) => {
-  const [only] = parts
-  if (only?.length === count) return only
-  const all = new Uint32Array(count)
-  for (const [page, part] of parts.entries()) all.set(part, page * Chain.refsPerPage)
-  return all
+  return Effect.flatMap(links, (links) => Effect.fromResult(Chain.check(links, Chain.join(copies, at.pages))))
 }
 
 /**
@@ -220,7 +210,7 @@ export const allocForFrontend: (
   GrantTable | Scope.Scope
 > = CallSite.named("PeerBuffer.allocForFrontend", (options) =>
   located("allocForFrontend", options, (table, at) =>
-    allOrNothing((lifetime) =>
+    Lifetime.allOrNothing((lifetime) =>
       // The directory's pages stay mapped from the check of the chain until they are filled in; the buffer stays on.
       Effect.scoped(Effect.flatMap(open(table, at), (targets) => {
         const sharing = table.share({ peer: at.peer, pages: at.pages, access: options.access })

@@ -15,15 +15,16 @@ import * as CallSite from "./CallSite.ts"
 import * as Chain from "./Chain.ts"
 import type { DirectoryError } from "./DirectoryError.ts"
 import type * as DomainId from "./DomainId.ts"
-import type { End } from "./Ending.ts"
+import type { EndByConsent } from "./Ending.ts"
 import type { GrantRef } from "./GrantRef.ts"
 import { GrantTable, type UnmapNotify } from "./GrantTable.ts"
 import { GrantTableError } from "./GrantTableError.ts"
 import { mapBuffer, notifyWithin, type Whose } from "./internal/buffer.ts"
 import { endOf } from "./internal/consent.ts"
+import { memoryEnded } from "./internal/ended.ts"
 import * as Input from "./internal/input.ts"
-import { allOrNothing, type Lifetime, memoryEnded } from "./internal/lifetime.ts"
 import { traced } from "./internal/tracing.ts"
+import * as Lifetime from "./Lifetime.ts"
 import type { MappedBuffer } from "./MappedBuffer.ts"
 import * as Page from "./Page.ts"
 import * as SharedMemory from "./SharedMemory.ts"
@@ -53,7 +54,7 @@ export interface SharedBuffer {
   /** For a backend that wants to know when we are gone; offsets are those of `bytes`. */
   readonly unmapNotify: UnmapNotify
   /** Ends buffer and directory before their scope does, when the backend consents. */
-  readonly end: End
+  readonly end: EndByConsent
 }
 
 /**
@@ -80,7 +81,7 @@ export interface SharedDirectory {
     readonly access?: A | undefined
   }) => Effect.Effect<MappedBuffer<A>, GrantTableError | DirectoryError, Scope.Scope>
   /** Ends the directory before its scope does, when the backend consents; what `map` has mapped stays. */
-  readonly end: End
+  readonly end: EndByConsent
 }
 
 /** Checks the buffer's size in bytes, and allocates by the sizes that follow from it. */
@@ -91,7 +92,7 @@ const allocate = <A>(
     table: GrantTable["Service"],
     pages: Page.PageCount,
     directoryPages: number,
-    lifetime: Lifetime
+    lifetime: Lifetime.Lifetime
   ) => Effect.Effect<A, GrantTableError, Scope.Scope>
 ) =>
   traced(
@@ -103,7 +104,7 @@ const allocate = <A>(
         return Effect.fail(new GrantTableError({ operation, reason: checked.failure }))
       }
       const pages = Page.countFor(checked.success)
-      return allOrNothing((lifetime) => acquire(table, pages, Chain.pagesFor(pages), lifetime))
+      return Lifetime.allOrNothing((lifetime) => acquire(table, pages, Chain.pagesFor(pages), lifetime))
     })
   )
 

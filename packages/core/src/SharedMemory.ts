@@ -16,7 +16,7 @@ import * as SchemaTransformation from "effect/SchemaTransformation"
 import type { Access } from "./Access.ts"
 import { text } from "./internal/text.ts"
 import * as Utf8 from "./internal/utf8.ts"
-import { memoryEnded } from "./internal/lifetime.ts"
+import { memoryEnded } from "./internal/ended.ts"
 
 /**
  * Memory that we may read. Elements are bytes, unless it is a view by {@link viewAs}.

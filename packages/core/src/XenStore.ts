@@ -13,6 +13,7 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaTransformation from "effect/SchemaTransformation"
 import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import type * as DomainId from "./DomainId.ts"
 import * as Changes from "./internal/changes.ts"
@@ -79,8 +80,19 @@ export interface Watch {
 }
 
 /**
+ * Makes an effect as interruptible as it was where the service was called: not at all in a finalizer.
+ *
+ * @category models
+ * @since 0.2.0
+ */
+export type Restore = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
+/**
  * What an implementation provides; `make` turns it into the service. Paths, permissions and ids arrive checked, values as
  * bytes. An operation with a transaction's id takes part in it; 0 is none.
+ *
+ * What gets a `restore` runs uninterruptibly, because it acquires or releases something: where it waits, it may wait within
+ * `restore`, and give back what comes too late.
  *
  * @category models
  * @since 0.2.0
@@ -108,9 +120,9 @@ export interface Driver {
     transaction: TransactionId
   ) => Effect.Effect<void, XenStoreError>
   /** Begins a transaction. What is acquired is released by `commit` or `abort`, one of which always follows. */
-  readonly begin: Effect.Effect<TransactionId, XenStoreError>
-  /** Ends a transaction. False where others have changed what it used: nothing of it has happened. */
-  readonly commit: (transaction: TransactionId) => Effect.Effect<boolean, XenStoreError>
+  readonly begin: (restore: Restore) => Effect.Effect<TransactionId, XenStoreError>
+  /** Ends a transaction, also where it fails or is interrupted. False where others have changed what it used: nothing of it has happened. */
+  readonly commit: (transaction: TransactionId, restore: Restore) => Effect.Effect<boolean, XenStoreError>
   /** Ends a transaction, and nothing of it has happened. */
   readonly abort: (transaction: TransactionId) => Effect.Effect<void>
   /**
@@ -120,7 +132,8 @@ export interface Driver {
   readonly watch: (
     path: string,
     changed: (path: string) => void,
-    ended: (reason: Reason) => void
+    ended: (reason: Reason) => void,
+    restore: Restore
   ) => Effect.Effect<Watch, XenStoreError>
   /** Which domain we are. */
   readonly ownId: Effect.Effect<DomainId.DomainId, XenStoreError>
@@ -152,7 +165,8 @@ export class XenStore extends Context.Service<XenStore, Nodes & {
   /**
    * Runs `body` in a transaction: all that it does to the nodes that it is given happens at once, or nothing, when it
    * fails or is interrupted. It runs again where others changed meanwhile what it used, {@link defaultAttempts} times at
-   * most, then fails with `Conflict`: so let it do nothing else.
+   * most, then fails with `Conflict`: so let it do nothing else. Xen bounds how many a guest has open at one time: those of
+   * more fibers wait their turn, but one inside of another, which should not be, goes first.
    */
   readonly transaction: <A, E, R>(
     body: (nodes: Nodes) => Effect.Effect<A, E, R>,
@@ -309,41 +323,95 @@ const nodes = (driver: Driver, transaction: Transaction): Nodes => {
   }
 }
 
+/**
+ * Transactions that one service has open at one time, those inside of others not counted. Xen lets a guest have ten, with
+ * all of its programs and its Linux.
+ */
+const mostOpen = 4
+
+/** Who may have a transaction open, of one service. */
+interface Turns {
+  readonly driver: Driver
+  readonly semaphore: Semaphore.Semaphore
+}
+
+/** The transactions in whose bodies a fiber is, the innermost first. */
+interface Outer {
+  readonly turns: Turns
+  readonly transaction: Transaction
+  readonly outer: Outer | undefined
+}
+
+const Within = Context.Reference<Outer | undefined>("@xen-shbuf/core/XenStore/Within", { defaultValue: () => undefined })
+
+/** Whether a transaction of the same service is open around this one, and would wait for it in vain while it waits its turn. */
+const isInside = (turns: Turns, within: Outer | undefined): boolean => {
+  for (let one = within; one !== undefined; one = one.outer) {
+    if (one.turns === turns && !one.transaction.hasEnded) return true
+  }
+  return false
+}
+
+/** Waits, in milliseconds, for others of this domain that have all the transactions that it may have: 1.3 s in all. */
+const waits: ReadonlyArray<number> = [5, 10, 20, 40, 80, 160, 320, 640]
+
+const begin = (driver: Driver, restore: Restore, waited = 0): Effect.Effect<TransactionId, XenStoreError> =>
+  Effect.catch(driver.begin(restore), (error) => {
+    const wait = waits[waited]
+    const isFull = error.reason._tag === "QuotaExceeded" && error.reason.quota === "transactions"
+    return isFull && wait !== undefined
+      ? Effect.andThen(restore(Effect.sleep(wait)), begin(driver, restore, waited + 1))
+      : Effect.fail(error)
+  })
+
 /** Tries a transaction once; nothing where others were faster. */
 const attempt = <A, E, R>(
-  driver: Driver,
+  turns: Turns,
+  outer: Outer | undefined,
   body: (nodes: Nodes) => Effect.Effect<A, E, R>
 ): Effect.Effect<Option.Option<A>, E | XenStoreError, R> =>
   Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(driver.begin, (id) => {
+    Effect.flatMap(begin(turns.driver, restore), (id) => {
+      const { driver } = turns
       const transaction: Transaction = { id, hasEnded: false }
-      return Effect.matchCauseEffect(restore(Effect.suspend(() => body(nodes(driver, transaction)))), {
+      const run = Effect.provideService(
+        Effect.suspend(() => body(nodes(driver, transaction))),
+        Within,
+        { turns, transaction, outer }
+      )
+      return Effect.matchCauseEffect(restore(run), {
         onFailure: (cause) => {
           transaction.hasEnded = true
           return Effect.andThen(driver.abort(id), Effect.failCause(cause))
         },
         onSuccess: (value) => {
           transaction.hasEnded = true
-          return Effect.map(driver.commit(id), (isDone) => isDone ? Option.some(value) : Option.none())
+          return Effect.map(driver.commit(id, restore), (isDone) => isDone ? Option.some(value) : Option.none())
         }
       })
     })
   )
 
-const transaction = (driver: Driver): XenStore["Service"]["transaction"] => (body, { attempts = defaultAttempts } = {}) =>
-  traced("XenStore.transaction", { attempts }, Effect.suspend(() => {
-    const checked = Input.atLeastOne("attempts", attempts)
-    if (Result.isFailure(checked)) return failed("transaction", checked.failure)
-    return tries(driver, body, attempts)
-  }))
+const transaction = (driver: Driver): XenStore["Service"]["transaction"] => {
+  const turns: Turns = { driver, semaphore: Semaphore.makeUnsafe(mostOpen) }
+  return (body, { attempts = defaultAttempts } = {}) =>
+    traced("XenStore.transaction", { attempts }, Effect.withFiber(({ context }) => {
+      const checked = Input.atLeastOne("attempts", attempts)
+      if (Result.isFailure(checked)) return failed("transaction", checked.failure)
+      const outer = Context.get(context, Within)
+      const all = tries(turns, outer, body, attempts)
+      return isInside(turns, outer) ? all : Semaphore.withPermit(turns.semaphore, all)
+    }))
+}
 
 const tries = Effect.fnUntraced(function*<A, E, R>(
-  driver: Driver,
+  turns: Turns,
+  outer: Outer | undefined,
   body: (nodes: Nodes) => Effect.Effect<A, E, R>,
   attempts: number
 ) {
   for (let left = attempts; left > 0; left--) {
-    const done = yield* attempt(driver, body)
+    const done = yield* attempt(turns, outer, body)
     if (Option.isSome(done)) return done.value
     // Whoever was faster may be a fiber of ours.
     yield* Effect.yieldNow
@@ -357,10 +425,10 @@ const watch = (driver: Driver): XenStore["Service"]["watch"] => (path, { paths =
     if (Result.isFailure(checked)) return failed("watch", checked.failure)
     const changes = Changes.make<XenStoreError>(path, paths)
     const ended = (reason: Reason) => changes.end(new XenStoreError({ operation: "watch", reason }))
-    return Effect.as(
-      Effect.acquireRelease(driver.watch(path, changes.add, ended), ({ release }) => Effect.sync(release)),
-      Stream.fromIterableEffectRepeat(changes.take)
-    )
+    const watching = Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(driver.watch(path, changes.add, ended, restore), ({ release }) =>
+        Effect.addFinalizer(() => Effect.sync(release))))
+    return Effect.as(watching, Stream.fromIterableEffectRepeat(changes.take))
   }))
 
 /**

@@ -81,16 +81,22 @@ export class TooLong extends Schema.TaggedError<TooLong>()("TooLong", {
 }
 
 /**
- * Others changed what a transaction used, as often as it was tried.
+ * Others changed what a transaction used, as often as it was tried; or the names below a node, which take several messages.
  *
  * @category errors
  * @since 0.2.0
  */
 export class Conflict extends Schema.TaggedError<Conflict>()("Conflict", {
-  /** How often the transaction was tried. */
-  attempts: Schema.Int
+  /** How often it was tried. */
+  attempts: Schema.Int,
+  /** Whose names were to be listed; missing for a transaction. */
+  path: Schema.optional(Schema.String)
 }) {
   override get message() {
+    if (this.path !== undefined) {
+      return `The names below ${this.path} were listed ${this.attempts} times, and each time somebody else changed them ` +
+        "meanwhile: they take several messages. Try again later, or keep fewer there."
+    }
     return `A transaction was tried ${this.attempts} times, and each time somebody else changed what it used. Use fewer ` +
       "nodes in it, or try again later."
   }

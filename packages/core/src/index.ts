@@ -20,6 +20,8 @@ export * as GrantRef from "./GrantRef.ts"
 export * as GrantTable from "./GrantTable.ts"
 /** Says why a grant table refused. */
 export * as GrantTableError from "./GrantTableError.ts"
+/** Acquires in several steps, all or nothing, in a lifetime of its own. */
+export * as Lifetime from "./Lifetime.ts"
 /** Tells what a peer's buffer is once it is mapped. */
 export * as MappedBuffer from "./MappedBuffer.ts"
 /** Says who may do what with a node of xenstore. */

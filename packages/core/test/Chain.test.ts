@@ -34,3 +34,17 @@ describe("Chain.check", () => {
     { arbitrary: { runs: 1000 } }
   )
 })
+
+describe("Chain.join", () => {
+  it.each([1, 1023, 1024, 2500])("gives of %i references, copied page by page, what they are all at once", (count) => {
+    const pages = Chain.pagesFor(count)
+    const refs = Uint32Array.from({ length: count }, (_, i) => 8 + i)
+    const links = Uint32Array.from({ length: pages }, (_, i) => 9000 + i)
+    const bytes = new Uint8Array(pages * 4096)
+    Chain.write(bytes, links, refs)
+    const copies = Array.from(links, (_, page) => Chain.copy(bytes.subarray(page * 4096), page, count))
+    assert.deepStrictEqual(copies.map((words) => words[0]), Array.from(links, (_, page) => links[page + 1] ?? 0))
+    assert.deepStrictEqual(Chain.join(copies, count), Chain.refs(bytes, count))
+    assert.deepStrictEqual(Chain.join(copies, count), refs)
+  })
+})

@@ -19,11 +19,8 @@ const stub = () => {
       Effect.sync(() => {
         const bytes = new Uint8Array(request.pages * 4096)
         return {
-          pages: {
-            ...request,
-            refs: Uint32Array.from({ length: request.pages }, (_, i) => 8 + i),
-            bytes
-          },
+          refs: Uint32Array.from({ length: request.pages }, (_, i) => 8 + i),
+          bytes,
           arm: (notification) => Result.succeed(void armed.push(notification)),
           release: () => void bytes.buffer.transfer(0)
         }

@@ -19,7 +19,7 @@ const stub = () => {
   const remember = <A>(request: A) => Effect.sync(() => void requests.push(request))
   const bytes = (pages: number) => new Uint8Array(pages * 4096)
   const arm = (notification: unknown) => Result.succeed(void requests.push(notification))
-  const held = <Pages>(pages: Pages) => ({ pages, arm, release: () => {} })
+  const release = () => {}
   const knob = { _tag: "File", path: "/limit" } as const
   const table = GrantTable.make({
     share: (request) =>
@@ -27,12 +27,13 @@ const stub = () => {
         ? Effect.fail(
           new GrantTableError({ operation: "share", reason: new OutOfGrants({ requested: request.pages, limit: 1000 }) })
         )
-        : Effect.as(remember(request), held({
-          ...request,
+        : Effect.as(remember(request), {
           refs: Uint32Array.from({ length: request.pages }, (_, i) => 8 + i),
-          bytes: bytes(request.pages)
-        })),
-    map: (request) => Effect.as(remember(request), held({ ...request, bytes: bytes(request.refs.length) })),
+          bytes: bytes(request.pages),
+          arm,
+          release
+        }),
+    map: (request) => Effect.as(remember(request), { bytes: bytes(request.refs.length), arm, release }),
     read: remember,
     copy: remember,
     limits: Effect.succeed({

@@ -17,12 +17,12 @@ const never = Effect.die(new Error("not used here"))
 /** Shares plain memory, with references from 8 on. */
 const plain = (bytes: Array<Uint8Array>) =>
   GrantTable.make({
-    share: ({ access, pages, peer }) =>
+    share: ({ pages }) =>
       Effect.sync(() => {
         const memory = new Uint8Array(pages * 4096)
         bytes.push(memory)
         const refs = Uint32Array.from({ length: pages }, (_, i) => 8 + i)
-        return { pages: { peer, access, refs, bytes: memory }, arm: () => Result.succeed(undefined), release: () => {} }
+        return { refs, bytes: memory, arm: () => Result.succeed(undefined), release: () => {} }
       }),
     map: () => never,
     read: () => never,
@@ -82,14 +82,10 @@ describe("SharedBuffer.alloc", () => {
     Effect.gen(function*() {
       let released = 0
       const table = GrantTable.make({
-        share: ({ access, pages, peer }) =>
+        share: ({ pages }) =>
           Effect.succeed({
-            pages: {
-              peer,
-              access,
-              refs: Uint32Array.from(refs),
-              bytes: new Uint8Array(pages * 4096)
-            },
+            refs: Uint32Array.from(refs),
+            bytes: new Uint8Array(pages * 4096),
             arm: () => Result.succeed(undefined),
             release: () => void released++
           }),

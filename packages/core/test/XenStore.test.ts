@@ -12,6 +12,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
+import * as TestClock from "effect/testing/TestClock"
 
 /** Keeps values by their paths as they come, remembers what it is asked, and can be told to find others faster. */
 const stub = () => {
@@ -34,7 +35,7 @@ const stub = () => {
     permissions: (path, id) =>
       call({ owner: DomainId.DomainId.make(0), others: "none", domains: [] }, "permissions", path, id),
     setPermissions: (path, permissions, id) => call(undefined, "setPermissions", path, permissions, id),
-    begin: Effect.sync(() => (calls.push(["begin"]), ++state.begun)),
+    begin: () => Effect.sync(() => (calls.push(["begin"]), ++state.begun)),
     commit: (id) => Effect.sync(() => (calls.push(["commit", id]), state.conflicts-- <= 0)),
     abort: (id) => call(undefined, "abort", id),
     watch: (path, changed, ended) =>
@@ -65,6 +66,8 @@ const everyOperation = (nodes: XenStore.Nodes, path: string): ReadonlyArray<Effe
   nodes.permissions(path),
   nodes.setPermissions(path, { owner: 0, others: "none" })
 ]
+
+const start = <A, E>(effect: Effect.Effect<A, E>) => Effect.forkChild(effect, { startImmediately: true })
 
 const text = (value: string) => new TextEncoder().encode(value)
 
@@ -299,7 +302,7 @@ describe("XenStore.transaction", () => {
       yield* Fiber.interrupt(fiber)
       assert.deepStrictEqual(names(self), ["begin", "abort"])
       const latch = yield* Deferred.make<boolean>()
-      const driver = { begin: Effect.succeed(1), commit: () => Deferred.await(latch) } as unknown as XenStore.Driver
+      const driver = { begin: () => Effect.succeed(1), commit: () => Deferred.await(latch) } as unknown as XenStore.Driver
       const committing = yield* Effect.forkChild(
         XenStore.make(driver).transaction(() => Effect.succeed("written")),
         { startImmediately: true }
@@ -334,14 +337,122 @@ describe("XenStore.transaction", () => {
   it.effect("that can't begin runs no body, and bounds make sense", () =>
     Effect.gen(function*() {
       const reason = new QuotaExceeded({ path: "/", quota: "transactions" })
-      const driver = { begin: Effect.fail(new XenStoreError({ operation: "transaction", reason })) } as unknown
+      const driver = { begin: () => Effect.fail(new XenStoreError({ operation: "transaction", reason })) } as unknown
       const body = () => Effect.die("it runs")
-      const refused = yield* Effect.flip(XenStore.make(driver as XenStore.Driver).transaction(body))
-      assert.strictEqual(refused.reason, reason)
+      const refusing = yield* start(Effect.flip(XenStore.make(driver as XenStore.Driver).transaction(body)))
+      yield* TestClock.adjust("1 second")
+      assert.isUndefined(refusing.pollUnsafe())
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual((yield* Fiber.join(refusing)).reason, reason)
       for (const attempts of [0, -1, 1.5, Number.NaN]) {
         const error = yield* Effect.flip(stub().store.transaction(body, { attempts }))
         assert.deepInclude(error.reason, { _tag: "InvalidInput", argument: "attempts" })
       }
+    }))
+})
+
+const turns = Effect.forEach(Array.from({ length: 5 }), () => Effect.yieldNow, { discard: true })
+
+describe("transactions of many fibers", () => {
+  /** Says no to more than `most` at one time, as Xen does to a guest. */
+  const bounded = (most: number) => {
+    const state = { open: 0, top: 0 }
+    const reason = new QuotaExceeded({ path: "/", quota: "transactions" })
+    const driver = {
+      begin: () =>
+        Effect.suspend(() => {
+          if (state.open >= most) return Effect.fail(new XenStoreError({ operation: "transaction", reason }))
+          state.top = Math.max(state.top, ++state.open)
+          return Effect.succeed(1)
+        }),
+      commit: () => Effect.sync(() => (state.open--, true)),
+      abort: () => Effect.sync(() => void state.open--)
+    }
+    return { state, store: XenStore.make(driver as unknown as XenStore.Driver) }
+  }
+
+  it.effect("wait their turn, and who is interrupted gives his to the next", () =>
+    Effect.gen(function*() {
+      const { state, store } = bounded(10)
+      const all = yield* Effect.forEach(Array.from({ length: 60 }), (_, i) =>
+        start(i % 3 === 0 ? store.transaction(() => Effect.never) : store.transaction(() => turns)))
+      for (let i = 0; i < 20; i++) yield* turns
+      assert.deepStrictEqual(state, { open: 4, top: 4 })
+      for (const i of all.keys()) if (i % 3 === 0) yield* Fiber.interrupt(all[i]!)
+      for (const i of all.keys()) if (i % 3 !== 0) yield* Fiber.join(all[i]!)
+      assert.deepStrictEqual(state, { open: 0, top: 4 })
+    }))
+
+  it.effect("do not wait for each other where one is inside of another, also when all are", () =>
+    Effect.gen(function*() {
+      const { state, store } = bounded(10)
+      const nested = store.transaction(() => Effect.andThen(turns, store.transaction(() => Effect.as(turns, "inner"))))
+      const all = yield* Effect.forEach(Array.from({ length: 40 }), () => nested, { concurrency: "unbounded" })
+      assert.deepStrictEqual(all, Array.from({ length: 40 }, () => "inner"))
+      assert.deepStrictEqual(state, { open: 0, top: 8 })
+      // What goes on after the transaction that it was begun in is inside of none.
+      const late = yield* store.transaction(() =>
+        Effect.forkDetach(Effect.andThen(turns, Effect.forEach(Array.from({ length: 40 }), () => store.transaction(() => turns), {
+          concurrency: "unbounded"
+        }))))
+      state.top = 0
+      yield* Fiber.join(late)
+      assert.deepStrictEqual(state, { open: 0, top: 4 })
+    }))
+
+  it.effect("wait for those of other programs, too", () =>
+    Effect.gen(function*() {
+      const { state, store } = bounded(10)
+      state.open = 10
+      const waiting = yield* start(store.transaction(() => Effect.succeed("mine")))
+      const leaving = yield* start(store.transaction(() => Effect.succeed("mine")))
+      yield* Fiber.interrupt(leaving)
+      yield* TestClock.adjust("300 millis")
+      assert.isUndefined(waiting.pollUnsafe())
+      state.open--
+      yield* TestClock.adjust("400 millis")
+      assert.strictEqual(yield* Fiber.join(waiting), "mine")
+      assert.strictEqual(state.open, 9)
+    }))
+})
+
+describe("an implementation that waits", () => {
+  it.effect("can wait in a finalizer, and is interrupted elsewhere", () =>
+    Effect.gen(function*() {
+      const calls: Array<string> = []
+      const waits = <A>(name: string, value: A) => (restore: XenStore.Restore) =>
+        Effect.as(
+          Effect.onInterrupt(restore(Effect.andThen(Effect.sync(() => void calls.push(name)), turns)), () =>
+            Effect.sync(() => void calls.push(`no ${name}`))),
+          value
+        )
+      const driver = {
+        begin: waits("begin", 1),
+        commit: (_: number, restore: XenStore.Restore) => waits("commit", true)(restore),
+        abort: () => Effect.sync(() => void calls.push("abort")),
+        watch: (path: string, changed: (path: string) => void, _: unknown, restore: XenStore.Restore) => {
+          changed(path)
+          return waits("watch", { release: () => void calls.push("unwatch") })(restore)
+        }
+      }
+      const store = XenStore.make(driver as unknown as XenStore.Driver)
+      const transaction = store.transaction(() => Effect.void)
+      const watching = Stream.runDrain(Stream.take(store.watch("a"), 1))
+      const late = yield* start(Effect.onInterrupt(Effect.never, () => Effect.orDie(Effect.andThen(transaction, watching))))
+      yield* Fiber.interrupt(late)
+      assert.deepStrictEqual(calls.splice(0), ["begin", "commit", "watch", "unwatch"])
+      const ends: ReadonlyArray<readonly [turns: number, seen: Array<string>]> = [
+        [2, ["begin", "no begin"]],
+        [7, ["begin", "commit", "no commit"]]
+      ]
+      for (const [count, seen] of ends) {
+        const fiber = yield* start(transaction)
+        for (let i = 0; i < count; i++) yield* Effect.yieldNow
+        yield* Fiber.interrupt(fiber)
+        assert.deepStrictEqual(calls.splice(0), seen)
+      }
+      yield* Fiber.interrupt(yield* start(watching))
+      assert.deepStrictEqual(calls, ["watch", "no watch"])
     }))
 })
 

@@ -96,7 +96,7 @@ class Hand {
       case "pointer":
         return this.#point(input)
       case "wheel":
-        return this.#move(0, 0, -input.steps)
+        return this.#move(0, 0, input.steps)
       case "touch":
         return features.touch === undefined ? [] : touched(this.#size, input, features.touch)
     }
@@ -110,7 +110,7 @@ class Hand {
     return this.#move(right, down, 0)
   }
 
-  /** Linux counts the wheel upwards. */
+  /** The protocol counts the wheel downwards, as QEMU does; Linux's driver turns the sign round. */
   #move(right: number, down: number, wheel: number): ReadonlyArray<Event> {
     const { pointer } = this.#keyboard.features
     if (pointer === "none") return []

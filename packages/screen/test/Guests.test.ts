@@ -65,7 +65,7 @@ describe("guests", () => {
       yield* screen!.input({ type: "wheel", steps: 3 })
       assert.deepStrictEqual(yield* Effect.all([Queue.take(keyboard), Queue.take(keyboard)]), [
         { _tag: "Key", pressed: true, code: 30 },
-        { _tag: "Position", x: 0, y: 0, wheel: -3 }
+        { _tag: "Position", x: 0, y: 0, wheel: 3 }
       ])
       yield* Scope.close(boot, Exit.void)
       yield* until((all) => all.length === 0)

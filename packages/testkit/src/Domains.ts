@@ -104,7 +104,7 @@ const noStore = (): XenStore.XenStore["Service"] => {
     remove: refuse("remove"),
     permissions: refuse("permissions"),
     setPermissions: refuse("setPermissions"),
-    begin: refusing("transaction"),
+    begin: refuse("transaction"),
     commit: refuse("transaction"),
     abort: () => Effect.void,
     watch: refuse("watch"),

@@ -44,11 +44,11 @@ export const make = (pages: number) => {
   /** The last page that was let go, so that letting go is not nothing at all. */
   const released: { pages: unknown } = { pages: undefined }
   const release = (pages: unknown) => void (released.pages = pages)
-  const held = <A>(pages: A) => ({ pages, arm, release: () => release(pages) })
+  const acquired = <A>(pages: A) => ({ ...pages, arm, release: () => release(pages) })
 
   const table = GrantTable.make({
-    share: (request) => Effect.sync(() => held(share(request.pages))),
-    map: (request) => Effect.sync(() => held(map(request.refs))),
+    share: (request) => Effect.sync(() => acquired(share(request.pages))),
+    map: (request) => Effect.sync(() => acquired(map(request.refs))),
     read: ({ ref }, into) =>
       Effect.sync(() => into.set(bytes.subarray((ref - 8) * Page.size, (ref - 8) * Page.size + into.length))),
     copy: () => Effect.void,

@@ -139,13 +139,13 @@ export type Holding = HeldPages | HeldChannel | HeldInStore
  */
 export class TestXen extends Context.Service<TestXen, {
   /**
-   * The grant table of a domain. The domain is created, with these limits, unless it is there already.
+   * The grant table of a domain. The domain is created, with this capacity, unless it is there already.
    */
-  readonly domain: (id: number, limits?: Capacity) => Effect.Effect<GrantTable.GrantTable["Service"]>
+  readonly domain: (id: number, capacity?: Capacity) => Effect.Effect<GrantTable.GrantTable["Service"]>
   /** The event channels of a domain, which is created like that as well. */
-  readonly eventChannels: (id: number, limits?: Capacity) => Effect.Effect<EventChannels.EventChannels["Service"]>
+  readonly eventChannels: (id: number, capacity?: Capacity) => Effect.Effect<EventChannels.EventChannels["Service"]>
   /** Xenstore as a domain sees it, which is created like that as well. */
-  readonly store: (id: number, limits?: Capacity) => Effect.Effect<XenStore.XenStore["Service"]>
+  readonly store: (id: number, capacity?: Capacity) => Effect.Effect<XenStore.XenStore["Service"]>
   /** Changes how many pages a domain can share at one time, as its administrator can; nothing is taken away. */
   readonly setSharedPages: (id: number, pages: number) => Effect.Effect<void>
   /**
@@ -213,9 +213,9 @@ const idOf = (id: number): DomainId.DomainId => {
   return id
 }
 
-const checkCapacity = (limits: Capacity) => {
+const checkCapacity = (capacity: Capacity) => {
   for (const name of ["sharedPages", "grantRefs", "mappedPages", "ports"] as const) {
-    const value = limits[name]
+    const value = capacity[name]
     if (value !== undefined && !(Number.isInteger(value) && value >= 0 && value <= 2 ** 32)) {
       throw mistake(name, value, "a number of pages, references or ports: a whole number from 0 to 4294967296")
     }
@@ -289,12 +289,12 @@ const paths = (path: string, { children }: Store.Node): ReadonlyArray<string> =>
 
 /**
  * Starts a hypervisor without any domains. It stops with its scope: all domains are destroyed, all views end.
- * Every domain has these limits unless it is created with others. Dies where there are no real pages to be had.
+ * Every domain has this capacity unless it is created with another. Dies where there are no real pages to be had.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const make: (limits?: Capacity) => Effect.Effect<TestXen["Service"], never, Scope.Scope> = Effect.fnUntraced(
+export const make: (capacity?: Capacity) => Effect.Effect<TestXen["Service"], never, Scope.Scope> = Effect.fnUntraced(
   function*(defaults = {}) {
     yield* Effect.sync(() => {
       checkCapacity(defaults)
@@ -304,20 +304,20 @@ export const make: (limits?: Capacity) => Effect.Effect<TestXen["Service"], neve
       Effect.sync(Hypervisor.make),
       (xen) => Effect.sync(() => Hypervisor.stop(xen))
     )
-    const find = (id: number, limits: Capacity = {}) => {
+    const find = (id: number, capacity: Capacity = {}) => {
       const domainId = idOf(id)
-      checkCapacity(limits)
+      checkCapacity(capacity)
       return xen.domains.get(domainId) ?? Hypervisor.add(xen, domainId, {
-        sharedPages: limits.sharedPages ?? defaults.sharedPages ?? 1024,
-        grantRefs: limits.grantRefs ?? defaults.grantRefs ?? 32_768,
-        mappedPages: limits.mappedPages ?? defaults.mappedPages ?? 262_144,
-        ports: limits.ports ?? defaults.ports ?? 1023
+        sharedPages: capacity.sharedPages ?? defaults.sharedPages ?? 1024,
+        grantRefs: capacity.grantRefs ?? defaults.grantRefs ?? 32_768,
+        mappedPages: capacity.mappedPages ?? defaults.mappedPages ?? 262_144,
+        ports: capacity.ports ?? defaults.ports ?? 1023
       })
     }
     return TestXen.of({
-      domain: (id, limits) => Effect.sync(() => tellingCaller(GrantTable.make(Driver.grantTable(xen, find(id, limits))))),
-      eventChannels: (id, limits) => Effect.sync(() => channelsTellingCaller(EventChannels.make(Driver.eventChannels(xen, find(id, limits))))),
-      store: (id, limits) => Effect.sync(() => storeTellingCaller(XenStore.make(Driver.store(find(id, limits))))),
+      domain: (id, capacity) => Effect.sync(() => tellingCaller(GrantTable.make(Driver.grantTable(xen, find(id, capacity))))),
+      eventChannels: (id, capacity) => Effect.sync(() => channelsTellingCaller(EventChannels.make(Driver.eventChannels(xen, find(id, capacity))))),
+      store: (id, capacity) => Effect.sync(() => storeTellingCaller(XenStore.make(Driver.store(find(id, capacity))))),
       setSharedPages: (id, pages) =>
         Effect.sync(() => {
           checkCapacity({ sharedPages: pages })
@@ -354,7 +354,7 @@ export const make: (limits?: Capacity) => Effect.Effect<TestXen["Service"], neve
  * @category layers
  * @since 0.1.0
  */
-export const layer = (limits?: Capacity): Layer.Layer<TestXen> => Layer.effect(TestXen, make(limits))
+export const layer = (capacity?: Capacity): Layer.Layer<TestXen> => Layer.effect(TestXen, make(capacity))
 
 /**
  * Provides all that a domain of the hypervisor has: what an application that runs in this domain sees.
@@ -364,11 +364,11 @@ export const layer = (limits?: Capacity): Layer.Layer<TestXen> => Layer.effect(T
  */
 export const layerDomain = (
   id: number,
-  limits?: Capacity
+  capacity?: Capacity
 ): Layer.Layer<GrantTable.GrantTable | EventChannels.EventChannels | XenStore.XenStore, never, TestXen> =>
   Layer.effectContext(Effect.gen(function*() {
     const xen = yield* TestXen
-    return Context.make(GrantTable.GrantTable, yield* xen.domain(id, limits)).pipe(
+    return Context.make(GrantTable.GrantTable, yield* xen.domain(id, capacity)).pipe(
       Context.add(EventChannels.EventChannels, yield* xen.eventChannels(id)),
       Context.add(XenStore.XenStore, yield* xen.store(id))
     )

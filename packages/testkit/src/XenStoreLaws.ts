@@ -24,26 +24,27 @@ import * as Law from "./Law.ts"
 
 const law = Law.inSuite("XenStore")
 
-/** Below which all is written, relative to a domain. */
-const place = "data/laws"
-
-/** A place of the frontend's, empty, for the laws to write in; removed with all in it. */
+/**
+ * A place of the frontend's, empty, for the laws to write in; removed with all in it. Relative to its domain, and its own
+ * for each peer: laws of several may run at the same time.
+ */
 const scratch = Effect.gen(function*() {
   const { backend, frontend } = yield* Domains.Domains
   const { store } = frontend
+  const place = `data/laws-with-${backend.id}`
   yield* Effect.acquireRelease(
     // Nothing can be removed below what is not there, as `data` of dom0 may be.
     Effect.andThen(Effect.andThen(store.makeDirectory(place), store.remove(place)), store.makeDirectory(place)),
     () => Effect.orDie(store.remove(place))
   )
-  return { store, peer: backend, id: frontend.id, absolute: `${StorePath.ofDomain(frontend.id)}/${place}` }
+  return { store, place, peer: backend, id: frontend.id, absolute: `${StorePath.ofDomain(frontend.id)}/${place}` }
 })
 
 const name = Arbitrary.schema(Schema.Literals(["a", "b", "c", "long-name_of@a-node", "0"]))
 const path = Arbitrary.map(Arbitrary.array(name, { minLength: 1, maxLength: 4 }), (names) => names.join("/"))
 
 const whatIsWrittenIsRead = law("what is written is read, byte for byte, and is a copy", function*() {
-  const { absolute, store } = yield* scratch
+  const { absolute, place, store } = yield* scratch
   yield* Law.forAll(Arbitrary.all({ length: between(0, 1500), seed: Generators.seed }), Effect.fnUntraced(
     function*({ length, seed }) {
       const value = Generators.bytes(seed, length)
@@ -57,7 +58,7 @@ const whatIsWrittenIsRead = law("what is written is read, byte for byte, and is 
 })
 
 const textAndNumbers = law("text that is not UTF-8 and numbers that are none are refused, with their path", function*() {
-  const { store } = yield* scratch
+  const { place, store } = yield* scratch
   const node = `${place}/value`
   yield* store.write(node, Uint8Array.of(0xff, 0x41))
   const reason = yield* Law.refused("InvalidValue", store.readText(node))
@@ -74,7 +75,7 @@ const textAndNumbers = law("text that is not UTF-8 and numbers that are none are
 })
 
 const whatIsMissing = law("what is missing is not found; to remove it is no failure unless what is above is missing", function*() {
-  const { store } = yield* scratch
+  const { place, store } = yield* scratch
   const missing = `${place}/none`
   for (const look of [store.read, store.directory, store.permissions]) {
     const reason = yield* Law.refused("NotFound", look(missing))
@@ -89,7 +90,7 @@ const closure = (paths: ReadonlyArray<string>): ReadonlySet<string> =>
   new Set(paths.flatMap((path) => path.split("/").map((_, i, names) => names.slice(0, i + 1).join("/"))))
 
 const directoriesList = law("writing makes what is above; a directory lists each name once; removal takes all below", function*() {
-  const { store } = yield* scratch
+  const { place, store } = yield* scratch
   yield* Law.forAll(Arbitrary.array(path, { minLength: 1, maxLength: 8 }), Effect.fnUntraced(function*(paths) {
     yield* Effect.forEach(paths, (path) => store.write(`${place}/${path}`, path), { discard: true })
     const nodes = closure(paths)
@@ -106,7 +107,7 @@ const directoriesList = law("writing makes what is above; a directory lists each
 })
 
 const bigDirectories = law("a directory of more than 4096 bytes comes as a whole", function*() {
-  const { id, store } = yield* scratch
+  const { id, place, store } = yield* scratch
   // A guest's quota for a node is less than that.
   if (id !== 0) return
   const names = Array.from({ length: 400 }, (_, i) => `a-name-of-some-length-${i}`)
@@ -115,7 +116,7 @@ const bigDirectories = law("a directory of more than 4096 bytes comes as a whole
 })
 
 const pathsAreChecked = law("a path that can't be is refused, and so is a value that is too long", function*() {
-  const { store } = yield* scratch
+  const { place, store } = yield* scratch
   const bad = ["", "a//b", "a/", "/a/", "a b", "a\0b", "ü", `/${"x".repeat(3072)}`, "x".repeat(2049), 5 as never]
   for (const path of bad) {
     const reason = yield* Law.refused("InvalidInput", store.read(path))
@@ -130,7 +131,7 @@ const pathsAreChecked = law("a path that can't be is refused, and so is a value 
 const Ending = Schema.Literals(["succeed", "fail", "die", "interrupt"])
 
 const transactionsAreWhole = law("all of a transaction happens, or nothing", function*() {
-  const { store } = yield* scratch
+  const { place, store } = yield* scratch
   const inputs = Arbitrary.all({ paths: Arbitrary.array(path, { minLength: 1, maxLength: 6 }), ending: Arbitrary.schema(Ending) })
   const ends = { succeed: Effect.void, fail: Effect.fail("no"), die: Effect.die("no"), interrupt: Effect.interrupt }
   yield* Law.forAll(inputs, Effect.fnUntraced(function*({ ending, paths }) {
@@ -151,7 +152,7 @@ const transactionsAreWhole = law("all of a transaction happens, or nothing", fun
 })
 
 const transactionsAreRetried = law("a transaction runs again when others change what it used, so often and no more", function*() {
-  const { store } = yield* scratch
+  const { place, store } = yield* scratch
   const node = `${place}/number`
   yield* Law.forAll(between(0, 6), Effect.fnUntraced(function*(others) {
     yield* store.write(node, "0")
@@ -174,7 +175,7 @@ const transactionsAreRetried = law("a transaction runs again when others change 
 })
 
 const othersAreNoConflict = law("what others change elsewhere is no conflict", function*() {
-  const { store } = yield* scratch
+  const { place, store } = yield* scratch
   yield* store.write(`${place}/a`, "1")
   yield* store.write(`${place}/b`, "1")
   yield* store.transaction((nodes) =>
@@ -212,24 +213,28 @@ const until = Effect.fnUntraced(function*(store: Domains.Party["store"], watched
 })
 
 const watchesTell = law("a watch tells at once, and of each change at its path or below, whoever makes it", function*() {
-  const { absolute, peer, store } = yield* scratch
+  const { absolute, id, peer, place, store } = yield* scratch
   yield* store.write(`${place}/w/x`, "")
-  const writers = peer.id === 0 ? [store, peer.store] : [store]
-  const inputs = Arbitrary.array(Arbitrary.all({ path, writer: between(0, writers.length - 1) }), { maxLength: 6 })
-  yield* Law.forAll(inputs, Effect.fnUntraced(function*(changes) {
-    const { all } = yield* until(store, `${place}/w`, `${place}/w/last`)
-    for (const { path, writer } of changes) yield* writers[writer]!.write(`${absolute}/w/${path}`, "x")
+  // Both may read and write there, and what they make has the same permissions.
+  yield* store.setPermissions(`${place}/w`, { owner: id, others: "both" })
+  const parties = [{ store, watched: `${place}/w` }, { store: peer.store, watched: `${absolute}/w` }]
+  const party = between(0, 1)
+  const inputs = Arbitrary.all({ watcher: party, changes: Arbitrary.array(Arbitrary.all({ path, writer: party }), { maxLength: 6 }) })
+  yield* Law.forAll(inputs, Effect.fnUntraced(function*({ changes, watcher }) {
+    const { store: watching, watched } = parties[watcher]!
+    const { all } = yield* until(watching, watched, `${watched}/last`)
+    for (const { path, writer } of changes) yield* parties[writer]!.store.write(`${absolute}/w/${path}`, "x")
     yield* store.write(`${place}/beside`, "x")
     yield* store.write(`${place}/w/last`, "x")
     const told = yield* all
-    yield* Law.equal("what is told first", told[0], `${place}/w`)
-    const expected = new Set([`${place}/w`, `${place}/w/last`, ...changes.map(({ path }) => `${place}/w/${path}`)])
+    yield* Law.equal("what is told first", told[0], watched)
+    const expected = new Set([watched, `${watched}/last`, ...changes.map(({ path }) => `${watched}/${path}`)])
     yield* Law.equal("what is told", [...new Set(told)].toSorted(), [...expected].toSorted())
   }))
 })
 
 const watchesTellOfRemoval = law("a watch tells when its node goes, or goes with one above it", function*() {
-  const { absolute, store } = yield* scratch
+  const { absolute, place, store } = yield* scratch
   for (const gone of ["w/x/y", "w/x", "w"]) {
     yield* store.write(`${place}/w/x/y`, "")
     const watched = `${absolute}/w/x/y`
@@ -244,7 +249,7 @@ const watchesTellOfRemoval = law("a watch tells when its node goes, or goes with
 })
 
 const watchesAreBounded = law("a watch that nobody reads keeps so many paths, then only that all is to be looked at", function*() {
-  const { store } = yield* scratch
+  const { place, store } = yield* scratch
   const go = yield* Deferred.make<void>()
   const begun = yield* Deferred.make<void>()
   const told: Array<string> = []
@@ -268,7 +273,7 @@ const watchesAreBounded = law("a watch that nobody reads keeps so many paths, th
 })
 
 const watchesEnd = law("a watch ends with its stream, and so does a transaction that is interrupted", function*() {
-  const { store } = yield* scratch
+  const { place, store } = yield* scratch
   // More than a guest's quotas, one after the other.
   yield* Effect.forEach(Array.from({ length: 150 }), () => Stream.runDrain(Stream.take(store.watch(place), 1)), { discard: true })
   yield* Law.interrupted(Stream.runDrain(Stream.take(store.watch(place), 1)))
@@ -277,7 +282,7 @@ const watchesEnd = law("a watch ends with its stream, and so does a transaction 
 })
 
 const permissionsAreKept = law("permissions are what they were set to", function*() {
-  const { id, store } = yield* scratch
+  const { id, place, store } = yield* scratch
   const access = Arbitrary.schema(NodeAccess)
   const inputs = Arbitrary.all({
     others: access,
@@ -296,7 +301,7 @@ const permissionsAreKept = law("permissions are what they were set to", function
 })
 
 const permissionsHold = law("a peer may do what it was permitted, and no more", function*() {
-  const { absolute, id, peer, store } = yield* scratch
+  const { absolute, id, peer, place, store } = yield* scratch
   // Dom0 may do all.
   if (peer.id === 0 || peer.id === id) return
   const node = `${absolute}/value`
@@ -324,7 +329,7 @@ const weAreWho = law("a domain knows its own id", function*() {
 })
 
 const fibersTakeTurns = law("fibers can use it at the same time, and each gets its own answer", function*() {
-  const { store } = yield* scratch
+  const { place, store } = yield* scratch
   // Xen lets a guest have ten transactions at one time.
   yield* Law.forAll(between(2, 9), Effect.fnUntraced(function*(count) {
     const all = yield* Effect.forEach(Array.from({ length: count }, (_, i) => i), (i) =>
@@ -336,6 +341,40 @@ const fibersTakeTurns = law("fibers can use it at the same time, and each gets i
       }), { concurrency: "unbounded" })
     yield* Law.equal("the answers", all, Array.from({ length: count }, (_, i) => `value ${i}`))
   }))
+})
+
+const manyAtOnce = law("more fibers than a guest may have transactions can each do one at once", function*() {
+  const { place, store } = yield* scratch
+  const numbers = Array.from({ length: 40 }, (_, i) => i)
+  yield* Effect.forEach(numbers, (i) => store.write(`${place}/${i}`, "before"), { discard: true })
+  yield* Effect.forEach(numbers, (i) =>
+    store.transaction((nodes) =>
+      Effect.flatMap(nodes.readText(`${place}/${i}`), (text) => nodes.write(`${place}/${i}`, `${text} ${i}`))), {
+    concurrency: "unbounded",
+    discard: true
+  })
+  const texts = yield* Effect.forEach(numbers, (i) => store.readText(`${place}/${i}`))
+  yield* Law.equal("what they wrote", texts, numbers.map((i) => `before ${i}`))
+})
+
+const finalizersWork = law("a transaction and a watch work in a finalizer of a fiber that is interrupted", function*() {
+  const { place, store } = yield* scratch
+  const node = `${place}/value`
+  yield* store.write(node, "before")
+  const ready = yield* Deferred.make<void>()
+  const told: Array<string> = []
+  const atTheEnd = Effect.andThen(
+    store.transaction((nodes) => nodes.write(node, "after")),
+    Stream.runForEach(Stream.take(store.watch(node), 1), (path) => Effect.sync(() => void told.push(path)))
+  )
+  const fiber = yield* Effect.forkChild(
+    Effect.onInterrupt(Effect.andThen(Deferred.succeed(ready, undefined), Effect.never), () => Effect.ignoreCause(atTheEnd)),
+    { startImmediately: true }
+  )
+  yield* Deferred.await(ready)
+  yield* Fiber.interrupt(fiber)
+  yield* Law.equal("the value", yield* store.readText(node), "after")
+  yield* Law.equal("what is told", told, [node])
 })
 
 /**
@@ -361,5 +400,7 @@ export const laws: ReadonlyArray<Law.Law> = [
   permissionsAreKept,
   permissionsHold,
   weAreWho,
-  fibersTakeTurns
+  fibersTakeTurns,
+  manyAtOnce,
+  finalizersWork
 ]

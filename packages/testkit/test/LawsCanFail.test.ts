@@ -36,8 +36,26 @@ const notifying = (
   }
 }
 
-/** What can be wrong with a grant table. */
+/** What can be wrong with a grant table: first what most laws see, each of which tries them in this order. */
 const faults: { readonly [fault: string]: (table: Table) => Partial<Table> } = {
+  "maps in ascending order": (table) => ({
+    map: (options) => table.map({ ...options, refs: Array.from(options.refs).sort((a, b) => a - b) })
+  }),
+  "forgets to detach the owner's view": (table) => ({
+    share: (options) => Effect.map(table.share(options), (shared) => ({ ...shared, bytes: shared.bytes.slice() }))
+  }),
+  "maps copies": (table) => ({
+    map: (options) => Effect.map(table.map(options), (mapped) => ({ ...mapped, bytes: mapped.bytes.slice() }))
+  }),
+  "loses a share when interrupted in the middle": (table) => ({
+    share: (options) =>
+      Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const shared = yield* Scope.provide(table.share(options), scope)
+        yield* Effect.addFinalizer(() => Scope.close(scope, Exit.void))
+        return shared
+      })
+  }),
   "names the wrong index": (table) => ({
     map: (options) =>
       Effect.mapError(table.map(options), ({ operation, reason }) =>
@@ -53,28 +71,19 @@ const faults: { readonly [fault: string]: (table: Table) => Partial<Table> } = {
         return new GrantTableError({ operation, reason })
       })
   }),
-  "ignores read-only": (table) => ({ share: ({ peer, pages }) => table.share({ peer, pages }) }),
-  "maps in ascending order": (table) => ({
-    map: (options) => table.map({ ...options, refs: Array.from(options.refs).sort((a, b) => a - b) })
-  }),
-  "maps each reference once": (table) => ({
-    map: (options) => table.map({ ...options, refs: [...new Set(Array.from(options.refs))] })
-  }),
-  "maps copies": (table) => ({
-    map: (options) => Effect.map(table.map(options), (mapped) => ({ ...mapped, bytes: mapped.bytes.slice() }))
-  }),
-  "forgets to detach the owner's view": (table) => ({
-    share: (options) => Effect.map(table.share(options), (shared) => ({ ...shared, bytes: shared.bytes.slice() }))
-  }),
   "shares one page less": (table) => ({
     share: (options) => table.share({ ...options, pages: Math.max(options.pages - 1, Math.min(options.pages, 1)) })
-  }),
-  "shares pages that are not zero": (table) => ({
-    share: (options) => Effect.tap(table.share(options), ({ bytes }) => Effect.sync(() => bytes[bytes.length - 1] = 1))
   }),
   "gives one reference to two pages": (table) => ({
     share: (options) =>
       Effect.tap(table.share(options), ({ refs }) => Effect.sync(() => refs[refs.length - 1] = refs[0]!))
+  }),
+  "ignores read-only": (table) => ({ share: ({ peer, pages }) => table.share({ peer, pages }) }),
+  "maps each reference once": (table) => ({
+    map: (options) => table.map({ ...options, refs: [...new Set(Array.from(options.refs))] })
+  }),
+  "shares pages that are not zero": (table) => ({
+    share: (options) => Effect.tap(table.share(options), ({ bytes }) => Effect.sync(() => bytes[bytes.length - 1] = 1))
   }),
   "corrects bad arguments": (table) => ({
     share: ({ access, pages, peer }) => table.share({ pages: Math.trunc(pages), peer: Math.trunc(peer), access })
@@ -84,15 +93,6 @@ const faults: { readonly [fault: string]: (table: Table) => Partial<Table> } = {
       ...others,
       shared: { ...shared!, pages: shared!.pages - 1 }
     }))
-  }),
-  "loses a share when interrupted in the middle": (table) => ({
-    share: (options) =>
-      Effect.gen(function*() {
-        const scope = yield* Scope.make()
-        const shared = yield* Scope.provide(table.share(options), scope)
-        yield* Effect.addFinalizer(() => Scope.close(scope, Exit.void))
-        return shared
-      })
   }),
   "never notifies": notifying((_, notify) => notify(undefined)),
   "clears another byte": notifying((notification, notify) =>

@@ -7,7 +7,7 @@ import * as Commands from "./Commands.ts"
 const replay: string | undefined = undefined
 
 /** Sequences of commands that a run of the tests tries. */
-const runs = 1000
+const runs = 300
 
 describe("Random commands on three domains", () => {
   it.live(`do on TestXen what they do in the model, ${runs} times`, () =>

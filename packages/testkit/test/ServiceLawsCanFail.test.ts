@@ -3,7 +3,7 @@ import { EventChannelError, PortRefused } from "@xen-shbuf/core/EventChannelErro
 import { type EventChannel, EventChannels } from "@xen-shbuf/core/EventChannels"
 import { InvalidInput } from "@xen-shbuf/core/Reason"
 import { type Nodes, XenStore } from "@xen-shbuf/core/XenStore"
-import { Conflict, NotFound, XenStoreError } from "@xen-shbuf/core/XenStoreError"
+import { Conflict, NotFound, QuotaExceeded, XenStoreError } from "@xen-shbuf/core/XenStoreError"
 import { Domains, party, type Party } from "@xen-shbuf/testkit/Domains"
 import * as EventChannelLaws from "@xen-shbuf/testkit/EventChannelLaws"
 import * as Law from "@xen-shbuf/testkit/Law"
@@ -145,7 +145,7 @@ const ofStore: { readonly [fault: string]: (store: Store) => Store } = {
   "looks at more than it was asked to in a transaction": (store) => ({
     ...store,
     transaction: (body, options) =>
-      store.transaction((nodes) => Effect.andThen(Effect.ignore(nodes.read("data/laws/b")), body(nodes)), options)
+      store.transaction((nodes) => Effect.andThen(Effect.ignore(nodes.read("data/laws-with-2/b")), body(nodes)), options)
   }),
   "finds a conflict the first time": (store) => ({
     ...store,
@@ -190,6 +190,22 @@ const ofStore: { readonly [fault: string]: (store: Store) => Store } = {
     setPermissions: (path, permissions) => Effect.ignore(setPermissions(path, permissions))
   })),
   "does not know itself": (store) => ({ ...store, ownId: Effect.map(store.ownId, (id) => ((id + 1) & 0x7fff) as typeof id) }),
+  "can do nothing in a finalizer": (store) => ({
+    ...store,
+    transaction: (body, options) => Effect.interruptible(store.transaction(body, options))
+  }),
+  "refuses the eleventh transaction at one time": (store) => {
+    let open = 0
+    return {
+      ...store,
+      transaction: (body, options) =>
+        Effect.suspend(() =>
+          ++open > 10
+            ? Effect.fail(new XenStoreError({ operation: "transaction", reason: new QuotaExceeded({ path: "/", quota: "transactions" }) }))
+            : store.transaction(body, options)
+        ).pipe(Effect.ensuring(Effect.sync(() => void open--)))
+    }
+  },
   "gives the answer of another": (store) => {
     let before = ""
     return {

@@ -9,6 +9,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import * as TestClock from "effect/testing/TestClock"
 
 type Xen = TestXen.TestXen["Service"]
 
@@ -247,6 +248,11 @@ describe("xenstore in memory", () => {
       assert.strictEqual(yield* reason(guest.write("data/big", "x".repeat(4090))), "TooLong")
       const many = Effect.forEach(Array.from({ length: 1100 }, (_, i) => `data/${i % 40}/${i}`), (path) => guest.write(path, ""))
       assert.strictEqual(yield* reason(many), "QuotaExceeded")
+      // In the words of the real one, which are guessed.
+      const other = yield* xen.store(2)
+      const full = Effect.forEach(Array.from({ length: 40 }, (_, i) => `data/${"x".repeat(96)}${i}`), (path) => other.makeDirectory(path))
+      assert.deepInclude((yield* Effect.flip(full)).reason, { _tag: "QuotaExceeded", quota: "nodes" })
+      assert.deepInclude((yield* Effect.flip(other.write("data/big", "x".repeat(2100)))).reason, { quota: "size" })
       const watches = Effect.forEach(Array.from({ length: 129 }), () => Stream.runDrain(guest.watch("data")), {
         concurrency: "unbounded"
       })
@@ -254,7 +260,10 @@ describe("xenstore in memory", () => {
       const nested = (depth: number): Effect.Effect<unknown, { readonly reason: { readonly _tag: string } }> =>
         guest.transaction(() => depth === 0 ? Effect.void : nested(depth - 1))
       yield* nested(9)
-      assert.strictEqual(yield* reason(nested(10)), "QuotaExceeded")
+      // It waits for a while, as others may end theirs.
+      const tooMany = yield* Effect.forkChild(reason(nested(10)), { startImmediately: true })
+      while (tooMany.pollUnsafe() === undefined) yield* TestClock.adjust("1 second")
+      assert.strictEqual(yield* Fiber.join(tooMany), "QuotaExceeded")
     }))
 
 })

@@ -9,4 +9,5 @@ const domains = (frontend: number, backend: number) =>
 
 LawSuite.suite("two domains in memory", XenStoreLaws.laws, domains(1, 2))
 LawSuite.suite("a guest and dom0 in memory", XenStoreLaws.laws, domains(1, 0), { runs: 10 })
+LawSuite.suite("dom0 and a guest in memory", XenStoreLaws.laws, domains(0, 1), { runs: 10 })
 LawSuite.suite("one domain in memory", XenStoreLaws.laws, domains(0, 0), { runs: 10 })

@@ -12,8 +12,12 @@ interface Node {
 
 interface Transaction {
   readonly nodes: Map<string, Node>
-  readonly begun: number
+  /** The generation of each path that it used, as it was before: undefined for none. */
+  readonly used: Map<string, number | undefined>
+  readonly before: ReadonlyMap<string, Node>
   readonly changed: Set<string>
+  /** What it did, to be done again. */
+  readonly changes: Array<(nodes: Map<string, Node>) => void>
 }
 
 interface Watch {
@@ -40,10 +44,19 @@ const refuse = (errno: string): never => {
 
 const names = new Map<number, string>(Object.entries(Wire.types).map(([name, type]) => [type, name]))
 
-export const make = (options: { readonly domain?: number; readonly watchQuota?: number; readonly nodeQuota?: number } = {}) => {
-  const { domain = 0, nodeQuota = Infinity, watchQuota = 128 } = options
+export interface Options {
+  readonly domain?: number
+  readonly watchQuota?: number
+  readonly nodeQuota?: number
+  /** Bytes of a node, with the names below it. */
+  readonly sizeQuota?: number
+}
+
+export const make = (options: Options = {}) => {
+  const { domain = 0, nodeQuota = Infinity, sizeQuota = Infinity, watchQuota = 128 } = options
+  const transactionQuota = domain === 0 ? Infinity : 10
   const root: Node = { value: new Uint8Array(0), permissions: "n0", generation: 1 }
-  let nodes = new Map<string, Node>([["/", root]])
+  const nodes = new Map<string, Node>([["/", root]])
   let generation = 1
   const watches = new Set<Watch>()
   const transactions = new Map<number, Transaction>()
@@ -76,6 +89,7 @@ export const make = (options: { readonly domain?: number; readonly watchQuota?: 
     const isNew = !into.has(path)
     into.set(path, { value, permissions, generation: ++generation })
     if (isNew) touch(into, parent(path))
+    if (path !== "/" && listed(into, parent(path)).length > sizeQuota) refuse("ENOSPC")
     noted.add(path)
   }
 
@@ -101,12 +115,18 @@ export const make = (options: { readonly domain?: number; readonly watchQuota?: 
     return `${head}${taken}${offset + taken.length >= all.length ? "\0" : ""}`
   }
 
+  /** What is missing depends on the nearest node above it that is there. */
+  const use = ({ before, used }: Pick<Transaction, "before" | "used">, path: string): void => {
+    used.set(path, before.get(path)?.generation)
+    if (!before.has(path)) use({ before, used }, parent(path))
+  }
+
   const end = (id: number, isCommit: boolean) => {
     const one = transactions.get(id) ?? refuse("ENOENT")
     transactions.delete(id)
     if (!isCommit) return "OK\0"
-    if ([...nodes.values()].some((node) => node.generation > one.begun)) refuse("EAGAIN")
-    nodes = one.nodes
+    for (const [path, generation] of one.used) if (nodes.get(path)?.generation !== generation) refuse("EAGAIN")
+    for (const change of one.changes) change(nodes)
     for (const path of one.changed) changed(path)
     return "OK\0"
   }
@@ -121,12 +141,15 @@ export const make = (options: { readonly domain?: number; readonly watchQuota?: 
       const inside = transaction === 0 ? undefined : transactions.get(transaction) ?? refuse("ENOENT")
       const from = inside?.nodes ?? nodes
       const noted = inside?.changed ?? new Set<string>()
+      if (inside !== undefined) use(inside, path)
       requests.push(`${names.get(type) ?? type} ${first}`)
       const found = () => from.get(path) ?? refuse("ENOENT")
-      const write = (value: Uint8Array) => {
-        put(from, path, value, noted)
+      const change = (change: (nodes: Map<string, Node>) => void) => {
+        change(from)
+        inside?.changes.push(change)
         return "OK\0"
       }
+      const write = (value: Uint8Array) => change((nodes) => put(nodes, path, value, noted))
       switch (type) {
         case Wire.types.READ:
           return found().value
@@ -136,8 +159,7 @@ export const make = (options: { readonly domain?: number; readonly watchQuota?: 
           return from.has(path) ? "OK\0" : write(new Uint8Array(0))
         case Wire.types.RM:
           if (!from.has(parent(path))) refuse("ENOENT")
-          if (from.has(path)) remove(from, path, noted)
-          return "OK\0"
+          return from.has(path) ? change((nodes) => remove(nodes, path, noted)) : "OK\0"
         case Wire.types.DIRECTORY: {
           const list = listed(from, path)
           return list.length > Wire.payloadLimit ? refuse("E2BIG") : list
@@ -150,8 +172,10 @@ export const make = (options: { readonly domain?: number; readonly watchQuota?: 
           found().permissions = text(payload).split("\0").slice(1, -1).join(" ")
           return "OK\0"
         case Wire.types.TRANSACTION_START: {
+          if (begun.size >= transactionQuota) refuse("ENOSPC")
           const id = nextTransaction++
-          transactions.set(id, { nodes: new Map(nodes), begun: generation, changed: new Set() })
+          const before = new Map(nodes)
+          transactions.set(id, { nodes: new Map(nodes), before, used: new Map(), changed: new Set(), changes: [] })
           begun.add(id)
           return `${id}\0`
         }

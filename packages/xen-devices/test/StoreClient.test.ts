@@ -198,16 +198,16 @@ describe.each(ways)("StoreClient over %s", (_, open) => {
         Effect.gen(function*() {
           yield* nodes.write("t/a", "1")
           yield* nodes.write("t/b", "2")
-          if (++tries < 3) fake.write("/t", String(tries))
+          if (++tries < 3) fake.write("/local/domain/0/t", String(tries))
           assert.strictEqual((yield* refusal(store.read("t/a")))._tag, "NotFound")
           return tries
         }))
       assert.strictEqual(done, 3)
       assert.strictEqual(yield* store.readText("t/b"), "2")
-      const conflict = yield* refusal(store.transaction((nodes) => Effect.map(nodes.write("t/a", "x"), () => fake.write("/t", "")), { attempts: 2 }))
+      const conflict = yield* refusal(store.transaction((nodes) => Effect.map(nodes.write("t/a", "x"), () => fake.write("/local/domain/0/t/a", "z")), { attempts: 2 }))
       assert.deepInclude(conflict, { _tag: "Conflict", attempts: 2 })
       yield* Effect.exit(store.transaction((nodes) => Effect.andThen(nodes.write("t/a", "y"), Effect.die("no"))))
-      assert.strictEqual(yield* store.readText("t/a"), "1")
+      assert.strictEqual(yield* store.readText("t/a"), "z")
       yield* settled
       assert.strictEqual(fake.held().transactions, 0)
     }))
@@ -257,6 +257,28 @@ describe.each(ways)("StoreClient over %s", (_, open) => {
       assert.deepInclude(yield* refusal(store.write("a/b/c/d/e", "")), { _tag: "QuotaExceeded", quota: "nodes" })
       assert.deepInclude(yield* refusal(store.write("a/b/c/d/e", new Uint8Array(3000))), { _tag: "QuotaExceeded", quota: "size" })
     }), { watchQuota: 1, nodeQuota: 5 })
+
+  test("calls a full directory too many nodes", (store) =>
+    Effect.gen(function*() {
+      yield* store.makeDirectory("full/one")
+      assert.deepInclude(yield* refusal(store.makeDirectory("full/another")), { _tag: "QuotaExceeded", quota: "nodes" })
+    }), { sizeQuota: 10 })
+
+  test("says so where a list is another one each time", (store, fake) =>
+    Effect.gen(function*() {
+      for (let i = 0; i < 1000; i++) fake.write(`/many/a-rather-long-name-${i}`, "")
+      fake.requests.length = 0
+      const listing = yield* start(refusal(store.directory("/many")))
+      let seen = 0
+      while (listing.pollUnsafe() === undefined) {
+        const parts = fake.requests.filter((one) => one.startsWith("DIRECTORY_PART")).length
+        if (parts > seen) fake.write(`/many/new-${seen = parts}`, "")
+        yield* Effect.yieldNow
+      }
+      const reason = yield* Fiber.join(listing)
+      assert.deepInclude(reason, { _tag: "Conflict", attempts: 16, path: "/many" })
+      assert.include(reason.message, "The names below /many were listed 16 times")
+    }))
 
   test("refuses what is too long for a message, before it is sent", (store, fake) =>
     Effect.gen(function*() {
@@ -338,6 +360,29 @@ describe("StoreClient with a slow xenstored", () => {
       yield* Fiber.join(other)
       assert.include(stored.requests, "TRANSACTION_END F")
       assert.notInclude(stored.requests, "TRANSACTION_END T")
+    }))
+
+  slow("leaves a commit that was sent to xenstore, which ends it", (store, fake, stored) =>
+    Effect.gen(function*() {
+      const fiber = yield* start(store.transaction(() => Effect.void))
+      yield* settled
+      fake.answer()
+      yield* settled
+      assert.strictEqual(fake.waiting(), 1)
+      yield* Fiber.interrupt(fiber)
+      yield* answerAll(fake)
+      assert.deepStrictEqual(stored.requests, ["TRANSACTION_START ", "TRANSACTION_END T"])
+    }))
+
+  slow("waits for xenstore in a finalizer, and can be interrupted again only after it", (store, fake, stored) =>
+    Effect.gen(function*() {
+      const fiber = yield* start(Effect.onInterrupt(Effect.never, () =>
+        Effect.orDie(store.transaction((nodes) => nodes.write("a", "last")))))
+      const interrupting = yield* start(Fiber.interrupt(fiber))
+      yield* start(Fiber.interrupt(fiber))
+      yield* answerAll(fake)
+      yield* Fiber.join(interrupting)
+      assert.deepStrictEqual(stored.requests, ["TRANSACTION_START ", "WRITE a", "TRANSACTION_END T"])
     }))
 
   slow("ends a watch that was interrupted while it was set", (store, fake, stored) =>

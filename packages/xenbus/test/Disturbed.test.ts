@@ -16,6 +16,7 @@ import * as Logger from "effect/Logger"
 import * as TestClock from "effect/testing/TestClock"
 import * as Dice from "./Dice.ts"
 import * as Machine from "./Machine.ts"
+import * as Traces from "./Traces.ts"
 
 const quiet = Logger.layer([])
 
@@ -74,7 +75,7 @@ const play = (whom: 1 | 3, at: number, how: "refused" | "interrupted") =>
     }
     for (const { held } of [backend, guest]) assert.deepStrictEqual(held, { watches: 0, ports: 0 }, `operation ${at}`)
     return { reached, answers: before, exit: exits[whom === 3 ? 0 : 1]! }
-  })).pipe(Effect.provide(TestClock.layer()), Effect.provide(TestXen.layer(), { local: true }))
+  })).pipe(Effect.provide(TestClock.layer()), Effect.provide(TestXen.layer(), { local: true }), Traces.without)
 
 describe.each([["a backend", 1], ["a frontend", 3]] as const)("%s", (_, whom) => {
   it.live("outlives a refusal of any operation, or fails with it, and leaves nothing", () =>

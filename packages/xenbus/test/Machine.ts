@@ -46,7 +46,10 @@ const mortal = (
     Effect.suspend(() => {
       const disturbance = disturb(service) as Effect.Effect<never, E> | undefined
       if (disturbance !== undefined && !isDead()) return disturbance
-      return isDead() ? Effect.never : Effect.flatMap(effect, (a) => isDead() ? Effect.never : Effect.succeed(a))
+      return isDead() ? Effect.never : Effect.matchCauseEffect(effect, {
+        onSuccess: (a) => isDead() ? Effect.never : Effect.succeed(a),
+        onFailure: (cause) => isDead() ? Effect.never : Effect.failCause(cause)
+      })
     })
   const guard = guarded("store")
   const nodes = (inner: XenStore.Nodes): XenStore.Nodes => ({
@@ -78,7 +81,9 @@ const mortal = (
     Context.add(XenStore.XenStore, {
       ...nodes(store),
       ownId: guard(store.ownId),
-      transaction: (body, options) => guard(store.transaction((inner) => body(nodes(inner)), options)),
+      // One that begins for a process that was killed meanwhile is not left open.
+      transaction: (body, options) =>
+        guard(store.transaction((inner) => isDead() ? Effect.interrupt : body(nodes(inner)), options)),
       watch: (path, options) =>
         Stream.unwrap(guard(Effect.as(
           counted("watches"),

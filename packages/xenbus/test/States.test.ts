@@ -15,7 +15,7 @@ import * as Model from "./Model.ts"
 import * as Traces from "./Traces.ts"
 
 /** A frontend that connects shares pages each time: it takes longer. */
-const cases = { frontend: 10_000, backend: 1000 }
+const cases = { frontend: 3000, backend: 300 }
 
 /** Other ones each time. */
 const first = Math.floor(Math.random() * 2 ** 31)

@@ -25,7 +25,7 @@ import * as Schema from "effect/Schema"
 import type { NodeRequest, Request } from "../../guest/services.ts"
 import * as Image from "../Image.ts"
 import type { Machine } from "../Machine.ts"
-import type { Check, Lab } from "../Plan.ts"
+import type { Check, Lab, Part } from "../Plan.ts"
 import type * as Sharing from "./Sharing.ts"
 
 /** What a process says. */
@@ -159,10 +159,10 @@ const storeOf = (own: Lender, other: () => Lender) => {
     remove: (path, key) => node(key, { do: "remove", path }),
     permissions: (path, key) => node(key, { do: "permissions", path }),
     setPermissions: (path, permissions, key) => node(key, { do: "setPermissions", path, permissions }),
-    begin: Effect.suspend(() => {
+    begin: () => {
       const key = own.newKey()
       return Effect.as(asked("transaction", { do: "begin", key }), key)
-    }),
+    },
     commit: (key) => Effect.map(asked("transaction", { do: "commit", key }), ({ done }) => done === true),
     abort: (key) => Effect.sync(() => own.tell({ do: "abort", key })),
     watch: (path, changed) =>
@@ -179,9 +179,15 @@ const storeOf = (own: Lender, other: () => Lender) => {
   })
 }
 
+/** A machine with its domain. */
+interface Side {
+  readonly machine: Machine
+  readonly domain: number
+}
+
 /** Both domains as laws see them. No law of these shares memory. */
-const domains = Effect.fnUntraced(function*(lab: Lab, { guest }: Sharing.Context) {
-  const [front, back] = yield* Effect.all([lender(guest), lender(lab.dom0)], { concurrency: "unbounded" })
+const domains = Effect.fnUntraced(function*(one: Side, other: Side) {
+  const [front, back] = yield* Effect.all([lender(one.machine), lender(other.machine)], { concurrency: "unbounded" })
   const table = yield* GntDev.make()
   const services = (own: Lender, other: Lender) =>
     Context.make(GrantTable, table).pipe(
@@ -189,30 +195,58 @@ const domains = Effect.fnUntraced(function*(lab: Lab, { guest }: Sharing.Context
       Context.add(XenStore.XenStore, storeOf(own, () => other))
     )
   return Domains.Domains.of({
-    frontend: Domains.party(guest.domain as DomainId, services(front, back)),
-    backend: Domains.party(0 as DomainId, services(back, front)),
+    frontend: Domains.party(one.domain as DomainId, services(front, back)),
+    backend: Domains.party(other.domain as DomainId, services(back, front)),
     tellsStatus: false,
     holdings: Effect.succeed([])
   })
 })
 
-/** All laws of both services, between a guest and dom0. */
+/** The same, the other way around. */
+const turned = ({ backend, frontend, ...rest }: Domains.Domains["Service"]): Domains.Domains["Service"] =>
+  Domains.Domains.of({ ...rest, frontend: backend, backend: frontend })
+
+/** Runs laws: an outcome for each. */
+const run = Effect.fnUntraced(function*(
+  both: Domains.Domains["Service"],
+  laws: ReadonlyArray<Law.Law>,
+  suffix: string,
+  part: Part
+) {
+  for (const { check, name, suite } of laws) {
+    const start = performance.now()
+    const exit = yield* check.pipe(
+      Effect.provideService(Domains.Domains, both),
+      Effect.provideService(Law.CurrentOptions, { runs: 3 }),
+      Effect.timeout("5 minutes"),
+      Effect.exit
+    )
+    const error = Option.map(Exit.getCause(exit), Cause.pretty)
+    const detail = Option.getOrUndefined(error)
+    yield* part(`${suite}: ${name} (${suffix})`, detail === undefined, performance.now() - start, detail)
+  }
+})
+
+/** Laws of xenstore in which the peer does something, too. */
+const ofPeers = XenStoreLaws.laws.filter(({ name }) => /a peer may|whoever makes it/.test(name))
+
+/** All laws of both services, between a guest and dom0; those in which a peer does something with dom0 as the owner, too. */
 export const check = (lab: Lab): Check<Sharing.Context> => ({
   name: "the laws of event channels and xenstore, between the guest and dom0",
   limit: "20 minutes",
-  run: Effect.fnUntraced(function*(context, part) {
-    const both = yield* domains(lab, context)
-    for (const { check, name, suite } of [...EventChannelLaws.laws, ...XenStoreLaws.laws]) {
-      const start = performance.now()
-      const exit = yield* check.pipe(
-        Effect.provideService(Domains.Domains, both),
-        Effect.provideService(Law.CurrentOptions, { runs: 3 }),
-        Effect.timeout("5 minutes"),
-        Effect.exit
-      )
-      const error = Option.map(Exit.getCause(exit), Cause.pretty)
-      const detail = Option.getOrUndefined(error)
-      yield* part(`${suite}: ${name} (with dom0)`, detail === undefined, performance.now() - start, detail)
-    }
+  run: Effect.fnUntraced(function*({ guest }, part) {
+    const both = yield* domains({ machine: guest, domain: guest.domain }, { machine: lab.dom0, domain: 0 })
+    yield* run(both, [...EventChannelLaws.laws, ...XenStoreLaws.laws], "with dom0", part)
+    yield* run(turned(both), ofPeers, "dom0's, with the guest", part)
   })
 })
+
+/** The laws in which a peer does something, between two guests: xenstore's permissions hold whatever Xen's policy is. */
+export const inPair: Check<readonly [Sharing.Context, Sharing.Context]> = {
+  name: "the laws of xenstore's permissions and watches, between two guests",
+  run: Effect.fnUntraced(function*([{ guest: one }, { guest: other }], part) {
+    const both = yield* domains({ machine: one, domain: one.domain }, { machine: other, domain: other.domain })
+    yield* run(both, ofPeers, `${one.name}'s, with ${other.name}`, part)
+    yield* run(turned(both), ofPeers, `${other.name}'s, with ${one.name}`, part)
+  })
+}

@@ -130,6 +130,9 @@ const seen: Check<Context>["run"] = (context) =>
     return `flips of noise, every pixel, were on the canvas after ${times.join(" and ")}`
   })
 
+/** Types of events as Linux has them. */
+const [key, relative] = [1, 2]
+
 const typed: Check<Context>["run"] = (context) =>
   Effect.gen(function*() {
     const program = yield* draw(context)
@@ -143,16 +146,18 @@ const typed: Check<Context>["run"] = (context) =>
       await page.keyboard.press("Enter")
       await page.keyboard.press("Shift+KeyA")
       await canvas.click({ position: { x: 0, y: 0 } })
+      await page.mouse.wheel(0, 100)
     })
     // The devices are independent: each has its own order.
     const told = { "Xen Virtual Keyboard": [] as Array<unknown>, "Xen Virtual Pointer": [] as Array<unknown> }
-    while (told["Xen Virtual Keyboard"].length < 4 || told["Xen Virtual Pointer"].length < 2) {
+    while (told["Xen Virtual Keyboard"].length < 4 || told["Xen Virtual Pointer"].length < 3) {
       const { code, device, type, value } = yield* Display.next(reader, "input")
-      if (type === 1) told[device as keyof typeof told].push([code, value])
+      if (type === key || type === relative) told[device as keyof typeof told].push([type, code, value])
     }
-    yield* same("the keys and buttons that the guest's kernel tells of", told, {
-      "Xen Virtual Keyboard": [[42, 1], [30, 1], [30, 0], [42, 0]],
-      "Xen Virtual Pointer": [[0x110, 1], [0x110, 0]]
+    yield* same("the keys, the button and the wheel that the guest's kernel tells of", told, {
+      "Xen Virtual Keyboard": [[key, 42, 1], [key, 30, 1], [key, 30, 0], [key, 42, 0]],
+      // A wheel that is turned away from its person, upwards, is above 0.
+      "Xen Virtual Pointer": [[key, 0x110, 1], [key, 0x110, 0], [relative, 8, -1]]
     })
     yield* reader.closeInput
     yield* program.send("end\n")
@@ -308,7 +313,7 @@ const gone = (lab: Lab): Check<Context>["run"] => (context) =>
 /** A guest, and those who look at it. */
 export const checks: ReadonlyArray<Check<Context>> = [
   { name: "a browser's canvas has every pixel of the guest, before and after its connection was cut", run: seen },
-  { name: "what is typed and clicked in the browser arrives in the guest's input devices", run: typed },
+  { name: "what is typed, clicked and turned in the browser arrives in the guest's input devices", run: typed },
   { name: "what aplay plays in the guest, the browser plays as well, until it is killed", run: heard },
   { name: "a text console: uname -a is typed in the browser, and its answer read from the picture", run: answered }
 ]

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+
 import * as Chain from "@xen-shbuf/core/Chain"
 import { GrantTable, grantsShared, pagesMapped } from "@xen-shbuf/core/GrantTable"
 import * as Page from "@xen-shbuf/core/Page"

@@ -3,6 +3,7 @@
  *
  * @since 0.2.0
  */
+
 import * as Toolstack from "@xen-shbuf/xenbus/Toolstack"
 import * as CliError from "effect/cli/CliError"
 import * as Command from "effect/cli/Command"

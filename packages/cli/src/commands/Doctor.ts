@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+
 import * as Chain from "@xen-shbuf/core/Chain"
 import * as Page from "@xen-shbuf/core/Page"
 import type * as Preflight from "@xen-shbuf/xen-gntdev/Preflight"

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+
 import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
 import type * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 import * as CliError from "effect/cli/CliError"

@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+
 import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"
 import * as Command from "effect/cli/Command"
 import * as Effect from "effect/Effect"

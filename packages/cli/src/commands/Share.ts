@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+
 import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
 import * as CliError from "effect/cli/CliError"
 import * as Command from "effect/cli/Command"

@@ -3,6 +3,7 @@
  *
  * @since 0.2.0
  */
+
 import { expected, StorePath } from "@xen-shbuf/core/StorePath"
 import * as XenStore from "@xen-shbuf/core/XenStore"
 import type { XenStoreError } from "@xen-shbuf/core/XenStoreError"

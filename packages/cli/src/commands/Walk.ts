@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+
 import * as Chain from "@xen-shbuf/core/Chain"
 import * as PageDirectory from "@xen-shbuf/core/PageDirectory"
 import * as PeerBuffer from "@xen-shbuf/core/PeerBuffer"

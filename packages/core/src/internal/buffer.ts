@@ -16,7 +16,10 @@ export interface Whose {
   readonly byteLength: number
 }
 
-/** Notifications of the first `byteLength` bytes of some pages: offsets beyond are no offsets of a buffer. */
+/**
+ * Notifications of the first `byteLength` bytes of some pages. The pages check the offset too, but against their own end:
+ * beyond the buffer's lies the rest of its last page, and a directory of ours.
+ */
 export const notifyWithin = (whole: UnmapNotify, byteLength: number): UnmapNotify => (notification) =>
   Effect.suspend(() => {
     const offset = notification?.clearByte

@@ -13,26 +13,24 @@ export interface Changes<E> {
 export const make = <E>(all: string, most: number): Changes<E> => {
   const paths = new Set<string>()
   let tooMany = false
-  let over: Effect.Effect<never, E> | undefined
   let wake: (() => void) | undefined
-  const taken: Changes<E>["take"] = Effect.suspend(() => {
-    if (paths.size === 0) return over ?? take
+  const take: Changes<E>["take"] = Effect.suspend(() => {
+    if (paths.size === 0) return nothing
     const changed = [...paths]
     paths.clear()
     tooMany = false
     return Effect.succeed(changed)
   })
   // In a turn of its own: not in the middle of what whoever tells of a change is doing.
-  const later = Effect.andThen(Effect.yieldNow, taken)
-  const take: Changes<E>["take"] = Effect.suspend(() => {
-    if (paths.size > 0 || over !== undefined) return taken
-    return Effect.callback<ReadonlyArray<string>, E>((resume) => {
-      wake = () => resume(later)
-      return Effect.sync(() => {
-        wake = undefined
-      })
+  const later = Effect.andThen(Effect.yieldNow, take)
+  const wait: Changes<E>["take"] = Effect.callback((resume) => {
+    wake = () => resume(later)
+    return Effect.sync(() => {
+      wake = undefined
     })
   })
+  /** The answer to who takes when there is nothing. */
+  let nothing = wait
   const awaken = () => {
     const waiting = wake
     wake = undefined
@@ -49,7 +47,7 @@ export const make = <E>(all: string, most: number): Changes<E> => {
       awaken()
     },
     end: (error) => {
-      over ??= Effect.fail(error)
+      if (nothing === wait) nothing = Effect.fail(error)
       awaken()
     },
     take

@@ -2,12 +2,12 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
-import type { End, Outcome } from "../Ending.ts"
-import type { Lifetime } from "./lifetime.ts"
+import type { EndByConsent, Outcome } from "../Ending.ts"
+import type { Lifetime } from "../Lifetime.ts"
 import { text } from "./text.ts"
 
 /** Ends a lifetime, when the peer consents or in any case. */
-export const endOf = ({ end }: Lifetime): End => ({ consent, otherwise, within }) => {
+export const endOf = ({ end }: Lifetime): EndByConsent => ({ consent, otherwise, within }) => {
   if (otherwise !== "keep" && otherwise !== "abandon") {
     return Effect.die(new TypeError(`otherwise is ${text(otherwise)}, but must be "keep" or "abandon"`))
   }

@@ -1,7 +1,7 @@
 /**
  * Shows the displays of guests: the backend's half of displif, for Linux's `drm_xen_front` and whoever else speaks it.
  *
- * Each device of each guest becomes a {@link Display} with its connectors, and each connector a stream of pictures in the
+ * Each device of each guest becomes a `Display` with its connectors, and each connector a stream of pictures in the
  * guest's own memory. Buffers are mapped read-only when the guest makes them, and unmapped before it hears that they are
  * destroyed. A guest that breaks the rules gets the protocol's errors, and at worst loses its display; what all displays of
  * one guest may take is bounded.

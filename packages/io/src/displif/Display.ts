@@ -41,5 +41,6 @@ export interface Display {
   readonly guest: DomainId.DomainId
   /** Which of the guest's displays, from 0. */
   readonly id: number
+  /** All that the toolstack has given it, by their numbers. */
   readonly connectors: ReadonlyArray<Connector>
 }

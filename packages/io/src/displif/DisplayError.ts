@@ -19,7 +19,7 @@ import { nameOf } from "../XenErrno.ts"
  * @since 0.2.0
  */
 export class Refused extends Schema.TaggedError<Refused>()("Refused", {
-  /** The number of {@link XenErrno}, not negated. */
+  /** The number as `@xen-shbuf/io/XenErrno` has it, not negated. */
   errno: Schema.Int
 }) {
   override get message() {
@@ -45,7 +45,10 @@ export class NoAnswer extends Schema.TaggedError<NoAnswer>()("NoAnswer", {}) {
  * @category errors
  * @since 0.2.0
  */
-export class WrongAnswer extends Schema.TaggedError<WrongAnswer>()("WrongAnswer", { detail: Schema.String }) {
+export class WrongAnswer extends Schema.TaggedError<WrongAnswer>()("WrongAnswer", {
+  /** What is wrong with it. */
+  detail: Schema.String
+}) {
   override get message() {
     return `The backend's answer can't be: ${this.detail}.`
   }
@@ -99,6 +102,7 @@ export type Reason = typeof Reason.Type
 export class DisplayError extends Schema.TaggedError<DisplayError>()("DisplayError", {
   /** The request as the protocol calls it, or what else was to be done. */
   operation: Schema.String,
+  /** Why it could not. */
   reason: Reason
 }) {
   override get message() {

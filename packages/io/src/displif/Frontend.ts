@@ -9,6 +9,7 @@
  */
 import type { EventChannels } from "@xen-shbuf/core/EventChannels"
 import { GrantTable } from "@xen-shbuf/core/GrantTable"
+import * as Lifetime from "@xen-shbuf/core/Lifetime"
 import { invalidInput } from "@xen-shbuf/core/Reason"
 import * as SharedBuffer from "@xen-shbuf/core/SharedBuffer"
 import type * as SharedMemory from "@xen-shbuf/core/SharedMemory"
@@ -21,7 +22,6 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
-import { atomic } from "../internal/atomic.ts"
 import { DisplayClosed, DisplayError, type Reason, WrongAnswer } from "./DisplayError.ts"
 import { Asker, type Question } from "./internal/asker.ts"
 import * as PixelFormat from "./PixelFormat.ts"
@@ -34,7 +34,9 @@ import * as Protocol from "./Protocol.ts"
  * @since 0.2.0
  */
 export interface Buffer {
+  /** Pixels of a line. */
   readonly width: number
+  /** Lines. */
   readonly height: number
   /** Bytes from the beginning of a line to that of the next. */
   readonly pitch: number
@@ -55,8 +57,11 @@ export interface Buffer {
  * @since 0.2.0
  */
 export interface Framebuffer {
+  /** Pixels of a line. */
   readonly width: number
+  /** Lines. */
   readonly height: number
+  /** How the backend reads the buffer's pixels. */
   readonly format: PixelFormat.PixelFormat
   /** @internal */
   readonly cookie: bigint
@@ -69,6 +74,7 @@ export interface Framebuffer {
  * @since 0.2.0
  */
 export interface Connector {
+  /** Its number on the display, from 0. */
   readonly index: number
   /** What the toolstack says that it shows. */
   readonly resolution: Protocol.Resolution
@@ -92,6 +98,7 @@ export interface Connector {
  * @since 0.2.0
  */
 export interface Display {
+  /** All that the toolstack has given it, by their numbers; one at least. */
   readonly connectors: ReadonlyArray<Connector>
   /** The version of the protocol that both have. */
   readonly version: Protocol.Version
@@ -246,7 +253,7 @@ const createBuffer = (
   making: Making
 ): Display["createBuffer"] =>
 ({ byBackend = false, format = PixelFormat.XR24, height, width }) =>
-  atomic(Effect.gen(function*() {
+  Lifetime.allOrNothing(() => Effect.gen(function*() {
     const { asker } = making
     yield* checked("DbufCreate", { width, height })
     const dbufCookie = makeCookie()
@@ -267,7 +274,7 @@ const createBuffer = (
     const forget = asker.ask({ _tag: "DbufDestroy", dbufCookie })
     const bytes = yield* (byBackend ? allocateByBackend : allocate)(making, question, byteLength, forget)
     const attach: Buffer["attach"] = (options = {}) =>
-      atomic(Effect.suspend(() => {
+      Lifetime.allOrNothing(() => {
         const fbCookie = makeCookie()
         const framebuffer: Framebuffer = {
           width: options.width ?? width,
@@ -288,7 +295,7 @@ const createBuffer = (
           checked("FbAttach", { width: framebuffer.width, height: framebuffer.height }),
           Effect.as(remembered(request, detached), framebuffer)
         )
-      }))
+      })
     return { width, height, pitch, bytes, attach }
   }))
 

@@ -12,9 +12,13 @@ import type { Pixels } from "./PixelFormat.ts"
  * @since 0.2.0
  */
 export interface Area {
+  /** Pixels to the left of it. */
   readonly x: number
+  /** Lines above it. */
   readonly y: number
+  /** Pixels of a line. */
   readonly width: number
+  /** Lines. */
   readonly height: number
 }
 
@@ -34,8 +38,9 @@ export interface Frame extends Pixels {
   readonly _tag: "Frame"
   /** How many pictures the connector showed before it. One that is missing was replaced before it was taken. */
   readonly sequence: number
-  /** Where the frame's upper left corner is on the connector, in pixels. */
+  /** Pixels of the connector to the left of the frame. */
   readonly left: number
+  /** Lines of the connector above the frame. */
   readonly top: number
   /** Whether the frame is not yours any more. */
   readonly ended: boolean
@@ -54,6 +59,7 @@ export interface Frame extends Pixels {
  */
 export interface Dark {
   readonly _tag: "Dark"
+  /** How many pictures the connector showed before it. */
   readonly sequence: number
 }
 

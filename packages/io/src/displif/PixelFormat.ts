@@ -15,6 +15,7 @@ import * as SharedMemory from "@xen-shbuf/core/SharedMemory"
 export interface Channel {
   /** Bits below it. */
   readonly shift: number
+  /** Bits of it: the highest value is 2 to their power, less 1. */
   readonly bits: number
 }
 
@@ -29,9 +30,13 @@ export interface PixelFormat {
   readonly name: string
   /** The same as a number, as `FB_ATTACH` has it. */
   readonly code: number
+  /** 2, 3 or 4; bits of no channel are among them. */
   readonly bytesPerPixel: number
+  /** Where red stands in a pixel. */
   readonly red: Channel
+  /** Where green stands in a pixel. */
   readonly green: Channel
+  /** Where blue stands in a pixel. */
   readonly blue: Channel
   /** Missing where pixels are opaque. */
   readonly alpha: Channel | undefined
@@ -111,11 +116,13 @@ export const fromCode = (code: number): PixelFormat | undefined => byCode.get(co
  * @since 0.2.0
  */
 export interface Pixels {
-  /** Pixels of a line, and lines. */
+  /** Pixels of a line. */
   readonly width: number
+  /** Lines. */
   readonly height: number
   /** Bytes from the beginning of a line to that of the next. */
   readonly pitch: number
+  /** How a pixel stands in its bytes. */
   readonly format: PixelFormat
   /** `pitch` times `height` bytes, or a little less where the last line is shorter. May be shared memory. */
   readonly bytes: SharedMemory.Readable

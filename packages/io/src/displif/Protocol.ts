@@ -93,6 +93,12 @@ export const Cookie = Schema.BigInt.check(Schema.isBetweenBigInt({ minimum: 0n, 
 
 const known: ReadonlySet<number> = new Set(Object.values(operation))
 
+/** What all requests have. */
+const numbered = {
+  /** The frontend's own number for it, 16 bits, which the response repeats. */
+  id: Uint16
+}
+
 /**
  * What a frontend asks for. All but `SetConfig`, `PgFlip` and `GetEdid` come through the ring of connector 0.
  *
@@ -102,42 +108,86 @@ const known: ReadonlySet<number> = new Set(Object.values(operation))
 export const Request = Schema.TaggedUnion({
   /** A dumb buffer, of pages of the frontend's or, with `requestAlloc` among `flags`, of the backend's. */
   DbufCreate: {
-    id: Uint16,
+    ...numbered,
+    /** The name of the new buffer: not 0, and that of no other buffer of the frontend's. */
     dbufCookie: Cookie,
     /** Pixels; `width`, `height` and `bpp` are 0 for a buffer that comes from another driver (PRIME). */
     width: Uint32,
+    /** Lines. */
     height: Uint32,
     /** Bits of a pixel. */
     bpp: Uint32,
     /** Bytes, not always whole pages. */
     bufferSize: Uint32,
+    /** Bits: {@link requestAlloc}, or none. Linux may leave others of an older request in them. */
     flags: Uint32,
     /** Reference of the first page of the directory. */
     directory: Uint32,
     /** Bytes in the buffer before the first pixel. Always 0 in version 1. */
     dataOffset: Uint32
   },
-  DbufDestroy: { id: Uint16, dbufCookie: Cookie },
+  /** The frontend has done with a buffer, and waits for the answer before it frees the pages. */
+  DbufDestroy: {
+    ...numbered,
+    /** The buffer. */
+    dbufCookie: Cookie
+  },
   /** A framebuffer: how to look at a dumb buffer. */
   FbAttach: {
-    id: Uint16,
+    ...numbered,
+    /** The buffer that its pixels are in. */
     dbufCookie: Cookie,
+    /** The name of the new framebuffer: not 0, and that of no other framebuffer of the frontend's. */
     fbCookie: Cookie,
-    /** Pixels. */
+    /** Pixels of a line. */
     width: Uint32,
+    /** Lines. */
     height: Uint32,
-    /** A FOURCC code, as {@link PixelFormat} knows them. */
+    /** A FOURCC code, as `@xen-shbuf/io/displif/PixelFormat` knows them. */
     pixelFormat: Uint32
   },
-  FbDetach: { id: Uint16, fbCookie: Cookie },
+  /** The frontend has done with a framebuffer; the buffer stays. */
+  FbDetach: {
+    ...numbered,
+    /** The framebuffer. */
+    fbCookie: Cookie
+  },
   /** What the connector is to show, and where. All zero turns it off. */
-  SetConfig: { id: Uint16, fbCookie: Cookie, x: Uint32, y: Uint32, width: Uint32, height: Uint32, bpp: Uint32 },
+  SetConfig: {
+    ...numbered,
+    /** The framebuffer to show. */
+    fbCookie: Cookie,
+    /** Pixels between the left edges of the connector and of what it shows; Linux counts from the framebuffer's. */
+    x: Uint32,
+    /** Lines between the upper edges of the same. */
+    y: Uint32,
+    /** Pixels of a line that are shown. */
+    width: Uint32,
+    /** Lines that are shown. */
+    height: Uint32,
+    /** Bits of a pixel. */
+    bpp: Uint32
+  },
   /** Show this framebuffer, then send the event. */
-  PgFlip: { id: Uint16, fbCookie: Cookie },
+  PgFlip: {
+    ...numbered,
+    /** The framebuffer to show in place of the one before. */
+    fbCookie: Cookie
+  },
   /** Write the connector's EDID in this buffer of at least {@link edidMaxSize} bytes. Version 2. */
-  GetEdid: { id: Uint16, bufferSize: Uint32, directory: Uint32 },
+  GetEdid: {
+    ...numbered,
+    /** Bytes of the buffer. */
+    bufferSize: Uint32,
+    /** Reference of the first page of the buffer's directory. */
+    directory: Uint32
+  },
   /** An operation that the version does not have; for the answer. */
-  Unknown: { id: Uint16, operation: Uint8 }
+  Unknown: {
+    ...numbered,
+    /** The byte in the place of one of {@link operation}. */
+    operation: Uint8
+  }
 })
 
 /**
@@ -157,8 +207,9 @@ export type Request = typeof Request.Type
 export const Response = Schema.Struct({
   /** The request's. */
   id: Uint16,
+  /** The request's, one of {@link operation} as a rule. */
   operation: Uint8,
-  /** 0, or a number of {@link XenErrno}, negated. */
+  /** 0, or a number of `@xen-shbuf/io/XenErrno`, negated. */
   status: Int32,
   /** Bytes of the EDID that was written; 0 in the answer to anything but `GetEdid`. */
   edidSize: Uint32
@@ -183,9 +234,16 @@ export const Event = Schema.TaggedUnion({
   PgFlip: {
     /** How many events the page had before, in 16 bits: Linux ignores an event with any other. */
     id: Uint16,
+    /** The framebuffer that is shown now: the one of the request. */
     fbCookie: Cookie
   },
-  Unknown: { id: Uint16, type: Uint8 }
+  /** A type of event that the protocol does not have. */
+  Unknown: {
+    /** How many events the page had before, in 16 bits. */
+    id: Uint16,
+    /** The byte that tells types apart; 0 is that of page flips. */
+    type: Uint8
+  }
 })
 
 /**
@@ -425,7 +483,12 @@ export const EventFromBytes: Schema.Codec<Event, Uint8Array> = MessageBytes.pipe
  * @category schemas
  * @since 0.2.0
  */
-export const Resolution = Schema.Struct({ width: Uint32, height: Uint32 })
+export const Resolution = Schema.Struct({
+  /** Pixels of a line. */
+  width: Uint32,
+  /** Lines. */
+  height: Uint32
+})
 
 /**
  * The pixels that a connector shows.

@@ -3,6 +3,7 @@
  *
  * @since 0.2.0
  */
+
 import * as XenStore from "@xen-shbuf/core/XenStore"
 import type { ConnectionError } from "@xen-shbuf/xenbus/ConnectionError"
 import type { Nodes, Reader } from "@xen-shbuf/xenbus/Device"
@@ -17,7 +18,9 @@ import { node, rawMaximum } from "./Protocol.ts"
  * @since 0.2.0
  */
 export interface Size {
+  /** The largest `x`, in the units in which it is reported. */
   readonly width: number
+  /** The largest `y`. */
   readonly height: number
 }
 
@@ -37,8 +40,13 @@ export interface Offer {
   readonly pointer: "none" | "relative" | Size
   /** Whether a frontend may ask for positions from 0 to {@link rawMaximum} instead. */
   readonly raw: boolean
-  /** The touch area, and how many contacts it has at a time, if there is one. */
-  readonly touch: (Size & { readonly contacts: number }) | undefined
+  /** The touch area, if there is one. */
+  readonly touch:
+    | (Size & {
+      /** How many fingers it tells apart at a time. */
+      readonly contacts: number
+    })
+    | undefined
 }
 
 /**
@@ -48,10 +56,12 @@ export interface Offer {
  * @since 0.2.0
  */
 export interface Taken {
+  /** Whether there are keys: where they are offered they are taken. */
   readonly keyboard: boolean
   /** Whether the pointer is reported by `Motion`, or by `Position` up to this size. */
   readonly pointer: "none" | "relative" | Size
-  readonly touch: (Size & { readonly contacts: number }) | undefined
+  /** The touch area that is offered, where the frontend asks for it. */
+  readonly touch: Offer["touch"]
 }
 
 const flag = (value: boolean) => value ? "1" : "0"

@@ -71,6 +71,26 @@ const Uint8 = between(0, 0xff)
 const Uint32 = between(0, 0xffff_ffff)
 const Int32 = between(-(2 ** 31), 2 ** 31 - 1)
 
+/** What all events of touches have. */
+const contact = {
+  /** Which finger it is, 0 to 255: Linux's slot of multi-touch. */
+  contact: Uint8
+}
+
+/** Where a contact is. */
+const place = {
+  /** Pixels from the left edge of the touch area; 32 bits with a sign. */
+  x: Int32,
+  /** Pixels from its upper edge. */
+  y: Int32
+}
+
+/** How far the wheel has turned: the same with either report of a pointer. */
+const wheel = {
+  /** Steps of the wheel, `rel_z` in the header: 32 bits with a sign. Linux's driver takes those above 0 for downwards. */
+  wheel: Int32
+}
+
 /**
  * What happened to one contact of a touch area; `contact` is its number, from 0.
  *
@@ -78,17 +98,28 @@ const Int32 = between(-(2 ** 31), 2 ** 31 - 1)
  * @since 0.2.0
  */
 export const Touch = Schema.TaggedUnion({
-  /** Pixels. */
-  Down: { contact: Uint8, x: Int32, y: Int32 },
-  Up: { contact: Uint8 },
-  /** Pixels. */
-  Motion: { contact: Uint8, x: Int32, y: Int32 },
+  /** It touches now. */
+  Down: { ...contact, ...place },
+  /** It touches no longer. */
+  Up: { ...contact },
+  /** It has moved, and is here now. */
+  Motion: { ...contact, ...place },
   /** All before it belongs together. */
-  Sync: { contact: Uint8 },
-  /** The diameters of the ellipse that is touched, in pixels. */
-  Shape: { contact: Uint8, major: Uint32, minor: Uint32 },
-  /** The clockwise angle of the longer diameter from the positive y axis, in degrees. */
-  Orientation: { contact: Uint8, degrees: between(-(2 ** 15), 2 ** 15 - 1) }
+  Sync: { ...contact },
+  /** The ellipse that is touched. */
+  Shape: {
+    ...contact,
+    /** The longer diameter in pixels, 32 bits. */
+    major: Uint32,
+    /** The shorter one. */
+    minor: Uint32
+  },
+  /** How the ellipse lies. */
+  Orientation: {
+    ...contact,
+    /** The clockwise angle of the longer diameter from the positive y axis in degrees, 16 bits with a sign. */
+    degrees: between(-(2 ** 15), 2 ** 15 - 1)
+  }
 })
 
 /**
@@ -106,15 +137,41 @@ export type Touch = typeof Touch.Type
  * @since 0.2.0
  */
 export const Event = Schema.TaggedUnion({
-  /** The pointer has moved by `x` and `y`, the wheel by `wheel`. */
-  Motion: { x: Int32, y: Int32, wheel: Int32 },
+  /** The pointer has moved, or the wheel has. */
+  Motion: {
+    /** Pixels to the right, to the left below 0; 32 bits with a sign. */
+    x: Int32,
+    /** Pixels downwards, upwards below 0. */
+    y: Int32,
+    ...wheel
+  },
   /** A key or a button of the pointer, by Linux's `KEY_*` and `BTN_*` in `input-event-codes.h`. */
-  Key: { pressed: Schema.Boolean, code: Uint32 },
-  /** The pointer is here, in pixels or from 0 to {@link rawMaximum}; the wheel has moved by `wheel`. */
-  Position: { x: Int32, y: Int32, wheel: Int32 },
-  Touch: { touch: Touch },
-  /** To be ignored. `kind` is the second byte, which tells touches apart. */
-  Unknown: { type: Uint8, kind: Uint8 }
+  Key: {
+    /** Whether it is down now: a byte, false for 0 alone. */
+    pressed: Schema.Boolean,
+    /** Its number of Linux's, 32 bits. */
+    code: Uint32
+  },
+  /** The pointer is here, in pixels or from 0 to {@link rawMaximum}; the wheel may have turned. */
+  Position: {
+    /** From the left edge; 32 bits with a sign. */
+    x: Int32,
+    /** From the upper edge. */
+    y: Int32,
+    ...wheel
+  },
+  /** Something has happened on the touch area. */
+  Touch: {
+    /** What it is, and to which contact. */
+    touch: Touch
+  },
+  /** To be ignored. */
+  Unknown: {
+    /** The first byte, which tells events apart. */
+    type: Uint8,
+    /** The second one, which tells touches apart. */
+    kind: Uint8
+  }
 })
 
 /**
@@ -245,24 +302,36 @@ export const EventFromBytes: Schema.Codec<Event, Uint8Array> = Schema.Uint8Array
  * @since 0.2.0
  */
 export const node = {
-  /** Of the backend. */
+  /** Of the backend: there are no keys. */
   disableKeyboard: "feature-disable-keyboard",
+  /** Of the backend: there is no pointer. */
   disablePointer: "feature-disable-pointer",
+  /** Of the backend: the pointer's position can be had. */
   absolutePointer: "feature-abs-pointer",
+  /** Of the backend: it can be had from 0 to {@link rawMaximum}. */
   rawPointer: "feature-raw-pointer",
+  /** Of the backend: there is a touch area. */
   multiTouch: "feature-multi-touch",
-  /** Of the backend: the largest coordinates of the pointer and of touches, in pixels, and the number of contacts. */
+  /** Of the backend: the largest `x` of a pointer, in pixels. */
   width: "width",
+  /** Of the backend: the largest `y` of a pointer, in pixels. */
   height: "height",
+  /** Of the backend: the largest `x` of a touch, in pixels. */
   touchWidth: "multi-touch-width",
+  /** Of the backend: the largest `y` of a touch, in pixels. */
   touchHeight: "multi-touch-height",
+  /** Of the backend: how many contacts there are at a time. */
   touchContacts: "multi-touch-num-contacts",
-  /** Of the frontend. */
+  /** Of the frontend: it wants the pointer's position. */
   requestAbsolutePointer: "request-abs-pointer",
+  /** Of the frontend: it wants it from 0 to {@link rawMaximum}. */
   requestRawPointer: "request-raw-pointer",
+  /** Of the frontend: it wants touches. */
   requestMultiTouch: "request-multi-touch",
-  /** Of the frontend: the page's reference, and its port. Linux writes the page's frame number besides, for old backends. */
+  /** Of the frontend: the page's reference. */
   page: "page-gref",
+  /** Of Linux's frontend: the page's frame number besides, for old backends. */
   pageFrame: "page-ref",
+  /** Of the frontend: the port that the backend joins. */
   port: "event-channel"
 } as const

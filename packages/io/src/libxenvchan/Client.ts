@@ -3,11 +3,13 @@
  *
  * @since 0.2.0
  */
+
 import * as CallSite from "@xen-shbuf/core/CallSite"
 import type * as DomainId from "@xen-shbuf/core/DomainId"
 import { EventChannels } from "@xen-shbuf/core/EventChannels"
 import { GrantRef } from "@xen-shbuf/core/GrantRef"
 import { GrantTable } from "@xen-shbuf/core/GrantTable"
+import * as Lifetime from "@xen-shbuf/core/Lifetime"
 import * as Page from "@xen-shbuf/core/Page"
 import { Port } from "@xen-shbuf/core/Port"
 import * as XenStore from "@xen-shbuf/core/XenStore"
@@ -17,7 +19,6 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { atomic } from "../internal/atomic.ts"
 import * as Duplex from "./internal/duplex.ts"
 import { domainGone, isRestored, restored, serverGone } from "./internal/peer.ts"
 import * as Protocol from "./Protocol.ts"
@@ -112,7 +113,7 @@ const joinAs = Effect.fnUntraced(function*(ownId: DomainId.DomainId, { path, pee
 const wait = Effect.fnUntraced(function*(options: Options) {
   const scope = yield* Effect.scope
   const store = yield* XenStore.XenStore
-  const attempt = atomic(join(options)).pipe(
+  const attempt = Lifetime.allOrNothing(() => join(options)).pipe(
     Scope.provide(scope),
     Effect.asSome,
     Effect.catch((error) => error._tag === "Absent" ? Effect.succeedNone : Effect.fail(error))
@@ -141,5 +142,5 @@ export const connect: (
   options: Options
 ) => Effect.Effect<Vchan, VchanError, GrantTable | EventChannels | XenStore.XenStore | Scope.Scope> = CallSite.named(
   "Client.connect",
-  (options) => atomic(wait(options))
+  (options) => Lifetime.allOrNothing(() => wait(options))
 )

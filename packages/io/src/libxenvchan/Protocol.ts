@@ -7,6 +7,7 @@
  *
  * @since 0.2.0
  */
+
 import * as GrantRef from "@xen-shbuf/core/GrantRef"
 import * as Page from "@xen-shbuf/core/Page"
 import type * as SharedMemory from "@xen-shbuf/core/SharedMemory"
@@ -48,7 +49,12 @@ const notify = { write: 1, read: 2 } as const
 const index = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 0xffff_ffff }))
 const byte = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 0xff }))
 const order = Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 0xffff }))
-const Indexes = Schema.Struct({ cons: index, prod: index })
+const Indexes = Schema.Struct({
+  /** Bytes read, modulo 2^32: the reader of the ring writes it. */
+  cons: index,
+  /** Bytes written, modulo 2^32: the writer of the ring writes it. */
+  prod: index
+})
 
 /**
  * The page's header: any words, as they stand in shared memory.
@@ -61,11 +67,13 @@ export const Header = Schema.Struct({
   left: Indexes,
   /** The same of the ring that the server writes. */
   right: Indexes,
-  /** Binary logarithms of the rings' sizes in bytes. */
+  /** The binary logarithm of the left ring's size in bytes, 16 bits; the server writes it. */
   leftOrder: order,
+  /** That of the right ring's. */
   rightOrder: order,
-  /** Whether an end is there: see {@link liveOffset}. */
+  /** Whether the client is there: see {@link liveOffset}. */
   clientLive: byte,
+  /** Whether the server is there. */
   serverLive: byte,
   /** What the server wants the client to signal: 1 when it has written, 2 when it has read, 3 for both. */
   clientNotify: byte,
@@ -200,10 +208,13 @@ export const checkOrders = (orders: Orders): Result.Result<Orders, InvalidOrders
  * @since 0.2.0
  */
 export interface Claim {
+  /** What stands at the page's beginning. */
   readonly header: Header
+  /** The sizes of both rings, which can be. */
   readonly orders: Orders
-  /** References to the pages of the rings; none for one that lies in the page. */
+  /** References to the pages of the left ring; none where it lies in the page. */
   readonly left: Uint32Array<ArrayBuffer>
+  /** References to the pages of the right ring; none where it lies in the page. */
   readonly right: Uint32Array<ArrayBuffer>
 }
 
@@ -240,9 +251,11 @@ export const claimOf = (page: Uint8Array): Result.Result<Claim, InvalidOrders | 
  * @since 0.2.0
  */
 export interface End {
+  /** Whether we have made the rings, or have joined them. */
   readonly side: "server" | "client"
-  /** Sizes of the ring that we read and of the one that we write, in bytes. */
+  /** Bytes of the ring that we read. */
   readonly readSize: number
+  /** Bytes of the ring that we write. */
   readonly writeSize: number
   /** Whether the peer is there. What it wrote before it ended can still be read: so ask this first, then for bytes. */
   readonly peer: "absent" | "connected" | "closed"

@@ -3,17 +3,18 @@
  *
  * @since 0.2.0
  */
+
 import * as CallSite from "@xen-shbuf/core/CallSite"
 import type * as DomainId from "@xen-shbuf/core/DomainId"
 import { EventChannels } from "@xen-shbuf/core/EventChannels"
 import { GrantTable } from "@xen-shbuf/core/GrantTable"
+import * as Lifetime from "@xen-shbuf/core/Lifetime"
 import { invalidInput } from "@xen-shbuf/core/Reason"
 import * as XenStore from "@xen-shbuf/core/XenStore"
 import type { XenStoreError } from "@xen-shbuf/core/XenStoreError"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import { atomic } from "../internal/atomic.ts"
 import * as Duplex from "./internal/duplex.ts"
 import { domainGone, isRestored, restored } from "./internal/peer.ts"
 import * as Protocol from "./Protocol.ts"
@@ -168,5 +169,5 @@ export const listen: (
   options: Options
 ) => Effect.Effect<Vchan, VchanError, GrantTable | EventChannels | XenStore.XenStore | Scope.Scope> = CallSite.named(
   "Server.listen",
-  (options) => atomic(offer(options))
+  (options) => Lifetime.allOrNothing(() => offer(options))
 )

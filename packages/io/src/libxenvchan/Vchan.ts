@@ -21,9 +21,11 @@ import type { VchanError } from "./VchanError.ts"
 export interface Vchan {
   /** The domain at the other end. */
   readonly peer: DomainId.DomainId
+  /** Whether we have offered it, or have joined it. */
   readonly side: "server" | "client"
-  /** Sizes in bytes of the ring that we read and of the one that we write: what is under way at most. */
+  /** Bytes of the ring that we read: what is under way to us at most. */
   readonly readSize: number
+  /** Bytes of the ring that we write: what is under way to the peer at most. */
   readonly writeSize: number
   /** Succeeds when the client has come; at once at the client's end. What is written before waits for it. */
   readonly connected: Effect.Effect<void, VchanError>

@@ -3,6 +3,7 @@
  *
  * @since 0.2.0
  */
+
 import { DomainId } from "@xen-shbuf/core/DomainId"
 import * as EventChannelError from "@xen-shbuf/core/EventChannelError"
 import * as GrantTableError from "@xen-shbuf/core/GrantTableError"

@@ -31,9 +31,11 @@ import type { Opened, Player, Recorder } from "./Sound.ts"
  * @since 0.2.0
  */
 export interface Connected {
+  /** The guest whose card it is. */
   readonly peer: Opened["peer"]
   /** The device's number: a guest may have several cards. */
   readonly id: number
+  /** What the toolstack says of it. */
   readonly card: Configuration.Card
 }
 

@@ -33,12 +33,15 @@ const channelCount = Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 25
 
 /** What each level may say. */
 const overrides = {
+  /** The fewest channels of a stream, 1 to 255; node `channels-min`. */
   channelsMin: Schema.optionalKey(channelCount),
+  /** The most channels of a stream, 1 to 255; node `channels-max`. */
   channelsMax: Schema.optionalKey(channelCount),
-  /** In Hz. */
+  /** In Hz, up to 10 MHz; node `sample-rates`. */
   rates: Schema.optionalKey(Schema.NonEmptyArray(rate)),
+  /** The formats of samples that there are; node `sample-formats`. */
   formats: Schema.optionalKey(Schema.NonEmptyArray(Sample.SampleFormat)),
-  /** The most bytes that a stream's buffer may have. */
+  /** The most bytes that a stream's buffer may have; node `buffer-size`. */
   bufferSize: Schema.optionalKey(positive)
 }
 
@@ -50,14 +53,18 @@ type Overrides = typeof Overrides.Type
 const text = (maximum: number) => Schema.String.check(Schema.isPattern(/^[^\p{Cc}]*$/u), Schema.isMaxLength(maximum))
 
 const StreamDescription = Schema.Struct({
+  /** Whether the guest plays or records; node `type`, `p` or `c`. */
   type: Schema.Literals(["playback", "capture"]),
+  /** The toolstack's name for the stream, of at most 64 characters; node `unique-id`. */
   uniqueId: text(64),
   ...overrides
 })
 
 const DeviceDescription = Schema.Struct({
+  /** Of at most 80 characters; node `name`. */
   name: Schema.optionalKey(text(80)),
   ...overrides,
+  /** Its streams, each in a folder of its number. */
   streams: Schema.Array(StreamDescription)
 })
 
@@ -68,9 +75,12 @@ const DeviceDescription = Schema.Struct({
  * @since 0.2.0
  */
 export const Description = Schema.Struct({
+  /** The card's name for programs, of at most 32 characters; node `short-name`. */
   shortName: Schema.optionalKey(text(32)),
+  /** The card's name for people, of at most 80 characters; node `long-name`. */
   longName: Schema.optionalKey(text(80)),
   ...overrides,
+  /** Its PCM devices, each in a folder of its number. */
   devices: Schema.Array(DeviceDescription)
 })
 
@@ -89,9 +99,23 @@ export type Description = typeof Description.Type
  * @since 0.2.0
  */
 export interface Settings {
-  readonly channels: { readonly min: number; readonly max: number }
-  /** The rates in Hz, rising; or all from the first to the last where nobody has said which. */
-  readonly rates: { readonly min: number; readonly max: number; readonly only: ReadonlyArray<number> | undefined }
+  /** Samples of a frame. */
+  readonly channels: {
+    /** The fewest, 1 to 255. */
+    readonly min: number
+    /** The most, 1 to 255. */
+    readonly max: number
+  }
+  /** The rates in Hz. */
+  readonly rates: {
+    /** The lowest. */
+    readonly min: number
+    /** The highest. */
+    readonly max: number
+    /** All of them, rising; undefined where nobody has said which: then it is any from the lowest to the highest. */
+    readonly only: ReadonlyArray<number> | undefined
+  }
+  /** The formats of samples. */
   readonly formats: ReadonlyArray<Sample.SampleFormat>
   /** The most bytes of a stream's buffer. */
   readonly bufferSize: number
@@ -117,12 +141,15 @@ export const defaults: Settings = {
  * @since 0.2.0
  */
 export interface Stream {
-  /** The PCM device's number on its card, and the stream's on the device. */
+  /** The number of its PCM device on the card, from 0. */
   readonly device: number
+  /** Its own number on the device, from 0. */
   readonly index: number
+  /** Whether the guest plays or records. */
   readonly direction: Direction
   /** The toolstack's name for it, unique in the guest if it has taken care. */
   readonly uniqueId: string
+  /** What holds for it, from all levels. */
   readonly settings: Settings
 }
 
@@ -133,9 +160,11 @@ export interface Stream {
  * @since 0.2.0
  */
 export interface Device {
+  /** Its number on the card, from 0. */
   readonly index: number
   /** Empty where it has none. */
   readonly name: string
+  /** Its streams, by their numbers. */
   readonly streams: ReadonlyArray<Stream>
 }
 
@@ -150,6 +179,7 @@ export interface Card {
   readonly shortName: string
   /** Empty where it has none. */
   readonly longName: string
+  /** Its PCM devices, by their numbers. */
   readonly devices: ReadonlyArray<Device>
 }
 
@@ -183,8 +213,11 @@ export const defaultLimits: Limits = { devices: 32, streams: 64, bufferSize: 2 *
  * @since 0.2.0
  */
 export class TooMany extends Schema.TaggedError<TooMany>()("TooMany", {
+  /** Of what: PCM devices or streams. */
   what: Schema.Literals(["devices", "streams"]),
+  /** How many the card has: of streams those that were counted until it was too much, where nodes are read. */
   count: Schema.Int,
+  /** How many are taken, by the limits. */
   maximum: Schema.Int
 }) {
   override get message() {
@@ -201,7 +234,9 @@ export class TooMany extends Schema.TaggedError<TooMany>()("TooMany", {
 export class NotWithin extends Schema.TaggedError<NotWithin>()("NotWithin", {
   /** The level's path below the card, such as 0/1. */
   level: Schema.String,
+  /** The node's name, such as `channels-max`. */
   node: Schema.String,
+  /** What of it is ruled out: the number, or the one format or rate. */
   value: Schema.String
 }) {
   override get message() {
@@ -216,6 +251,7 @@ export class NotWithin extends Schema.TaggedError<NotWithin>()("NotWithin", {
  * @since 0.2.0
  */
 export class ConfigurationError extends Schema.TaggedError<ConfigurationError>()("ConfigurationError", {
+  /** What is wrong. */
   reason: Schema.Union([TooMany, NotWithin])
 }) {
   override get message() {

@@ -31,7 +31,9 @@ import * as SampleFormat from "./SampleFormat.ts"
 export interface Params {
   /** Frames a second. */
   readonly rate: number
+  /** How a sample is written down; one of whole bytes. */
   readonly format: SampleFormat.SampleFormat
+  /** Samples of a frame, 1 to 255. */
   readonly channels: number
   /** Frames of the buffer that is shared. */
   readonly bufferFrames: number
@@ -46,6 +48,7 @@ export interface Params {
  * @since 0.2.0
  */
 export interface OpenStream {
+  /** What it was opened with. */
   readonly params: Params
   /** Bytes of a frame. */
   readonly frameSize: number
@@ -59,6 +62,7 @@ export interface OpenStream {
   readonly write: (offset: number, length: number) => Effect.Effect<void, ExchangeError>
   /** Asks for samples in a part of the buffer; they are there when it succeeds. */
   readonly read: (offset: number, length: number) => Effect.Effect<void, ExchangeError>
+  /** Starts, pauses, stops or resumes it. */
   readonly trigger: (type: keyof typeof Protocol.trigger) => Effect.Effect<void, ExchangeError>
   /** Stops it as far as the backend is there to do that: for the end of a scope, which waits no longer than it does for a closing. */
   readonly stop: Effect.Effect<void>
@@ -81,6 +85,7 @@ export interface OpenStream {
  * @since 0.2.0
  */
 export interface Line {
+  /** Where it is on the card, and what it may be. */
   readonly stream: Configuration.Stream
   /** What the backend leaves of a range of parameters. */
   readonly query: (params: Protocol.HwParams) => Effect.Effect<Protocol.HwParams, ExchangeError>
@@ -97,7 +102,9 @@ export interface Line {
  * @since 0.2.0
  */
 export interface Card {
+  /** What the toolstack says of it. */
   readonly card: Configuration.Card
+  /** All streams of the card, in order. */
   readonly lines: ReadonlyArray<Line>
   /** Fails when the connection is over. A stream that waits for the backend does not notice: race it with this. */
   readonly ended: Effect.Effect<never, ConnectionError | ExchangeError>

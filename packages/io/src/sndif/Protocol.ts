@@ -83,7 +83,12 @@ const s32 = Schema.Int.check(Schema.isBetween({ minimum: -(2 ** 31), maximum: 2 
  * @category schemas
  * @since 0.2.0
  */
-export const Interval = Schema.Struct({ min: u32, max: u32 })
+export const Interval = Schema.Struct({
+  /** The least, 32 bits. */
+  min: u32,
+  /** The most, 32 bits. */
+  max: u32
+})
 
 /**
  * A range of numbers, both ends in it; none where `min` is bigger than `max`.
@@ -101,9 +106,11 @@ export type Interval = typeof Interval.Type
  * @since 0.2.0
  */
 export const HwParams = Schema.Struct({
+  /** 64 bits, of which `@xen-shbuf/io/sndif/SampleFormat` makes names. */
   formats: u64,
   /** In Hz. */
   rates: Interval,
+  /** Samples of a frame. */
   channels: Interval,
   /** Frames of the buffer. */
   buffer: Interval,
@@ -119,8 +126,26 @@ export const HwParams = Schema.Struct({
  */
 export type HwParams = typeof HwParams.Type
 
-/** What all requests about a part of the buffer have, in bytes. */
-const part = { id: u16, offset: u32, length: u32 }
+/** What all requests have, and all responses. */
+const numbered = {
+  /** The frontend's own number for it, 16 bits; a request's is its response's, too. */
+  id: u16
+}
+
+/** What all requests about a part of the buffer have. */
+const part = {
+  ...numbered,
+  /** Bytes of the buffer before the part, 32 bits. */
+  offset: u32,
+  /** Bytes of the part, 32 bits. */
+  length: u32
+}
+
+/** What an answer says first. */
+const answered = {
+  /** 0, or a number of `@xen-shbuf/io/XenErrno`, negated: 32 bits with a sign. */
+  status: s32
+}
 
 /**
  * A request: any bytes are one. `id` is the frontend's own number, which the response repeats. Numbers are as they were
@@ -130,28 +155,54 @@ const part = { id: u16, offset: u32, length: u32 }
  * @since 0.2.0
  */
 export const Request = Schema.TaggedUnion({
-  /** Opens the stream with a buffer: sizes in bytes, rate in Hz. A period of 0 asks for no events. */
+  /** Opens the stream with a buffer. */
   Open: {
-    id: u16,
+    ...numbered,
+    /** Frames a second, 32 bits. */
     rate: u32,
+    /** The number of a format of samples, 8 bits. */
     format: u8,
+    /** Samples of a frame, 8 bits. */
     channels: u8,
+    /** Bytes of the buffer, 32 bits. */
     bufferSize: u32,
+    /** Reference of the first page of the buffer's directory. */
     directory: u32,
+    /** Bytes from one event of the position to the next, 32 bits; 0 asks for no events. */
     periodSize: u32
   },
-  Close: { id: u16 },
+  /** Closes the stream; the frontend waits for the answer before it frees the buffer. */
+  Close: { ...numbered },
+  /** Asks for what was recorded: the backend writes it in the part. */
   Read: part,
+  /** Tells of samples to play: they lie in the part. */
   Write: part,
+  /** Sets how loud each channel is: in the part are thousandths of dB, 32 bits with a sign each. */
   SetVolume: part,
+  /** Asks how loud each channel is: the backend writes the same in the part. */
   GetVolume: part,
+  /** Silences channels: in the part is a flag of 1 byte or 4 for each channel, not 0 where that is meant. */
   Mute: part,
+  /** Lets channels be heard again: in the part are the same flags. */
   Unmute: part,
-  /** Starts, pauses, stops or resumes: one of {@link trigger}, or what does not exist. */
-  Trigger: { id: u16, type: u8 },
-  HwParamQuery: { id: u16, params: HwParams },
+  /** Starts, pauses, stops or resumes the stream. */
+  Trigger: {
+    ...numbered,
+    /** One of {@link trigger}, or what does not exist; 8 bits. */
+    type: u8
+  },
+  /** Asks what the backend leaves of a choice of parameters. */
+  HwParamQuery: {
+    ...numbered,
+    /** The choice. */
+    params: HwParams
+  },
   /** An operation that the protocol does not have. */
-  Unknown: { id: u16, operation: Schema.Int.check(Schema.isBetween({ minimum: 10, maximum: 255 })) }
+  Unknown: {
+    ...numbered,
+    /** The byte in the place of one of {@link operation}. */
+    operation: Schema.Int.check(Schema.isBetween({ minimum: 10, maximum: 255 }))
+  }
 })
 
 /**
@@ -345,14 +396,22 @@ export const encodeRequest = (slot: Uint8Array, request: Request): void => {
  * @since 0.2.0
  */
 export const Response = Schema.TaggedUnion({
+  /** To all requests but queries. */
   Done: {
-    id: u16,
+    ...numbered,
+    /** The request's, one of {@link operation} as a rule; 8 bits. */
     operation: u8.check(Schema.makeFilter((code: number) => code !== operation.HW_PARAM_QUERY, {
       expected: "an operation that is no query"
     })),
-    status: s32
+    ...answered
   },
-  HwParams: { id: u16, status: s32, params: HwParams }
+  /** To a query. */
+  HwParams: {
+    ...numbered,
+    ...answered,
+    /** What the backend leaves of the choice. */
+    params: HwParams
+  }
 })
 
 /**
@@ -394,6 +453,12 @@ export const encodeResponse = (slot: Uint8Array, response: Response): void => {
   if (response._tag === "HwParams") setHwParams(slot, response.params)
 }
 
+/** What all events have. */
+const counted = {
+  /** How many events the page had before, in 16 bits. */
+  id: u16
+}
+
 /**
  * An event: how much was played or captured, in bytes. `id` counts the events of the page: Linux drops those that it does
  * not expect.
@@ -402,9 +467,18 @@ export const encodeResponse = (slot: Uint8Array, response: Response): void => {
  * @since 0.2.0
  */
 export const Event = Schema.TaggedUnion({
-  CurrentPosition: { id: u16, position: u64 },
+  /** How far the stream is. */
+  CurrentPosition: {
+    ...counted,
+    /** Bytes played or captured so far, 64 bits. */
+    position: u64
+  },
   /** A type of event that the protocol does not have. */
-  Unknown: { id: u16, type: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 255 })) }
+  Unknown: {
+    ...counted,
+    /** The byte in the place of one of {@link event}. */
+    type: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 255 }))
+  }
 })
 
 /**

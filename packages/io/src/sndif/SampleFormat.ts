@@ -14,7 +14,9 @@ import * as SchemaTransformation from "effect/SchemaTransformation"
  * @since 0.2.0
  */
 export interface Details {
+  /** Its number in a request to open a stream, and its bit in a mask: 0 to 24. */
   readonly code: number
+  /** Bits of a sample in memory; undefined where there are no samples of one size. */
   readonly bits: number | undefined
 }
 
@@ -25,30 +27,55 @@ export interface Details {
  * @since 0.2.0
  */
 export const details = {
+  /** 8 bits with a sign. */
   s8: { code: 0, bits: 8 },
+  /** 8 bits without a sign: 128 is silence. */
   u8: { code: 1, bits: 8 },
+  /** 16 bits with a sign, the lowest byte first. */
   s16_le: { code: 2, bits: 16 },
+  /** 16 bits with a sign, the highest byte first. */
   s16_be: { code: 3, bits: 16 },
+  /** 16 bits without a sign, the lowest byte first. */
   u16_le: { code: 4, bits: 16 },
+  /** 16 bits without a sign, the highest byte first. */
   u16_be: { code: 5, bits: 16 },
+  /** 24 bits with a sign in 32, the lowest byte first. */
   s24_le: { code: 6, bits: 32 },
+  /** 24 bits with a sign in 32, the highest byte first. */
   s24_be: { code: 7, bits: 32 },
+  /** 24 bits without a sign in 32, the lowest byte first. */
   u24_le: { code: 8, bits: 32 },
+  /** 24 bits without a sign in 32, the highest byte first. */
   u24_be: { code: 9, bits: 32 },
+  /** 32 bits with a sign, the lowest byte first. */
   s32_le: { code: 10, bits: 32 },
+  /** 32 bits with a sign, the highest byte first. */
   s32_be: { code: 11, bits: 32 },
+  /** 32 bits without a sign, the lowest byte first. */
   u32_le: { code: 12, bits: 32 },
+  /** 32 bits without a sign, the highest byte first. */
   u32_be: { code: 13, bits: 32 },
+  /** A floating-point number of 32 bits from -1 to 1, the lowest byte first. */
   float_le: { code: 14, bits: 32 },
+  /** The same, the highest byte first. */
   float_be: { code: 15, bits: 32 },
+  /** A floating-point number of 64 bits from -1 to 1, the lowest byte first. */
   float64_le: { code: 16, bits: 64 },
+  /** The same, the highest byte first. */
   float64_be: { code: 17, bits: 64 },
+  /** A part of a digital connection (S/PDIF): 24 bits at most, and what else it passes; the lowest byte first. */
   iec958_subframe_le: { code: 18, bits: 32 },
+  /** The same, the highest byte first. */
   iec958_subframe_be: { code: 19, bits: 32 },
+  /** 8 bits in steps that grow with the sample, by ITU-T G.711: what telephones have in America and Japan. */
   mu_law: { code: 20, bits: 8 },
+  /** 8 bits in steps that grow with the sample, by ITU-T G.711: what telephones have elsewhere. */
   a_law: { code: 21, bits: 8 },
+  /** 4 bits for the step from the sample before. */
   ima_adpcm: { code: 22, bits: 4 },
+  /** MPEG audio: a stream that is compressed. */
   mpeg: { code: 23, bits: undefined },
+  /** The speech of GSM: a stream that is compressed. */
   gsm: { code: 24, bits: undefined }
 } as const satisfies { readonly [name: string]: Details }
 

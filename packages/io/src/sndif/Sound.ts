@@ -26,6 +26,7 @@ import type * as SampleFormat from "./SampleFormat.ts"
  * @since 0.2.0
  */
 export interface State {
+  /** Whether it goes on: what the guest's last trigger has made of it. */
   readonly running: "stopped" | "running" | "paused"
   /**
    * How often the guest came too late with samples to play, or for those that were recorded. The end of a sound that was
@@ -46,14 +47,19 @@ export interface State {
  * @since 0.2.0
  */
 export interface Opened {
+  /** The guest. */
   readonly peer: DomainId.DomainId
   /** The device's number: a guest may have several cards. */
   readonly id: number
+  /** The card that it belongs to. */
   readonly card: Configuration.Card
+  /** Where it is on the card, and what it may be. */
   readonly stream: Configuration.Stream
   /** Frames a second. */
   readonly rate: number
+  /** How a sample is written down; one of whole bytes. */
   readonly format: SampleFormat.SampleFormat
+  /** Samples of a frame. */
   readonly channels: number
   /** Bytes of a frame, one sample of each channel. */
   readonly frameSize: number
@@ -63,6 +69,7 @@ export interface Opened {
   readonly periodSize: number
   /** Bytes played or captured so far; after a stop the next multiple of the buffer's size. */
   readonly position: Effect.Effect<number>
+  /** What it is now. */
   readonly state: Effect.Effect<State>
   /** The state, now and whenever it is another, until the stream is closed. Who is slow gets the newest, not each. */
   readonly changes: Stream.Stream<State>

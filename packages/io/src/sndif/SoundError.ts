@@ -29,7 +29,9 @@ export class Refused extends Schema.TaggedError<Refused>()("Refused", {
  * @since 0.2.0
  */
 export class WrongAnswer extends Schema.TaggedError<WrongAnswer>()("WrongAnswer", {
+  /** The operation's name in the header, such as OPEN. */
   operation: Schema.String,
+  /** What is wrong with the answer. */
   detail: Schema.String
 }) {
   override get message() {
@@ -44,6 +46,7 @@ export class WrongAnswer extends Schema.TaggedError<WrongAnswer>()("WrongAnswer"
  * @since 0.2.0
  */
 export class SoundError extends Schema.TaggedError<SoundError>()("SoundError", {
+  /** Whether it was refused, or answered wrongly. */
   reason: Schema.Union([Refused, WrongAnswer])
 }) {
   override get message() {

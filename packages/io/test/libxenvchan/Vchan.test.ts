@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { EventChannels } from "@xen-shbuf/core/EventChannels"
+import { type EventChannel, EventChannels } from "@xen-shbuf/core/EventChannels"
 import * as Client from "@xen-shbuf/io/libxenvchan/Client"
 import * as Protocol from "@xen-shbuf/io/libxenvchan/Protocol"
 import * as Server from "@xen-shbuf/io/libxenvchan/Server"
@@ -519,6 +519,48 @@ describe("libxenvchan in memory", () => {
       const waits = yield* waiting(connect)
       assert.strictEqual(yield* mapped, 0)
       yield* Fiber.interrupt(waits)
+    }))
+
+  inXen("a storm of signals costs an end that waits a look or two, and one that does not wait nothing", () =>
+    Effect.gen(function*() {
+      let looks = 0
+      const counted = Effect.updateService(EventChannels, (channels) => ({
+        ...channels,
+        listen: (options: { readonly peer: number }) =>
+          Effect.map(channels.listen(options), (channel) => ({
+            ...channel,
+            wait: Effect.tap(channel.wait, () => Effect.sync(() => looks++))
+          }))
+      }))
+      const ports: Array<EventChannel> = []
+      const lent = Effect.updateService(EventChannels, (channels) => ({
+        ...channels,
+        join: (options: { readonly peer: number; readonly port: number }) =>
+          Effect.tap(channels.join(options), (channel) => Effect.sync(() => ports.push(channel)))
+      }))
+      const end = yield* Server.listen({ peer: client, path, readSize: 1024 }).pipe(counted, Effect.provide(TestXen.layerDomain(server)))
+      const peer = yield* Client.connect({ peer: server, path }).pipe(lent, Effect.provide(TestXen.layerDomain(client)))
+      yield* end.connected
+      const { below, bytes } = random(Math.floor(Math.random() * 2 ** 31))
+      /** Thousands of signals, with nobody else's turn between, then a few turns. */
+      const storm = Effect.suspend(() => {
+        for (let i = 1000 + below(2000); i > 0; i--) Effect.runSync(ports[0]!.notify)
+        return Effect.repeat(Effect.yieldNow, { times: below(6) })
+      })
+      const storms = 40
+      const asleep = looks
+      for (let i = 0; i < storms; i++) yield* storm
+      assert.isAtMost(looks - asleep, 2)
+      const sent = bytes(5000)
+      const reading = yield* waiting(take(end, sent.length, () => below(2000)))
+      const before = looks
+      for (let i = 0; i < storms; i++) yield* storm
+      assert.isAtMost(looks - before, 2 * storms + 2)
+      assert.isUndefined(reading.pollUnsafe())
+      const writing = yield* Effect.forkScoped(peer.write(sent))
+      for (let i = 0; i < storms; i++) yield* storm
+      yield* Fiber.join(writing)
+      sameBytes(yield* Fiber.join(reading), sent, "what came in a storm")
     }))
 
   inXen("what the caller asks for is checked", () =>

@@ -39,18 +39,14 @@ export const grantTable = (xen: Hypervisor.Hypervisor, linux: Linux.Linux): Gran
         : Effect.fail(new GrantTableError.GrantTableError({ operation, reason: result.failure }))
     })
   const arm =
-    (holding: Linux.Share | Linux.Mapping): GrantTable.Held<GrantTable.SharedPages>["arm"] => (notification) =>
+    (holding: Linux.Share | Linux.Mapping): GrantTable.Acquired["arm"] => (notification) =>
       domain.alive ? Linux.arm(linux, holding, notification) : Result.fail(gone(domain.id))
   return {
     share: (request) =>
       run("share", (caller) =>
         Result.map(Hypervisor.share(xen, linux, request, caller), (share) => ({
-          pages: {
-            peer: share.peer,
-            access: share.access,
-            refs: share.refs.slice(),
-            bytes: new Uint8Array(share.view.buffer)
-          },
+          refs: share.refs.slice(),
+          bytes: new Uint8Array(share.view.buffer),
           arm: arm(share),
           release: () => {
             share.isScopeOpen = false
@@ -60,11 +56,7 @@ export const grantTable = (xen: Hypervisor.Hypervisor, linux: Linux.Linux): Gran
     map: (request) =>
       run("map", (caller) =>
         Result.map(Hypervisor.map(xen, linux, request, caller), (mapping) => ({
-          pages: {
-            peer: request.peer,
-            access: mapping.access,
-            bytes: new Uint8Array(mapping.region.buffer)
-          },
+          bytes: new Uint8Array(mapping.region.buffer),
           arm: arm(mapping),
           release: () => Linux.unmap(mapping)
         }))),
@@ -113,6 +105,15 @@ export const isHeld = ({ listener }: Channels.End): boolean => listener !== unde
 export const bindPort = ({ channels, domain }: Linux.Linux): Port =>
   Result.getOrThrow(Channels.listen(channels, domain.id, deaf, undefined)).port
 
+/** The answer comes in a turn of its own, as from a real one; who is interrupted before gets nothing. */
+const answeredLater = <A>(
+  restore: XenStore.Restore,
+  acquire: Effect.Effect<A, XenStoreError>,
+  undo: (acquired: A) => void
+): Effect.Effect<A, XenStoreError> =>
+  Effect.flatMap(acquire, (acquired) =>
+    Effect.as(Effect.onInterrupt(restore(Effect.yieldNow), () => Effect.sync(() => undo(acquired))), acquired))
+
 /** Xenstore as a domain sees it. */
 export const store = (linux: Linux.Linux): XenStore.Driver => {
   const { domain } = linux
@@ -126,6 +127,7 @@ export const store = (linux: Linux.Linux): XenStore.Driver => {
         ? Effect.succeed(result.success)
         : Effect.fail(new XenStoreError({ operation, reason: result.failure }))
     })
+  const abort = (id: number) => Store.abort(linux.client, id)
   return {
     read: (path, id) => run("read", (client) => Result.map(Store.get(client, path, id), ({ value }) => value.slice())),
     write: (path, value, id) => run("write", (client) => Store.write(client, path, value, id)),
@@ -137,12 +139,20 @@ export const store = (linux: Linux.Linux): XenStore.Driver => {
       run("permissions", (client) => Result.map(Store.get(client, path, id), ({ permissions }) => permissions)),
     setPermissions: (path, permissions, id) =>
       run("setPermissions", (client) => Store.setPermissions(client, path, permissions, id)),
-    begin: run("transaction", Store.begin),
-    commit: (id) => run("transaction", (client) => Store.commit(client, id)),
-    abort: (id) => Effect.sync(() => Store.abort(linux.client, id)),
-    watch: (path, changed, ended) =>
-      run("watch", (client, caller) =>
-        Result.map(Store.watch(client, path, changed, ended, caller), (release) => ({ release }))),
+    begin: (restore) => answeredLater(restore, run("transaction", Store.begin), abort),
+    commit: (id, restore) =>
+      Effect.andThen(
+        Effect.onInterrupt(restore(Effect.yieldNow), () => Effect.sync(() => abort(id))),
+        run("transaction", (client) => Store.commit(client, id))
+      ),
+    abort: (id) => Effect.sync(() => abort(id)),
+    watch: (path, changed, ended, restore) =>
+      answeredLater(
+        restore,
+        run("watch", (client, caller) =>
+          Result.map(Store.watch(client, path, changed, ended, caller), (release) => ({ release }))),
+        ({ release }) => release()
+      ),
     ownId: Effect.sync(() => domain.id)
   }
 }

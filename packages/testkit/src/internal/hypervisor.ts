@@ -44,8 +44,8 @@ export const stop = (xen: Hypervisor): void => {
 }
 
 /** Creates a domain. */
-export const add = (xen: Hypervisor, id: DomainId, limits: Linux.Limits): Linux.Linux => {
-  const linux = Linux.make({ id, alive: true }, xen.store, limits)
+export const add = (xen: Hypervisor, id: DomainId, capacity: Linux.Capacity): Linux.Linux => {
+  const linux = Linux.make({ id, alive: true }, xen.store, capacity)
   xen.domains.set(id, linux)
   Store.introduce(xen.store, id)
   return linux

@@ -70,7 +70,7 @@ export interface Mapping {
 }
 
 /** What a domain can hold. */
-export interface Limits {
+export interface Capacity {
   readonly sharedPages: number
   readonly grantRefs: number
   readonly mappedPages: number
@@ -101,14 +101,14 @@ export interface Linux {
   fresh: number
 }
 
-export const make = (domain: Domain, store: Store.Store, limits: Limits): Linux => ({
+export const make = (domain: Domain, store: Store.Store, capacity: Capacity): Linux => ({
   domain,
-  table: Grants.make(domain, limits.grantRefs),
-  track: { limit: limits.mappedPages, used: 0 },
-  channels: EventChannels.make(domain, limits.ports, store.counter),
+  table: Grants.make(domain, capacity.grantRefs),
+  track: { limit: capacity.mappedPages, used: 0 },
+  channels: EventChannels.make(domain, capacity.ports, store.counter),
   signalled: [],
   client: Store.connect(store, domain.id),
-  sharedLimit: limits.sharedPages,
+  sharedLimit: capacity.sharedPages,
   sharedPages: 0,
   shares: new Set(),
   mappings: new Set(),
@@ -188,6 +188,11 @@ const release = (share: Share, ref: number): void => {
   if (!share.held) owner.shares.delete(share)
 }
 
+/** Gives back all that is still in the owner's table, without an object for each page. */
+const giveBack = (share: Share): void => {
+  for (const ref of share.refs) if (share.owner.table.entries[ref] === share) release(share, ref)
+}
+
 /** Arms a notification, or cancels it. */
 export const arm = (
   self: Linux,
@@ -232,7 +237,7 @@ export const endShare = (share: Share): "moved" | undefined => {
   signal(share.owner, share.notification)
   const left = MappedMemory.unmap(share.view)
   share.owner.sharedPages -= share.refs.length
-  for (const ref of granted(share)) release(share, ref)
+  giveBack(share)
   if (share.frames === 0) share.owner.shares.delete(share)
   return left
 }
@@ -374,7 +379,7 @@ export const resume = (self: Linux, id: DomainId): Linux => {
     share.owner = left
     share.isLost = true
     makePrivate(share.view, true)
-    for (const ref of granted(share)) release(share, ref)
+    giveBack(share)
   }
   self.mappings.clear()
   self.shares.clear()

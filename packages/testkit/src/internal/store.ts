@@ -23,13 +23,13 @@ export interface Node {
   readonly generation: number
 }
 
-/** What is held, and may be forgotten. */
-interface Held {
+/** What is noted of it, and may be forgotten. */
+interface Noted {
   readonly made: number
   readonly caller: StackFrame | undefined
 }
 
-interface Watch extends Held {
+interface Watch extends Noted {
   readonly client: Client
   /** As it was given, which is how changes are told. */
   readonly path: string
@@ -51,7 +51,7 @@ export interface Quotas {
 /** What xenstored allows a guest unless told otherwise. */
 export const quotas: Quotas = { nodes: 1000, watches: 128, transactions: 10, size: 2048 }
 
-interface Transaction extends Held {
+interface Transaction extends Noted {
   readonly base: Node
   root: Node
   /** The paths that it looked at or changed. */
@@ -168,12 +168,17 @@ const count = (root: Node, owner: DomainId): number => {
   return sum
 }
 
+/** A quota is used up: xenstored does not say which, so this is what a client makes of it that asked with so many bytes. */
+const full = (path: string, byteLength: number): Outcome<never> =>
+  Result.fail(new StoreError.QuotaExceeded({ path, quota: byteLength > quotas.size ? "size" : "nodes" }))
+
 /** A node to write at a path, made together with those above it that are missing. */
 const ensure = (
   client: Client,
   root: Node,
   path: string,
-  names: ReadonlyArray<string>
+  names: ReadonlyArray<string>,
+  byteLength: number
 ): Outcome<{ readonly root: Node; readonly node: Node; readonly isNew: boolean }> => {
   const { id, store } = client
   const there = find(root, names)
@@ -185,13 +190,9 @@ const ensure = (
     if (find(tree, part) !== undefined) continue
     const above = find(tree, names.slice(0, depth - 1))!
     const permissions = id === 0 ? above.permissions : { ...above.permissions, owner: id }
-    if (id !== 0 && count(tree, id) >= store.quotas.nodes) {
-      return Result.fail(new StoreError.QuotaExceeded({ path, quota: "nodes" }))
-    }
+    if (id !== 0 && count(tree, id) >= store.quotas.nodes) return full(path, byteLength)
     tree = replace(store, tree, part, { value: empty, permissions, children: new Map(), generation: ++store.generations })
-    if (id !== 0 && sizeOf(find(tree, names.slice(0, depth - 1))!) > store.quotas.size) {
-      return Result.fail(new StoreError.QuotaExceeded({ path, quota: "size" }))
-    }
+    if (id !== 0 && sizeOf(find(tree, names.slice(0, depth - 1))!) > store.quotas.size) return full(path, byteLength)
   }
   return Result.succeed({ root: tree, node: find(tree, names)!, isNew: true })
 }
@@ -203,17 +204,15 @@ const told = (root: Node, names: ReadonlyArray<string>, ...nodes: ReadonlyArray<
 const permissionsOf = (...nodes: ReadonlyArray<Node>) => nodes.map(({ permissions }) => permissions)
 
 const writing = (client: Client, path: string, names: ReadonlyArray<string>, value: Uint8Array): Change => (root) =>
-  Result.flatMap(ensure(client, root, path, names), ({ node, root }) => {
+  Result.flatMap(ensure(client, root, path, names, path.length + 1 + value.length), ({ node, root }) => {
     const { id, store } = client
     const written = { ...node, value, generation: ++store.generations }
-    if (id !== 0 && sizeOf(written) > store.quotas.size) {
-      return Result.fail(new StoreError.QuotaExceeded({ path, quota: "size" }))
-    }
+    if (id !== 0 && sizeOf(written) > store.quotas.size) return full(path, path.length + 1 + value.length)
     return Result.succeed({ root: replace(store, root, names, written), told: told(root, names, written) })
   })
 
 const making = (client: Client, path: string, names: ReadonlyArray<string>): Change => (root) =>
-  Result.map(ensure(client, root, path, names), ({ isNew, node, root }) => ({
+  Result.map(ensure(client, root, path, names, 0), ({ isNew, node, root }) => ({
     root,
     told: isNew ? told(root, names, node) : []
   }))

@@ -143,6 +143,35 @@ class Ports {
 const policy = "Xen's policy keeps the two apart: with SILO a guest can reach dom0 alone (xsm=dummy on Xen's command line " +
   "lifts it)"
 
+const failed = (device: string, call: string, errno: string) => new Reason.DeviceFailed({ device, call, errno })
+
+const listenRefused = (path: string, { peer }: EventChannels.ListenRequest) => (errno: string): Refusal => {
+  switch (errno) {
+    case "ENOSPC":
+      return new OutOfPorts()
+    case "ESRCH":
+      return new NoSuchDomain({ peer })
+    case "EPERM":
+      return new Reason.Unsupported({ feature: `An event channel with domain ${peer}`, detail: policy })
+    default:
+      return failed(path, "BIND_UNBOUND_PORT", errno)
+  }
+}
+
+const joinRefused = (path: string, { peer, port }: EventChannels.JoinRequest) => (errno: string): Refusal => {
+  switch (errno) {
+    case "ENOSPC":
+      return new OutOfPorts()
+    case "ESRCH":
+      return new NoSuchDomain({ peer })
+    case "EINVAL":
+    case "EPERM":
+      return new PortRefused({ peer, port })
+    default:
+      return failed(path, "BIND_INTERDOMAIN", errno)
+  }
+}
+
 /** Opens the device at its first use. */
 export const make = Effect.fnUntraced(function*(
   kernel: () => Result.Result<Kernel, Reason.Unsupported>,
@@ -181,37 +210,12 @@ export const make = Effect.fnUntraced(function*(
         : Effect.fail(new EventChannelError({ operation, reason: bound.failure }))
     })
 
-  const failed = (call: string, errno: string) => new Reason.DeviceFailed({ device: path, call, errno })
   const driver: EventChannels.Driver = {
-    listen: ({ peer }, listener) =>
-      bind("listen", (ports) =>
-        ports.bind(Abi.BIND_UNBOUND_PORT, [peer], listener, (errno) => {
-          switch (errno) {
-            case "ENOSPC":
-              return new OutOfPorts()
-            case "ESRCH":
-              return new NoSuchDomain({ peer })
-            case "EPERM":
-              return new Reason.Unsupported({ feature: `An event channel with domain ${peer}`, detail: policy })
-            default:
-              return failed("BIND_UNBOUND_PORT", errno)
-          }
-        })),
-    join: ({ peer, port }, listener) =>
+    listen: (request, listener) =>
+      bind("listen", (ports) => ports.bind(Abi.BIND_UNBOUND_PORT, [request.peer], listener, listenRefused(path, request))),
+    join: (request, listener) =>
       bind("join", (ports) =>
-        ports.bind(Abi.BIND_INTERDOMAIN, [peer, port], listener, (errno) => {
-          switch (errno) {
-            case "ENOSPC":
-              return new OutOfPorts()
-            case "ESRCH":
-              return new NoSuchDomain({ peer })
-            case "EINVAL":
-            case "EPERM":
-              return new PortRefused({ peer, port })
-            default:
-              return failed("BIND_INTERDOMAIN", errno)
-          }
-        }))
+        ports.bind(Abi.BIND_INTERDOMAIN, [request.peer, request.port], listener, joinRefused(path, request)))
   }
   return driver
 })

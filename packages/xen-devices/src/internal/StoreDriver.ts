@@ -81,11 +81,13 @@ interface Requests {
   /** Asks, and waits for the answer. Who is interrupted leaves it to be thrown away. */
   readonly ask: (asked: Asked) => Effect.Effect<Uint8Array, XenStoreError>
   /**
-   * The same for what acquires or releases something, which core does uninterruptibly. `undo` takes back what an answer
-   * gave to nobody, `left` does what is due when who waits is interrupted.
+   * The same for what acquires or releases something, which core does uninterruptibly but for the wait, and that only where
+   * its caller can be interrupted. `undo` takes back what an answer gave to nobody, `left` does what is due when who waits
+   * is interrupted.
    */
   readonly askFor: (
     asked: Asked,
+    restore: XenStore.Restore,
     undo: Connection.Pending["undo"],
     left: (pending: Connection.Pending | undefined) => void
   ) => Effect.Effect<Uint8Array, XenStoreError>
@@ -122,13 +124,13 @@ const requestsOf = (connection: Connection.Connection): Requests => {
         const pending = start(asked, undefined, resume)
         return pending === undefined ? undefined : Effect.sync(() => connection.abandon(pending))
       }),
-    askFor: (asked, undo, left) =>
+    askFor: (asked, restore, undo, left) =>
       Effect.suspend(() => {
         let pending: Connection.Pending | undefined
         const asking = Effect.callback<Uint8Array, XenStoreError>((resume) => {
           pending = start(asked, undo, resume)
         })
-        return Effect.onInterrupt(Effect.interruptible(asking), () => Effect.sync(() => left(pending)))
+        return Effect.onInterrupt(restore(asking), () => Effect.sync(() => left(pending)))
       }),
     tell: (request, payload, transaction = 0) =>
       void connection.ask({ type: Wire.types[request], transaction, payload })
@@ -169,7 +171,7 @@ const parts = Effect.fnUntraced(function*({ ask }: Requests, path: string, trans
       offset += part.byteLength
     }
   }
-  return yield* failed("directory", new Conflict({ attempts: listAttempts }))
+  return yield* failed("directory", new Conflict({ attempts: listAttempts, path }))
 })
 
 const nodes = (requests: Requests) => {
@@ -215,21 +217,21 @@ const transactions = ({ askFor, tell }: Requests, connection: Connection.Connect
   const abort = (id: number) => tell("TRANSACTION_END", Wire.strings("F"), id)
   const ended = { operation: "transaction", request: "TRANSACTION_END", path: "/" } as const
   return {
-    begin: Effect.suspend(() => {
+    begin: (restore) => {
       const asked: Asked = {
         ...{ operation: "transaction", request: "TRANSACTION_START", path: "/" },
         payload: Wire.strings("")
       }
       const undo = (payload: Uint8Array) => void Result.map(Wire.transactionId(payload), abort)
       const left = (pending: Connection.Pending | undefined) => pending && connection.abandon(pending)
-      return Effect.flatMap(askFor(asked, undo, left), decoded(asked, Wire.transactionId))
-    }),
-    commit: (id) => {
+      return Effect.flatMap(askFor(asked, restore, undo, left), decoded(asked, Wire.transactionId))
+    },
+    commit: (id, restore) => {
       // Either it was sent, and xenstore ends it, or it must be ended now.
       const left = (pending: Connection.Pending | undefined) => {
         if (pending === undefined || connection.withdraw(pending)) abort(id)
       }
-      return Effect.matchEffect(askFor({ ...ended, transaction: id, payload: Wire.strings("T") }, undefined, left), {
+      return Effect.matchEffect(askFor({ ...ended, transaction: id, payload: Wire.strings("T") }, restore, undefined, left), {
         onSuccess: () => Effect.succeed(true),
         onFailure: (error) => isConflict(error) ? Effect.succeed(false) : Effect.fail(error)
       })
@@ -241,7 +243,7 @@ const transactions = ({ askFor, tell }: Requests, connection: Connection.Connect
 const isConflict = ({ reason }: XenStoreError) => reason._tag === "DeviceFailed" && reason.errno === "EAGAIN"
 
 const watches = ({ askFor, tell }: Requests, connection: Connection.Connection) => ({
-  watch: (path, changed, ended) =>
+  watch: (path, changed, ended, restore) =>
     Effect.suspend(() => {
       // The first event may come before the answer.
       const token = connection.watcher({ path, changed, ended })
@@ -253,6 +255,7 @@ const watches = ({ askFor, tell }: Requests, connection: Connection.Connection) 
       }
       const asking = askFor(
         { operation: "watch", request: "WATCH", path, payload },
+        restore,
         unwatch,
         (pending) => pending && connection.abandon(pending)
       )

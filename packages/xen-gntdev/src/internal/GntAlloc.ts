@@ -139,7 +139,7 @@ const share = (
   self: GntAlloc,
   opened: Opened,
   { access, pages, peer }: GrantTable.ShareRequest
-): Files.Outcome<GrantTable.Held<GrantTable.SharedPages>> => {
+): Files.Outcome<GrantTable.AcquiredShare> => {
   const { device } = self
   const { account, fd, system } = opened
   if (exceedsLimit(self, opened, pages)) readLimit(self)
@@ -178,7 +178,8 @@ const share = (
       const rearm = Notify.make(system, device)
       account.live += pages
       return Result.succeed({
-        pages: { peer, access, refs: given, bytes },
+        refs: given,
+        bytes,
         release: () => {
           account.live -= pages
           const left = MappedMemory.unmap(region, system)
@@ -202,7 +203,7 @@ const share = (
 export const sharing = (
   self: GntAlloc,
   request: GrantTable.ShareRequest
-): Files.Outcome<GrantTable.Held<GrantTable.SharedPages>> =>
+): Files.Outcome<GrantTable.AcquiredShare> =>
   Result.flatMap(opened(self), (device) => share(self, device, request))
 
 /** The limit of pages shared at one time, read anew. */

@@ -17,19 +17,16 @@ import * as Notify from "./Notify.ts"
 import * as Requests from "./Requests.ts"
 import * as Search from "./Search.ts"
 
-type Mapped = GrantTable.Held<GrantTable.MappedPages>
-
 /** What is held of pages that are mapped. */
 const hold = (
   requests: Requests.Requests,
   system: SystemCalls.SystemCalls,
-  { access, peer }: GrantTable.MapRequest,
   noted: ReadonlyArray<Requests.Noted>,
   region: MappedMemory.Region
-): Mapped => {
+): GrantTable.Acquired => {
   const rearm = Notify.make(system, requests.device)
   return {
-    pages: { peer, access, bytes: new Uint8Array(region.buffer) },
+    bytes: new Uint8Array(region.buffer),
     release: () => {
       const left = MappedMemory.unmap(region, system)
       Requests.forgetAll(requests, system, noted)
@@ -56,7 +53,7 @@ const hold = (
 }
 
 /** Maps a request as one region. */
-export const map = (requests: Requests.Requests, request: GrantTable.MapRequest): Files.Outcome<Mapped> =>
+export const map = (requests: Requests.Requests, request: GrantTable.MapRequest): Files.Outcome<GrantTable.Acquired> =>
   Result.flatMap(Requests.opened(requests), (system) =>
     Result.flatMap(Requests.noteAll(requests, system, request), (noted) => {
       let failure: MappedMemory.MapFailure | undefined
@@ -70,7 +67,7 @@ export const map = (requests: Requests.Requests, request: GrantTable.MapRequest)
         const region = mapped.success
         return Device.orUndo(
           () => MappedMemory.unmap(region, system),
-          () => Result.succeed(hold(requests, system, request, noted, region))
+          () => Result.succeed(hold(requests, system, noted, region))
         )
       })
       return Result.isSuccess(held) ? Result.succeed(held.success) : Search.explain(requests, system, request, noted, failure!)

@@ -2,11 +2,13 @@ import type { DomainId } from "@xen-shbuf/core/DomainId"
 import type * as XenStore from "@xen-shbuf/core/XenStore"
 import type { XenStoreError } from "@xen-shbuf/core/XenStoreError"
 import * as Cause from "effect/Cause"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Queue from "effect/Queue"
+import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import { ConnectionError, InvalidNode, PeerClosed, PeerGone, type Reason, Suspended } from "../ConnectionError.ts"
 import type { Device, Nodes } from "../Device.ts"
@@ -51,6 +53,8 @@ const hasPublished = isIn("Initialised", "Connected")
 const isUsing = isIn("Initialised", "Connected", "Reconfiguring", "Reconfigured")
 /** States of ours that only somebody who was connected leaves behind, or a toolstack that wants an end. */
 const isLeftBehind = isIn("Initialised", "Connected", "Closing", "Reconfiguring", "Reconfigured", "Invalid")
+
+const withinOf = <E, R, AE, AR>({ options }: Self<E, R, AE, AR>): Duration.Input => options.closeWithin ?? "2 seconds"
 
 type Any<A> = Effect.Effect<A, XenStoreError>
 
@@ -98,6 +102,24 @@ export const run = <E, R, AE, AR>(self: Self<E, R, AE, AR>): Effect.Effect<void,
     Effect.flatMap((again) => again ? run(self) : Effect.void)
   )
 
+/** Says Closed, if it does not say so already: what we write is told to us, too. */
+const close = (self: Known): Any<void> =>
+  Effect.flatMap(States.look(self.store, self.backendPath), (ours) => ours === "Closed" ? Effect.void : setClosed(self))
+
+/**
+ * The same where nobody comes back to try again: for as long as xenstore refuses, unless there is none any more. A frontend
+ * would believe in us for ever.
+ */
+const closeAtLast = <E, R, AE, AR>(self: Self<E, R, AE, AR>): Effect.Effect<void> =>
+  close(self).pipe(
+    Effect.retry({
+      schedule: Schedule.spaced("50 millis"),
+      while: ({ reason }) => reason._tag !== "StoreGone" && reason._tag !== "DeviceUnavailable"
+    }),
+    Effect.timeoutOption(withinOf(self)),
+    Effect.ignore
+  )
+
 /** Why our half is not there any more. */
 const whyGone = (self: Known): Any<Suspended | PeerGone> =>
   Effect.map(States.isRestored(self.store, self.backend), (is) =>
@@ -107,11 +129,12 @@ const whyGone = (self: Known): Any<Suspended | PeerGone> =>
 const broken = Effect.fnUntraced(function*<E, R, AE, AR>(self: Self<E, R, AE, AR>, cause: Cause.Cause<unknown>) {
   if (yield* Effect.orElseSucceed(States.isRestored(self.store, self.backend), () => false)) return false
   yield* Effect.logError("The device failed; it is begun anew.", cause)
-  // Not where it says so already: what we write is told to us, too.
-  yield* Effect.ignore(Effect.flatMap(States.look(self.store, self.backendPath), (ours) =>
-    ours === "Closed" ? Effect.void : setClosed(self)))
+  if (self.isStopping()) {
+    yield* closeAtLast(self)
+    return false
+  }
+  yield* Effect.ignore(close(self))
   yield* self.pace.began
-  if (self.isStopping()) return false
   const error = Cause.findErrorOption(cause)
   const isNode = Option.isSome(error) && error.value instanceof ConnectionError && error.value.reason._tag === "InvalidNode"
   // A node that can't be is so until somebody writes another.
@@ -230,7 +253,7 @@ const setClosed = ({ backendPath, store, written }: Known): Any<void> =>
 const letGo = <E, R, AE, AR>(self: Self<E, R, AE, AR>, device: Device): Effect.Effect<void> => {
   const gone: Effect.Effect<void, XenStoreError> = Effect.flatMap(look(self, device.frontendPath), ({ ours, theirs }) =>
     ours === "Missing" || !isUsing(theirs) ? Effect.void : Effect.andThen(Queue.take(self.bell), gone))
-  return gone.pipe(Effect.timeoutOption(self.options.closeWithin ?? "2 seconds"), Effect.ignore)
+  return gone.pipe(Effect.timeoutOption(withinOf(self)), Effect.ignore)
 }
 
 /** Why a connection is over, but for the handler's own end. */

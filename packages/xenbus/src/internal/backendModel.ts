@@ -50,7 +50,10 @@ export interface Options<E, R, AE = never, AR = never> {
    * published, as Linux's keyboards.
    */
   readonly publishes?: string | undefined
-  /** Devices at one time: 256 unless given. More are left waiting, and a warning is logged. */
+  /**
+   * Devices at one time: 256 in dom0 and 100 in a guest unless given. More are left waiting, and a warning is logged. Each
+   * takes a watch, of which Xen lets a guest have 128 in all: who serves several types there gives each its part.
+   */
   readonly maxDevices?: number | undefined
   /**
    * When a device may go back to InitWait: at once for the first time, then after this schedule's delays, so that a guest
@@ -58,6 +61,9 @@ export interface Options<E, R, AE = never, AR = never> {
    * for a device that was quiet for a minute.
    */
   readonly restarts?: Schedule.Schedule<unknown> | undefined
-  /** How long the end of `serve` waits for frontends to let go: 2 seconds unless given. */
+  /**
+   * How long the end of `serve` waits for frontends to let go, and tries to say Closed where xenstore refuses: 2 seconds
+   * unless given.
+   */
   readonly closeWithin?: Duration.Input | undefined
 }

@@ -23,7 +23,8 @@ interface Entry {
   readonly fiber: Fiber.Fiber<void>
 }
 
-const defaultMaxDevices = 256
+/** Each device takes a watch. Xen lets a guest have 128, for all of its programs and its Linux, and dom0 any number. */
+const defaultMaxDevices = (ownId: DomainId.DomainId): number => ownId === 0 ? 256 : 100
 
 /** Different paths below a type that are kept until they are looked at; more are a look at all. */
 const paths = 1024
@@ -48,7 +49,7 @@ class Server<E, R, AE, AR> {
     this.ownId = ownId
     this.options = options
     this.base = `${StorePath.ofDomain(ownId)}/backend/${options.type}`
-    this.most = options.maxDevices ?? defaultMaxDevices
+    this.most = options.maxDevices ?? defaultMaxDevices(ownId)
   }
 
   /** Looks at what a change of a path may have to do with. */
@@ -171,7 +172,7 @@ export const serve = <E, R, AE, AR>(
   Effect.gen(function*() {
     yield* checked({ type: options.type })
     const store = yield* XenStore.XenStore
-    const { maxDevices = defaultMaxDevices, type } = options
+    const { maxDevices = 0, type } = options
     const failed = failWith(`backend/${type}`)
     // Not even one that is no number at all, which nothing exceeds.
     if (!(maxDevices >= 0)) return yield* Effect.fail(failed({ reason: invalidInput("maxDevices", maxDevices, "a number of devices") }))

@@ -54,16 +54,16 @@ const grantTable = (path: string): GrantTable.GrantTable["Service"] => {
     closeSync(fd)
     return new Uint8Array(region.buffer)
   }
-  const held = <Pages>(pages: Pages) => ({ pages, arm: () => Result.succeed(undefined), release: () => {} })
+  const kept = { arm: () => Result.succeed(undefined), release: () => {} }
   return GrantTable.make({
-    share: ({ access, pages, peer }) =>
+    share: ({ access, pages }) =>
       Effect.sync(() => {
         const refs = Uint32Array.from({ length: pages }, (_, i) => firstRef + shared + i)
         shared += pages
-        return held({ access, peer, refs, bytes: map(refs[0]! - firstRef, pages, access) })
+        return { refs, bytes: map(refs[0]! - firstRef, pages, access), ...kept }
       }),
-    map: ({ access, peer, refs }) =>
-      Effect.sync(() => held({ access, peer, bytes: map(refs[0]! - firstRef, refs.length, access) })),
+    map: ({ access, refs }) =>
+      Effect.sync(() => ({ bytes: map(refs[0]! - firstRef, refs.length, access), ...kept })),
     read: () => Effect.void,
     copy: () => Effect.void,
     limits: Effect.succeed({})

@@ -1,12 +1,20 @@
-import { assert, describe, it } from "@effect/vitest"
+/**
+ * One half of a ring or of an event page, against a peer that writes what it likes, where it likes, before and after each
+ * load, store and copy of ours. Judges by rules of its own, and shares no code with the library. A case is a number.
+ */
 import * as EventPage from "@xen-shbuf/xenbus/EventPage"
 import * as Ring from "@xen-shbuf/xenbus/Ring"
 import { RingError } from "@xen-shbuf/xenbus/RingError"
+import * as Effect from "effect/Effect"
 import type * as Result from "effect/Result"
-import * as Schema from "effect/Schema"
-import * as Model from "./Model.ts"
+import * as assert from "node:assert/strict"
+import * as Model from "../../../packages/xenbus/test/Model.ts"
+import * as Traces from "../../../packages/xenbus/test/Traces.ts"
 
-type Side = "front" | "back" | "producer" | "consumer"
+/** The halves, in the order in which cases take turns. */
+export const halves = ["front", "back", "producer", "consumer"] as const
+
+type Side = typeof halves[number]
 
 /** Where the words of a side stand, and by how much the peer's index may be ahead of what we have shown it. */
 const sides = {
@@ -16,6 +24,15 @@ const sides = {
   consumer: { own: 0, peerEvent: -1, peer: 1, ownEvent: -1, index: "in_prod" }
 } as const
 
+/** What the error of an index says. */
+interface Fault {
+  readonly _tag: "TooFar" | "Backwards"
+  readonly index: string
+  readonly value: number
+  readonly seen: number
+  readonly limit?: number
+}
+
 /** Only what all have; what a side has not answers undefined. */
 interface Half {
   readonly put?: (bytes: Uint8Array) => Result.Result<boolean, RingError>
@@ -24,14 +41,31 @@ interface Half {
   readonly take?: (into: Uint8Array) => Result.Result<boolean, RingError>
   readonly takeMany?: (into: Uint8Array) => Result.Result<number, RingError>
   readonly finalCheck?: () => Result.Result<boolean, RingError>
+  readonly allTaken?: () => Result.Result<boolean, RingError>
 }
 
 const u32 = (index: number) => index >>> 0
 
-/**
- * One half against a peer that writes what it likes, before and after each load, store and copy. Keeps a second page with
- * what must be there: all that the peer wrote, and all that the half may write. Shares no code with the library.
- */
+/** Bytes to take pieces of: making new ones for each write would be most of the work. */
+const pool = Model.random(1).bytes(2 ** 16)
+
+const piece = ({ below }: Model.Random, length: number): Uint8Array => {
+  const at = below(pool.length - length)
+  return pool.subarray(at, at + length)
+}
+
+/** The bytes of a word, as they stand in memory. */
+const bytesOf = (value: number) => [value & 0xff, value >>> 8 & 0xff, value >>> 16 & 0xff, value >>> 24]
+
+const nothing = new Uint8Array(0)
+
+/** An access to an index. */
+interface Access {
+  readonly at: number
+  readonly value: number
+}
+
+/** Keeps a second page with what must be there: all that the peer wrote, and all that the half may write. */
 class Duel {
   readonly memory: Uint8Array<ArrayBuffer>
   readonly shadow: Uint8Array<ArrayBuffer>
@@ -45,10 +79,10 @@ class Duel {
   taken: number
   seen: number
   over: RingError | undefined
-  loads: Array<{ readonly at: number; readonly value: number }> = []
-  stores: Array<{ readonly at: number; readonly value: number }> = []
+  loads: Array<Access> = []
+  stores: Array<Access> = []
   copies: Array<Uint8Array> = []
-  expected: object | undefined
+  expected: Fault | undefined
 
   constructor(seed: number, side: Side) {
     this.random = Model.random(seed)
@@ -63,7 +97,7 @@ class Duel {
     if (isRing) this.slots = Math.max(this.slots, 2 ** Math.floor(Math.log2((this.memory.length - 64) / this.slotSize)))
     else this.slots = Math.floor((this.memory.length - 64) / this.slotSize)
     const start = u32(below(3) === 0 ? this.random.word() : -below(20))
-    this.memory.set(this.random.bytes(this.memory.length))
+    this.memory.set(piece(this.random, this.memory.length))
     const options = { slotSize: this.slotSize, eventSize: this.slotSize, start }
     const make = { front: Ring.front, back: Ring.back, producer: EventPage.producer, consumer: EventPage.consumer }
     this.half = make[side](this.memory, options)
@@ -72,13 +106,14 @@ class Duel {
   }
 
   get limit(): number {
-    const { front, back, producer, consumer } = {
-      front: this.pushed,
-      back: this.pushed + this.slots,
-      producer: this.pushed,
-      consumer: this.taken + this.slots
+    switch (this.side) {
+      case "back":
+        return u32(this.pushed + this.slots)
+      case "consumer":
+        return u32(this.taken + this.slots)
+      default:
+        return this.pushed
     }
-    return u32({ front, back, producer, consumer }[this.side])
   }
 
   write(offset: number, bytes: ArrayLike<number>): void {
@@ -87,12 +122,12 @@ class Duel {
   }
 
   writeWord(at: number, value: number): void {
-    this.write(at * 4, new Uint8Array(Uint32Array.of(u32(value)).buffer))
+    this.write(at * 4, bytesOf(u32(value)))
   }
 
   /** What the peer does at a moment: nothing, a step that it may do, one that it may not, or anything anywhere. */
   readonly move = (): void => {
-    const { below, bytes, word } = this.random
+    const { below, word } = this.random
     const { peer, peerEvent } = sides[this.side]
     const kind = below(12)
     if (kind < 6) return
@@ -102,8 +137,8 @@ class Duel {
       else if (peerEvent >= 0) this.writeWord(peerEvent, this.pushed + below(5) - 1)
     } else if (kind === 10) {
       const offset = 64 + below(this.memory.length - 64)
-      this.write(offset, bytes(Math.min(1 + below(70), this.memory.length - offset)))
-    } else if (below(20) === 0) this.write(0, bytes(this.memory.length))
+      this.write(offset, piece(this.random, Math.min(1 + below(70), this.memory.length - offset)))
+    } else if (below(20) === 0) this.write(0, piece(this.random, this.memory.length))
   }
 
   /** Runs one operation with the peer in its middle. */
@@ -116,7 +151,7 @@ class Duel {
       if (event === "loaded") this.loads.push({ at, value })
       // What we store is in the second page as soon as it is in the first.
       if (event === "stores") this.stores.push({ at, value })
-      if (event === "stored") this.shadow.set(new Uint8Array(Uint32Array.of(value).buffer), at * 4)
+      if (event === "stored") this.shadow.set(bytesOf(value), at * 4)
       this.move()
     }, work))
   }
@@ -143,10 +178,21 @@ class Duel {
   }
 
   ends(answer: unknown): void {
-    assert.instanceOf(answer, RingError)
-    assert.deepInclude(answer.reason, this.expected!)
+    assert.ok(answer instanceof RingError, `${this.expected!._tag} is taken`)
+    const { reason } = answer
+    const said = { _tag: reason._tag, index: reason.index, value: reason.value, seen: reason.seen }
+    assert.deepEqual(reason._tag === "TooFar" ? { ...said, limit: reason.limit } : said, this.expected)
     Model.same(this.copies.length, 0)
     this.over = answer
+  }
+
+  /** What must have been stored in this operation, and no more. */
+  stored(...expected: ReadonlyArray<Access>): void {
+    Model.same(this.stores.length, expected.length, "stores")
+    expected.forEach(({ at, value }, i) => {
+      Model.same(this.stores[i]!.at, at, "where an index is stored")
+      Model.same(this.stores[i]!.value, value, "what is stored")
+    })
   }
 
   room(): boolean {
@@ -168,16 +214,18 @@ class Duel {
 
   /** One operation: its outcome, if the side has it. */
   step(): string | undefined {
-    const { below, bytes } = this.random
-    const { half } = this
-    const operation = (["put", "put", "putMany", "push", "take", "take", "takeMany", "finalCheck"] as const)[below(8)]!
+    const { random, half } = this
+    const { below } = random
+    const operation = (["put", "put", "putMany", "push", "take", "take", "takeMany", "finalCheck", "allTaken"] as const)[below(9)]!
     if (half[operation] === undefined) return undefined
     const many = 1 + below(this.slots + 1)
-    const given = operation === "putMany" ? bytes(many * this.slotSize) : bytes(below(this.slotSize + 1))
-    const into = Model.target(operation === "takeMany" ? many * this.slotSize : this.slotSize, () => {
-      this.move()
-      this.copies.push(this.memory.slice())
-    })
+    const given = operation === "putMany" ? piece(random, many * this.slotSize) : piece(random, below(this.slotSize + 1))
+    const into = operation === "take" || operation === "takeMany"
+      ? Model.target(operation === "takeMany" ? many * this.slotSize : this.slotSize, () => {
+        this.move()
+        this.copies.push(this.memory.slice())
+      })
+      : nothing
     const before = this.room()
     const answer = this.during<boolean | number>(() => {
       switch (operation) {
@@ -193,13 +241,14 @@ class Duel {
     })
     if (this.over !== undefined) {
       Model.same(answer, this.over)
-      assert.deepStrictEqual([this.loads, this.stores, this.copies], [[], [], []])
+      Model.same(this.loads.length + this.stores.length + this.copies.length, 0, "a half that is over goes on")
     } else if (operation === "put") this.afterPut(answer, given, before)
     else if (operation === "putMany") this.afterPutMany(answer, given)
     else if (operation === "push") this.afterPush(answer)
     else if (operation === "take") this.afterTake(answer, into)
     else if (operation === "takeMany") this.afterTakeMany(answer, into)
-    else this.afterFinalCheck(answer)
+    else if (operation === "finalCheck") this.afterFinalCheck(answer)
+    else this.afterAllTaken(answer)
     Model.sameBytes(this.memory, this.shadow, `the page after ${operation}`)
     this.move()
     if (!(answer instanceof RingError)) return `${operation} ${Boolean(answer)}`
@@ -237,12 +286,15 @@ class Duel {
     const [from, to] = [this.pushed, this.put]
     this.pushed = to
     if (from === to) {
-      assert.deepStrictEqual([answer, this.stores, this.loads], [false, [], []])
+      Model.same(answer, false)
+      this.stored()
+      Model.same(this.loads.length, 0)
       return
     }
-    assert.deepStrictEqual(this.stores, [{ at: own, value: to }])
+    this.stored({ at: own, value: to })
     if (peerEvent < 0) return Model.same(answer, true)
-    assert.deepStrictEqual(this.loads.map(({ at }) => at), [peerEvent])
+    Model.same(this.loads.length, 1)
+    Model.same(this.loads[0]!.at, peerEvent)
     // The event is one of the indexes after what was shown before, up to what is shown now.
     const crossed = Array.from({ length: u32(to - from) }, (_, i) => u32(from + 1 + i))
     Model.same(answer, crossed.includes(this.loads[0]!.value))
@@ -259,7 +311,8 @@ class Duel {
     const at = this.at(this.taken)
     Model.sameBytes(into, this.copies[0]!.subarray(at, at + this.slotSize), "what was taken is what stood in that slot when it was copied")
     this.taken = u32(this.taken + 1)
-    assert.deepStrictEqual(this.stores, this.side === "consumer" ? [{ at: 0, value: this.taken }] : [])
+    if (this.side === "consumer") this.stored({ at: 0, value: this.taken })
+    else this.stored()
   }
 
   afterTakeMany(answer: unknown, into: Uint8Array): void {
@@ -287,73 +340,50 @@ class Duel {
     Model.same(answer, had || moved)
     const armed = this.stores.length > 0
     Model.same(this.loads.length, had ? 0 : armed ? 2 : 1)
-    if (answer === false) assert.isTrue(armed)
-    if (armed) assert.deepStrictEqual(this.stores, [{ at: ownEvent, value: u32(this.taken + 1) }])
+    if (answer === false) assert.ok(armed)
+    if (armed) this.stored({ at: ownEvent, value: u32(this.taken + 1) })
+  }
+
+  afterAllTaken(answer: unknown): void {
+    Model.same(this.loads.length, 1)
+    this.stored()
+    if (this.judge() === "over") return this.ends(answer)
+    Model.same(answer, this.seen === this.pushed)
   }
 }
 
-/** Plays so many duels of a side; tells how often each outcome was reached. */
-const play = (side: Side, duels: number) => {
-  const tally = new Map<string, number>()
-  for (let seed = 1; seed <= duels; seed++) {
-    const duel = new Duel(seed, side)
-    try {
-      // What comes after the end is the same again and again.
-      for (let i = 0, after = 0; i < 40 && after < 4; i++) {
-        const outcome = duel.step()
-        if (duel.over !== undefined) after++
-        if (outcome !== undefined) tally.set(outcome, (tally.get(outcome) ?? 0) + 1)
-      }
-    } catch (cause) {
-      throw new Error(`${side}, seed ${seed}`, { cause })
-    }
-  }
-  return tally
-}
-
-const DUELS = 2500
-
-describe("Hostile peers", () => {
-  for (const side of ["front", "back", "producer", "consumer"] as const) {
-    it(`of a ${side}: in ${DUELS} duels it does what the rules say, and touches nothing else`, () => {
-      const tally = play(side, DUELS)
-      const both = (name: string) => [`${name} true`, `${name} false`]
-      const outcomes = {
-        front: ["put", "putMany", "push", "take", "takeMany", "finalCheck"].flatMap(both),
-        back: ["put", "putMany", "push", "take", "takeMany", "finalCheck"].flatMap(both),
-        producer: [...both("put"), ...both("push")],
-        consumer: both("take")
-      }
-      // The duels are worth something only if they reach everything that can happen.
-      assert.sameMembers([...tally.keys()], [...outcomes[side], "Backwards", "TooFar", "over"])
-      for (const [outcome, times] of tally) assert.isAbove(times, 20, outcome)
-    }, 60_000)
-  }
-
-  it("the errors say what, and where", () => {
-    const memory = new Uint8Array(4096)
-    const back = Ring.back(memory, { slotSize: 64 })
-    const words = new Uint32Array(memory.buffer)
-    words[0] = 33
-    const error = Model.answer(back.take(new Uint8Array(64)))
-    assert.instanceOf(error, RingError)
-    assert.strictEqual(error.message, "The peer's req_prod is 33 (0x21), but can't be beyond 32 (0x20); it was 0 (0x0) before.")
-    words[0] = 0
-    assert.strictEqual(Model.answer(back.take(new Uint8Array(64))), error)
-    const front = Ring.front(memory, { slotSize: 64 })
-    words[2] = 0xffff_ffff
-    const other = Model.answer(front.finalCheck())
-    assert.instanceOf(other, RingError)
-    assert.strictEqual(
-      other.message,
-      "The peer's rsp_prod is 4294967295 (0xffffffff), but was 0 (0x0) before: it ran backwards."
-    )
-  })
-
-  it.prop("errors go through JSON whole", { error: RingError }, ({ error }) => {
-    const json = Schema.toCodecJson(RingError)
-    const back = Schema.decodeUnknownSync(json)(JSON.parse(JSON.stringify(Schema.encodeUnknownSync(json)(error))))
-    assert.deepStrictEqual(back, error)
-    assert.strictEqual(back.message, error.message)
-  })
+/** All that can come of cases, for the tally. */
+export const outcomes: ReadonlyArray<string> = halves.flatMap((half) => {
+  const operations = {
+    front: ["put", "putMany", "push", "take", "takeMany", "finalCheck"],
+    back: ["put", "putMany", "push", "take", "takeMany", "finalCheck"],
+    producer: ["put", "push", "allTaken"],
+    consumer: ["take"]
+  }[half]
+  const all = [...operations.flatMap((name) => [`${name} true`, `${name} false`]), "Backwards", "TooFar", "over"]
+  return all.map((outcome) => `${half}: ${outcome}`)
 })
+
+const one = (seed: number, tally: Map<string, number>) => {
+  const side = halves[seed % halves.length]!
+  const duel = new Duel(seed, side)
+  // What comes after the end is the same again and again.
+  for (let i = 0, after = 0; i < 40 && after < 4; i++) {
+    const outcome = duel.step()
+    if (duel.over !== undefined) after++
+    if (outcome !== undefined) tally.set(`${side}: ${outcome}`, (tally.get(`${side}: ${outcome}`) ?? 0) + 1)
+  }
+}
+
+/** Plays so many cases, of each half as many, and adds up what they came to. Dies of the case where the library is at fault. */
+export const play = (seed: number, cases: number, tally: Map<string, number>): Effect.Effect<void> =>
+  Traces.without(Effect.suspend(() => {
+    for (let i = 0; i < cases; i++) {
+      try {
+        one(seed + i, tally)
+      } catch (cause) {
+        return Effect.die(new Error(`${String(cause)}\nAgain: npm run hostile -- --of rings --cases 1 --seed ${seed + i}`, { cause }))
+      }
+    }
+    return Effect.void
+  }))
