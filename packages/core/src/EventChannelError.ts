@@ -54,7 +54,7 @@ export class OutOfPorts extends Schema.TaggedError<OutOfPorts>()("OutOfPorts", {
 }
 
 /**
- * The channel does not exist any more though its scope is open: this domain was destroyed, or saved and restored.
+ * The channel does not exist any more though its scope is open: this domain was destroyed. Of a restore Linux says nothing.
  *
  * @category errors
  * @since 0.2.0

@@ -8,7 +8,8 @@
  *
  * - Listening for a domain that does not exist succeeds, unless Xen's policy is SILO (Debian's default on arm64): then it
  *   looks for the domain at once. SILO also refuses channels between two guests.
- * - A domain that was saved and restored finds its channels dead, without a word from Linux: nothing comes any more.
+ * - A domain that was saved and restored finds its channels dead, without a word from Linux: nothing comes any more. Up to
+ *   Linux 6.1 at least, closing one of them ends the process, by a bug of the kernel's.
  * - The process stays alive while somebody waits for a signal, not because a channel is open.
  *
  * @since 0.2.0
