@@ -51,7 +51,7 @@ export const guest = Effect.fnUntraced(function*(
   const writer = yield* dom0.start(["sh", "-c", `exec cat > ${tty}`], { patience: Duration.infinity })
   const machine = yield* Remote.make(name, { nextLine: reader.nextLine, send: writer.send }, log).pipe(
     Effect.timeoutOrElse({
-      duration: "3 minutes",
+      duration: "6 minutes",
       orElse: () => Effect.fail(new LabError({ step: `boot the guest ${name}`, detail: "its agent does not answer" }))
     })
   )
