@@ -211,7 +211,8 @@ const perPageSection = (all: ReadonlyArray<Row>) => {
     about: `What a cycle takes for each page beyond the first, against the same at ${full} pages. V8 counts each view of ` +
       "mapped memory as memory that it could free, and starts a major garbage collection when those that are there come to " +
       "64 MiB, unless one is under way; the only buffers that it does not count are shared ones, and those can't be " +
-      "detached. What a collection takes depends on the heap and not on the pages. So the cost is shown as it is, with the number of collections in a cycle, and " +
+      "detached. What a collection takes depends on the heap and not on the pages. So the cost is shown as it is, with the " +
+      "number of collections in a cycle, and " +
       `for a process that collects nothing for views (\`${noPressure.join(" ")}\`).`,
     columns: [
       { title: "pages", show: ({ pages }) => String(pages) },

@@ -25,7 +25,7 @@ const sides = {
 } as const
 
 /** What the error of an index says. */
-interface Fault {
+export interface Fault {
   readonly _tag: "TooFar" | "Backwards"
   readonly index: string
   readonly value: number

@@ -8,6 +8,7 @@ import type { RingError } from "@xen-shbuf/xenbus/RingError"
 import * as Result from "effect/Result"
 import * as assert from "node:assert/strict"
 import { random, type Random, target, watching } from "../../../packages/xenbus/test/Model.ts"
+import type { Fault } from "./Rings.ts"
 
 const u32 = (index: number) => index >>> 0
 
@@ -34,15 +35,6 @@ const sameBytes = (a: Uint8Array, b: Uint8Array, what: string) => {
   if (Buffer.compare(a, b) === 0) return
   const at = a.findIndex((byte, i) => byte !== b[i])
   assert.fail(`${what}: byte ${at} is ${a[at]}, not ${b[at]}`)
-}
-
-/** What the error of an index says. */
-interface Fault {
-  readonly _tag: "TooFar" | "Backwards"
-  readonly index: string
-  readonly value: number
-  readonly seen: number
-  readonly limit?: number
 }
 
 /** A direction, as it must be. */

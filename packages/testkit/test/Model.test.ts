@@ -7,7 +7,7 @@ import * as Commands from "./Commands.ts"
 const replay: string | undefined = undefined
 
 /** Sequences of commands that a run of the tests tries. */
-const runs = 300
+const runs = 1000
 
 describe("Random commands on three domains", () => {
   it.live(`do on TestXen what they do in the model, ${runs} times`, () =>
