@@ -2,6 +2,7 @@ import * as Backend from "@xen-shbuf/xenbus/Backend"
 import type { Device } from "@xen-shbuf/xenbus/Device"
 import * as Frontend from "@xen-shbuf/xenbus/Frontend"
 import * as Effect from "effect/Effect"
+import * as Logger from "effect/Logger"
 
 /** A device that doubles a byte: a ring, and an event for each answer. */
 export const type = "dice"
@@ -57,3 +58,16 @@ export const double = ({ published: { answered, requests } }: Frontend.Connectio
 /** One connection that asks once. */
 export const once = (byte: number) =>
   Effect.scoped(Effect.flatMap(Frontend.connect({ type, publish }), (connection) => double(connection, byte)))
+
+const quiet = Logger.layer([])
+
+/** The backend, which says nothing. */
+export const served = Backend.serve({ type, handler: handler(() => {}) }).pipe(Effect.provide(quiet))
+
+/** The frontend, which asks once in each connection. */
+export const used = (answered: () => void) =>
+  Frontend.run({
+    type,
+    publish,
+    use: (connection) => Effect.andThen(Effect.andThen(double(connection, 1), Effect.sync(answered)), Effect.never)
+  }).pipe(Effect.provide(quiet))

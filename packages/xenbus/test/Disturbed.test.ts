@@ -4,21 +4,16 @@ import * as GrantTableError from "@xen-shbuf/core/GrantTableError"
 import * as XenStoreError from "@xen-shbuf/core/XenStoreError"
 import * as Ledger from "@xen-shbuf/testkit/Ledger"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
-import * as Backend from "@xen-shbuf/xenbus/Backend"
 import { ConnectionError } from "@xen-shbuf/xenbus/ConnectionError"
-import * as Frontend from "@xen-shbuf/xenbus/Frontend"
 import * as Toolstack from "@xen-shbuf/xenbus/Toolstack"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as Logger from "effect/Logger"
 import * as TestClock from "effect/testing/TestClock"
 import * as Dice from "./Dice.ts"
 import * as Machine from "./Machine.ts"
 import * as Traces from "./Traces.ts"
-
-const quiet = Logger.layer([])
 
 const refusals = {
   store: new XenStoreError.XenStoreError({
@@ -28,15 +23,6 @@ const refusals = {
   grants: new GrantTableError.GrantTableError({ operation: "share", reason: new GrantTableError.OutOfGrants({ requested: 1 }) }),
   channels: new EventChannelError.EventChannelError({ operation: "listen", reason: new EventChannelError.OutOfPorts({}) })
 }
-
-const served = Backend.serve({ type: Dice.type, handler: Dice.handler(() => {}) }).pipe(Effect.provide(quiet))
-
-const used = (answered: () => void) =>
-  Frontend.run({
-    type: Dice.type,
-    publish: Dice.publish,
-    use: (connection) => Effect.andThen(Effect.andThen(Dice.double(connection, 1), Effect.sync(answered)), Effect.never)
-  }).pipe(Effect.provide(quiet))
 
 /**
  * Both halves, where one of them is disturbed at one of its operations, then ended in order, and a look at what is left.
@@ -58,8 +44,8 @@ const play = (whom: 1 | 3, at: number, how: "refused" | "interrupted") =>
     const backend = yield* machine.process(1, disturb(1))
     const guest = yield* machine.process(3, disturb(3))
     yield* machine.toolstack(Toolstack.addDevice({ type: Dice.type, frontend: 3, backend: 1 }))
-    fibers.set(1, yield* backend.start(served))
-    fibers.set(3, yield* guest.start(used(() => answers++)))
+    fibers.set(1, yield* backend.start(Dice.served))
+    fibers.set(3, yield* guest.start(Dice.used(() => answers++)))
     yield* machine.settle
     yield* TestClock.adjust("1 minute")
     yield* machine.settle

@@ -1,26 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
 import * as Ledger from "@xen-shbuf/testkit/Ledger"
 import * as TestXen from "@xen-shbuf/testkit/TestXen"
-import * as Backend from "@xen-shbuf/xenbus/Backend"
-import * as Frontend from "@xen-shbuf/xenbus/Frontend"
 import * as Toolstack from "@xen-shbuf/xenbus/Toolstack"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import * as Logger from "effect/Logger"
 import * as TestClock from "effect/testing/TestClock"
 import * as Dice from "./Dice.ts"
 import * as Machine from "./Machine.ts"
-
-const quiet = Logger.layer([])
-
-const served = Backend.serve({ type: Dice.type, handler: Dice.handler(() => {}) }).pipe(Effect.provide(quiet))
-
-const used = (answered: () => void) =>
-  Frontend.run({
-    type: Dice.type,
-    publish: Dice.publish,
-    use: (connection) => Effect.andThen(Effect.andThen(Dice.double(connection, 1), Effect.sync(answered)), Effect.never)
-  }).pipe(Effect.provide(quiet))
 
 /** Both halves, where the domain of one is saved and restored before one of its operations. Whether there was such a one. */
 const play = (whom: 1 | 3, at: number, as: number) =>
@@ -47,8 +33,8 @@ const play = (whom: 1 | 3, at: number, as: number) =>
     const backend = yield* machine.process(1, whom === 1 ? restore : undefined)
     const guest = yield* machine.process(3, whom === 3 ? restore : undefined)
     yield* machine.toolstack(Toolstack.addDevice({ type: Dice.type, frontend: 3, backend: 1 }))
-    const server = yield* backend.start(served)
-    const run = yield* guest.start(used(() => answers++))
+    const server = yield* backend.start(Dice.served)
+    const run = yield* guest.start(Dice.used(() => answers++))
     const aWhile = Effect.andThen(Effect.andThen(machine.settle, TestClock.adjust("1 minute")), machine.settle)
     yield* aWhile
     if (reached) {
