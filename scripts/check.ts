@@ -40,11 +40,26 @@ const heads = async () => {
   return { ok: lost.length === 0, text: `put an empty line behind the comment at the head of:\n${lost.join("\n")}` }
 }
 
+/** The packages move together, and the command says what it is. */
+const versions = async () => {
+  const packages = globSync("packages/*/package.json", { cwd: Steps.root }).map((path) => {
+    const { name, version } = JSON.parse(readFileSync(join(Steps.root, path), "utf8"))
+    return { name, version }
+  })
+  const { stdout } = await Steps.run(["node", "packages/cli/src/bin.ts", "--version"])
+  const all = [...packages, { name: "the command", version: stdout.trim().replace(/^.* v?/, "") }]
+  return {
+    ok: new Set(all.map(({ version }) => version)).size === 1,
+    text: all.map(({ name, version }) => `${name} ${version}`).join("\n")
+  }
+}
+
 await step("types: tsc -b", () => Steps.run(["tsc", "-b"]))
 await step("lint: oxlint --type-aware", () => Steps.run(["oxlint", "--type-aware", "--deny-warnings"]))
 await diagnostics()
 await step("figures: every ratio in the docs is one that a benchmark has printed", () =>
   Steps.run(["node", "scripts/figures.ts"]))
 await step("declarations: each module that others import has the comment at its head", heads)
+await step("versions: all packages have the same", versions)
 
 close("Not run here: the suites (npm test, npm run browsers), and whatever needs a real Xen (npm run xenlab).")

@@ -1,7 +1,7 @@
 /**
  * `npm run shipping`: the packages where nothing else of this workspace is. Packs and inspects them, installs them with npm
  * into an empty project, and runs them from there and out of bundles, on the oldest Node that they promise and on the
- * pinned one; then runs the archive on a machine that has nothing.
+ * pinned one; weighs them; then runs the archive on a machine that has nothing.
  */
 import { build, type Format } from "esbuild"
 import { cpSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
@@ -11,6 +11,7 @@ import * as Bare from "./Bare.ts"
 import * as Modules from "./Modules.ts"
 import * as Pack from "./Pack.ts"
 import * as Steps from "./Steps.ts"
+import * as Weights from "./Weights.ts"
 
 const scratch = mkdtempSync(join(tmpdir(), "xen-shbuf-shipping-"))
 const project = join(scratch, "project")
@@ -125,6 +126,8 @@ if (isPacked && await step("installed with npm into an empty project", install))
       await step(`the ${format} bundle runs, with koffi beside it: ${name}`, () => memory(node, file, join(scratch, format)))
     }
   }
+  await step("bundles have the sizes that docs/installing.md states", () =>
+    Weights.check(project, join(Steps.root, "docs/installing.md")))
 }
 
 const why = await Bare.unavailable()

@@ -54,7 +54,7 @@ const compare = Effect.fnUntraced(function*(lab: Boot.Booted, kind: Kind, isQuic
   const times = isQuick ? 50 : 100
   // V8 and the emulator compile what runs often.
   yield* flip(theirs, times)
-  yield* flip(ours, isQuick ? times : 2000)
+  yield* flip(ours, isQuick ? times : 20_000)
   const rows = yield* Served.compare(dom0, both(times), {
     kind,
     what: "a flip, until the guest's program hears of it",

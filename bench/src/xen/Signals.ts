@@ -58,7 +58,7 @@ interface Both {
 
 /** How long a batch should be, in µs, and how long to warm up at most. */
 const batchLength = 50_000
-const warmUpLength = 8e6
+const warmUpLength = 20e6
 
 /** Does it often, since V8 and the emulator compile what runs often; then tells how many are a batch. */
 const warmUp = Effect.fnUntraced(function*<E>(batch: (times: number) => Effect.Effect<number, E>, runs: number) {
@@ -82,7 +82,7 @@ const measure = Effect.fnUntraced(function*(
     Effect.map(ask(process, command, path, times), ([nanos]) => nanos / times / 1000)
   const ours = batch(node, paths.node)
   const theirs = batch(c, paths.c)
-  const times = { ours: yield* warmUp(ours, isQuick ? 100 : 3000), theirs: yield* warmUp(theirs, 100) }
+  const times = { ours: yield* warmUp(ours, isQuick ? 100 : 20_000), theirs: yield* warmUp(theirs, 100) }
   const samples: Array<Measure.Sample> = []
   while (samples.length < (isQuick ? 5 : 11)) {
     // Each goes first every other time.

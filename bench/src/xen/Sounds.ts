@@ -63,7 +63,7 @@ const compare = Effect.fnUntraced(function*(lab: Boot.Booted, kind: Kind, isQuic
   const work = (side: Side) => ({ pid: side.backend.pid, once: sound(side), times: frames / periodFrames })
   // V8 and the emulator compile what runs often.
   yield* sound(theirs)
-  for (let left = isQuick ? 1 : 3; left > 0; left--) yield* sound(ours)
+  for (let left = isQuick ? 1 : 40; left > 0; left--) yield* sound(ours)
   const both = { ours: work(ours), theirs: work(theirs) }
   const rows = yield* Served.compare(dom0, both, { kind, what: "a period, as fast as the guest plays", rounds: isQuick ? 1 : 7 })
   return { rows, counted: yield* Served.count(dom0, both, kind) }

@@ -36,10 +36,10 @@ const names: Partial<Record<Domain.Operation, string>> = {
   mapProvided: "map what was filled in + unmap"
 }
 
-/** V8 optimises in earnest what was called 3000 times; what is called for more pages was called for one before. */
+/** V8 optimises in earnest what was called some thousand times; what is called for more pages was called for one before. */
 const effort = (pages: number, isQuick: boolean): Domain.Effort => {
   if (isQuick) return { pairs: 3, warmUpRuns: Math.ceil(100 / pages) }
-  if (pages === 1) return { pairs: 31, warmUpRuns: 3000 }
+  if (pages === 1) return { pairs: 31, warmUpRuns: 20_000 }
   return { pairs: pages > 10_000 ? 5 : pages > 4000 ? 9 : 15, warmUpRuns: Math.ceil(300_000 / pages) }
 }
 
