@@ -14,8 +14,7 @@ import * as Machine from "./Machine.ts"
 import * as Model from "./Model.ts"
 import * as Traces from "./Traces.ts"
 
-/** A frontend that connects shares pages each time: it takes longer. */
-const cases = { frontend: 10_000, backend: 1000 }
+const cases = 10_000
 
 /** Other ones each time. */
 const first = Math.floor(Math.random() * 2 ** 31)
@@ -42,7 +41,7 @@ const inXen = (name: string, test: (machine: Effect.Success<typeof Machine.make>
     Ledger.checked(Effect.flatMap(Machine.make, test)).pipe(Effect.provide([TestClock.layer(), TestXen.layer()]), Traces.without), 180_000)
 
 describe("states in every order", () => {
-  inXen(`of a hostile frontend, ${cases.frontend} cases: at most one handler runs, and only while it may; another guest's goes on`, (machine) =>
+  inXen(`of a hostile frontend, ${cases} cases: at most one handler runs, and only while it may; another guest's goes on`, (machine) =>
     Effect.gen(function*() {
       const { operations, process, settle, store, text, toolstack } = machine
       const backend = yield* process(1)
@@ -67,7 +66,7 @@ describe("states in every order", () => {
       yield* settle
       yield* store.write("/local/domain/4/device/dice/0/state", "3")
       yield* settle
-      for (let seed = first; seed < first + cases.frontend; seed++) {
+      for (let seed = first; seed < first + cases; seed++) {
         const before = operations()
         yield* provoke(machine, theirs, seed)
         yield* settle
@@ -80,12 +79,12 @@ describe("states in every order", () => {
         machine.log.length = 0
       }
       assert.strictEqual(most, 1)
-      assert.isAbove(begun, cases.frontend / 4)
+      assert.isAbove(begun, cases / 4)
       yield* Fiber.interrupt(server)
       assert.deepStrictEqual(backend.held, { watches: 0, ports: 0 })
     }))
 
-  inXen(`of a hostile backend, ${cases.backend} cases: what is shared ends with each connection, and a good one is served`, (machine) =>
+  inXen(`of a hostile backend, ${cases} cases: what is shared ends with each connection, and a good one is served`, (machine) =>
     Effect.gen(function*() {
       const { operations, process, settle, store, text, toolstack, xen } = machine
       yield* process(1)
@@ -105,7 +104,7 @@ describe("states in every order", () => {
         }).pipe(Effect.provide(quiet))
       )
       yield* settle
-      for (let seed = first; seed < first + cases.backend; seed++) {
+      for (let seed = first; seed < first + cases; seed++) {
         const before = operations()
         yield* provoke(machine, ours, seed)
         yield* settle
