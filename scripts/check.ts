@@ -60,6 +60,6 @@ await diagnostics()
 await step("figures: every ratio in the docs is one that a benchmark has printed", () =>
   Steps.run(["node", "scripts/figures.ts"]))
 await step("declarations: each module that others import has the comment at its head", heads)
-await step("versions: all packages have the same", versions)
+await step("versions: all packages and the command have the same", versions)
 
 close("Not run here: the suites (npm test, npm run browsers), and whatever needs a real Xen (npm run xenlab).")
